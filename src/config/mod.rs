@@ -1,0 +1,255 @@
+//! The configuration of a run: what a preset, a file, the environment and the command line can say.
+//!
+//! Every key is always present in a resolved configuration, so that the file beside a run says all there is to say.
+
+mod preset;
+mod resolve;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+pub use preset::{PRESETS, Preset};
+pub use resolve::{Sources, resolve};
+
+/// All of a run's configuration, as it stands in `config.toml` beside a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The preset from which the configuration was made.
+    pub name: String,
+    /// The encoder and the predictor.
+    pub model: ModelConfig,
+    /// How a picture becomes an input.
+    pub data: DataConfig,
+    /// Which tokens are context and which are targets.
+    pub mask: MaskConfig,
+    /// What the predictor is trained to match.
+    pub loss: LossConfig,
+    /// Optimizer and schedules.
+    pub optim: OptimConfig,
+    /// The loop.
+    pub train: TrainConfig,
+}
+
+/// A vision transformer over image patches, and the predictor beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Side of the square input, in pixels.
+    pub image_size: usize,
+    /// Side of a patch, in pixels.
+    pub patch_size: usize,
+    /// Colour channels of the input.
+    pub channels: usize,
+    /// Width of a token.
+    pub dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads; `dim` is a multiple of it.
+    pub heads: usize,
+    /// Width of the hidden layer of a block's MLP.
+    pub mlp: usize,
+    /// LayerNorm's epsilon; JEPA's is 1e-6.
+    pub norm_eps: f64,
+    /// The network that predicts targets from the context.
+    pub predictor: PredictorConfig,
+}
+
+/// The narrow transformer that predicts target features from context features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredictorConfig {
+    /// Width of a token inside the predictor.
+    pub dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads; the published configurations keep the encoder's number.
+    pub heads: usize,
+    /// Width of the hidden layer of a block's MLP.
+    pub mlp: usize,
+}
+
+impl ModelConfig {
+    /// Tokens along one side of the grid.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Tokens of one image.
+    pub fn tokens(&self) -> usize {
+        self.grid() * self.grid()
+    }
+
+    /// Values of one patch.
+    pub fn patch_values(&self) -> usize {
+        self.channels * self.patch_size * self.patch_size
+    }
+}
+
+/// How a picture becomes an input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Mean of each channel, for values from 0 to 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, for values from 0 to 1.
+    pub std: Vec<f32>,
+    /// Share of the picture's area that a training crop keeps, from and to.
+    pub crop_scale: [f64; 2],
+    /// Width over height of a training crop, from and to.
+    pub crop_aspect: [f64; 2],
+    /// Probability of a horizontal flip.
+    pub flip: f64,
+    /// Short side to which a picture is resized (bicubic) before its centre is cropped, outside training.
+    pub resize: usize,
+}
+
+/// How blocks of tokens are hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskMode {
+    /// The published code's sampler, its quirks included.
+    Reference,
+    /// Scale and aspect drawn on their own, every position reachable, cuts that do not depend on the batch.
+    Unbiased,
+    /// Ablation: one target block, the context is its complement.
+    Block,
+    /// Ablation: the context is one quadrant, the other three are targets.
+    Rasterised,
+    /// Ablation: random tokens are targets, the rest is context.
+    Random,
+}
+
+/// Multi-block masks (I-JEPA, section 3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskConfig {
+    /// Which sampler.
+    pub mode: MaskMode,
+    /// Context blocks an image.
+    pub contexts: usize,
+    /// Share of the grid that a context block covers, from and to.
+    pub context_scale: [f64; 2],
+    /// Target blocks an image.
+    pub targets: usize,
+    /// Share of the grid that a target block covers, from and to.
+    pub target_scale: [f64; 2],
+    /// Height over width of a target block, from and to.
+    pub target_aspect: [f64; 2],
+    /// A mask keeps more than this many tokens.
+    pub min_keep: usize,
+    /// Whether the context may keep tokens of target blocks.
+    pub allow_overlap: bool,
+}
+
+/// The distance between a prediction and its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// Huber's with beta 1: the published code's.
+    SmoothL1,
+    /// The mean square: the paper's.
+    L2,
+    /// The mean absolute difference: V-JEPA's.
+    L1,
+}
+
+/// What the predictor predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// The layer-normed output of the target encoder.
+    Features,
+    /// Ablation: the patch's own pixels, each patch normalised.
+    Pixels,
+}
+
+/// What the predictor is trained to match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// The distance.
+    pub kind: LossKind,
+    /// What is predicted.
+    pub target: TargetKind,
+    /// Weight of VICReg's variance term on the pooled context features; 0 leaves it out.
+    pub variance: f64,
+    /// Weight of VICReg's covariance term on the pooled context features; 0 leaves it out.
+    pub covariance: f64,
+}
+
+/// Optimizer and schedules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: f64,
+    /// Length of the schedules over the length of the run (`ipe_scale` of the reference).
+    pub schedule_scale: f64,
+    /// Learning rate at the start of the warm-up.
+    pub start_lr: f64,
+    /// Learning rate at its peak.
+    pub lr: f64,
+    /// Learning rate at the schedule's end.
+    pub final_lr: f64,
+    /// Weight decay at the start.
+    pub weight_decay: f64,
+    /// Weight decay at the schedule's end.
+    pub final_weight_decay: f64,
+    /// Momentum of the target encoder at the start and at the schedule's end.
+    pub ema: [f64; 2],
+    /// AdamW's decay of the first and of the second moment.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub eps: f64,
+    /// Largest global norm of encoder's and of predictor's gradient; 0 leaves gradients as they are.
+    pub clip_norm: f64,
+}
+
+/// The arithmetic of matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits throughout.
+    F32,
+    /// Matrix products in bfloat16; parameters, gradients, norms and softmax in 32 bits.
+    Bf16,
+}
+
+/// The loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Images of one forward pass; masks are cut to a common size within it.
+    pub batch: usize,
+    /// Forward passes whose gradients make one step.
+    pub accumulate: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The arithmetic of matrix products.
+    pub precision: Precision,
+    /// Threads that decode pictures; 0 decodes in the loop itself.
+    pub workers: usize,
+    /// Steps between two lines of metrics.
+    pub log_every: usize,
+    /// Steps between two looks at the health of the features; 0 looks never.
+    pub health_every: usize,
+    /// Steps between two checkpoints; the end of the run always makes one.
+    pub checkpoint_every: usize,
+    /// Checkpoints at a multiple of this many steps are kept for good; 0 keeps the last two only.
+    pub keep_every: usize,
+}
+
+impl RunConfig {
+    /// The configuration as TOML, every key of it.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a configuration has nothing TOML cannot say")
+    }
+
+    /// BLAKE3 of [`RunConfig::to_toml`], as hexadecimal digits.
+    pub fn hash(&self) -> String {
+        blake3::hash(self.to_toml().as_bytes()).to_hex().to_string()
+    }
+}

@@ -1,0 +1,106 @@
+//! The presets of `models/`, embedded in the binary.
+
+use super::RunConfig;
+use crate::error::{Error, Result, nearest};
+
+/// One file of `models/`.
+#[derive(Debug, Clone, Copy)]
+pub struct Preset {
+    /// The file's name without its ending.
+    pub name: &'static str,
+    /// The file's text; its header says source, cost and expected result.
+    pub text: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        /// Every preset, in the order in which they are shown.
+        pub const PRESETS: &[Preset] = &[$(Preset { name: $name, text: include_str!(concat!("../../models/", $name, ".toml")) }),*];
+    };
+}
+
+presets![
+    "animals28",
+    "ijepa-vit-tiny16",
+    "ijepa-vit-s16",
+    "ijepa-vit-b16",
+    "ijepa-vit-l16",
+    "ijepa-vit-h14",
+    "ijepa-vit-h16-448",
+    "ijepa-vit-h14-in22k",
+    "ijepa-vit-g16-in22k",
+];
+
+impl Preset {
+    /// The preset called `name`.
+    ///
+    /// # Errors
+    /// A usage error that names the nearest preset.
+    pub fn find(name: &str) -> Result<Self> {
+        if let Some(preset) = PRESETS.iter().find(|preset| preset.name == name) {
+            return Ok(*preset);
+        }
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        let remedy = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`? All presets: {}", names.join(", ")),
+            None => format!("the presets are {}", names.join(", ")),
+        };
+        Err(Error::usage(format!("there is no preset `{name}`")).with_remedy(remedy))
+    }
+
+    /// The preset's table.
+    pub fn table(&self) -> toml::Table {
+        let mut table: toml::Table = self.text.parse().expect("tests parse every preset");
+        table.insert("name".into(), self.name.into());
+        table
+    }
+
+    /// The preset as a configuration.
+    pub fn config(&self) -> RunConfig {
+        self.table().try_into().expect("tests read every preset")
+    }
+
+    /// The comment at the head of the file, without its marks.
+    pub fn header(&self) -> String {
+        let lines = self.text.lines().take_while(|line| line.starts_with('#'));
+        lines.map(|line| line.trim_start_matches('#').trim()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_complete_and_valid() {
+        for preset in PRESETS {
+            let config: RunConfig =
+                preset.table().try_into().unwrap_or_else(|error| panic!("{}: {error}", preset.name));
+            config.validate().unwrap_or_else(|error| panic!("{}: {error}", preset.name));
+        }
+    }
+
+    #[test]
+    fn every_file_of_models_is_a_preset_with_source_cost_and_result() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let mut names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        names.sort_unstable();
+        assert_eq!(files, names);
+        for preset in PRESETS {
+            for word in ["Source:", "Cost:", "Expected:"] {
+                assert!(preset.header().contains(word), "{} says no {word}", preset.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_preset_is_answered_with_the_nearest() {
+        let error = Preset::find("ijepa-vit-h41").unwrap_err();
+        assert!(error.remedy().unwrap().contains("`ijepa-vit-h14`"));
+    }
+}

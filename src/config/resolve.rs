@@ -1,0 +1,223 @@
+//! Preset < file < environment < `--set`: one table from four sources, and a suggestion for every unknown key.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Preset, RunConfig};
+use crate::error::{Error, IoContext as _, Result, nearest};
+
+/// Environment variables that begin like configuration and are not: they belong to the command line and the tests.
+const NOT_CONFIGURATION: &[&str] = &["ANYJEPA_DEVICE", "ANYJEPA_LOG", "ANYJEPA_TEST_GPU"];
+
+/// Where a configuration comes from, weakest first.
+#[derive(Debug, Clone, Default)]
+pub struct Sources<'a> {
+    /// The preset's name.
+    pub preset: Option<&'a str>,
+    /// A TOML file; a top-level `preset = "..."` names what it builds on.
+    pub file: Option<&'a Path>,
+    /// Variables of the environment, as from [`std::env::vars`].
+    pub environment: Vec<(String, String)>,
+    /// `KEY=VALUE` pairs of `--set`.
+    pub set: &'a [String],
+}
+
+/// Builds the configuration and checks it.
+///
+/// # Errors
+/// A usage error for an unknown preset, file, key or variable, a value of the wrong type, or an invalid combination.
+pub fn resolve(sources: &Sources) -> Result<RunConfig> {
+    let mut file = match sources.file {
+        Some(path) => read_table(path)?,
+        None => Table::new(),
+    };
+    let named = match file.remove("preset") {
+        Some(Value::String(name)) => Some(name),
+        Some(other) => return Err(Error::usage(format!("`preset` must be a string, found {other}"))),
+        None => None,
+    };
+    // A resolved configuration carries its preset's name and every key; it stands on its own.
+    let own_name = file.get("name").and_then(Value::as_str).map(str::to_owned);
+    let Some(preset) = sources.preset.map(str::to_owned).or(named).or(own_name) else {
+        return Err(Error::usage("the configuration names no preset").with_remedy(
+            "name one on the command line, or write `preset = \"ijepa-vit-h14\"` at the top of the file",
+        ));
+    };
+    let base = Preset::find(&preset)?.table();
+    let keys = leaves(&base);
+    let mut table = base;
+
+    let where_from = |path: &Path| path.display().to_string();
+    if let Some(path) = sources.file {
+        for (key, value) in leaf_values(&file) {
+            put(&mut table, &keys, &key, value, &where_from(path))?;
+        }
+    }
+    for (variable, text) in &sources.environment {
+        if !variable.starts_with("ANYJEPA_") || NOT_CONFIGURATION.contains(&variable.as_str()) {
+            continue;
+        }
+        let Some(key) = keys.iter().find(|key| variable_of(key) == *variable) else {
+            let names: Vec<String> = keys.iter().map(|key| variable_of(key)).collect();
+            let error = Error::usage(format!("the environment variable {variable} sets no known key"));
+            return Err(match nearest(variable, names.iter().map(String::as_str)) {
+                Some(near) => {
+                    error.with_remedy(format!("did you mean {near}? If it is not for this program, unset it"))
+                }
+                None => error.with_remedy("unset it; `anyjepa inspect PRESET` lists every key"),
+            });
+        };
+        put(&mut table, &keys, key, parse_value(text), variable)?;
+    }
+    for pair in sources.set {
+        let Some((key, text)) = pair.split_once('=') else {
+            return Err(
+                Error::usage(format!("`--set {pair}` has no `=`")).with_remedy("write it as --set optim.lr=1e-3")
+            );
+        };
+        put(&mut table, &keys, key.trim(), parse_value(text.trim()), "--set")?;
+    }
+
+    let config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
+        Error::usage(format!("the configuration does not fit: {}", error.message()))
+            .with_remedy("`anyjepa inspect PRESET` shows every key with a value that fits")
+    })?;
+    config.validate()?;
+    Ok(config)
+}
+
+fn read_table(path: &Path) -> Result<Table> {
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    text.parse().map_err(|error: toml::de::Error| {
+        Error::usage(format!("{} is not TOML: {}", path.display(), error.to_string().trim_end()))
+    })
+}
+
+/// Every key of `table` as a dotted path.
+fn leaves(table: &Table) -> Vec<String> {
+    leaf_values(table).into_iter().map(|(key, _)| key).collect()
+}
+
+fn leaf_values(table: &Table) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                found.extend(leaf_values(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
+            }
+            value => found.push((key.clone(), value.clone())),
+        }
+    }
+    found
+}
+
+fn variable_of(key: &str) -> String {
+    format!("ANYJEPA_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// A value as `--set` and the environment write it: TOML if it is TOML, a string otherwise.
+fn parse_value(text: &str) -> Value {
+    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: &str) -> Result<()> {
+    if !keys.iter().any(|known| known == key) {
+        let error = Error::usage(format!("{origin}: unknown key `{key}`"));
+        let last = key.rsplit('.').next().unwrap_or(key);
+        let same_end = keys.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
+        return Err(match same_end.or_else(|| nearest(key, keys.iter().map(String::as_str))) {
+            Some(near) => error.with_remedy(format!("did you mean `{near}`?")),
+            None => error.with_remedy("`anyjepa inspect PRESET` lists every key"),
+        });
+    }
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let last = parts.pop().unwrap_or(key);
+    let mut place = table;
+    for part in parts {
+        place = place.get_mut(part).and_then(Value::as_table_mut).expect("a known key's tables exist");
+    }
+    let old = &place[last];
+    let value = match (old, value) {
+        (Value::Float(_), Value::Integer(whole)) => Value::Float(whole as f64),
+        (Value::Array(old), Value::Array(new)) if old.iter().all(Value::is_float) => Value::Array(
+            new.into_iter().map(|v| v.as_integer().map_or(v, |whole| Value::Float(whole as f64))).collect(),
+        ),
+        (_, value) => value,
+    };
+    if !old.same_type(&value) {
+        return Err(Error::usage(format!(
+            "{origin}: `{key}` takes {} like {old}, found {} {value}",
+            a(old),
+            a(&value)
+        )));
+    }
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
+
+fn a(value: &Value) -> String {
+    let name = value.type_str();
+    format!("{} {name}", if name.starts_with(['a', 'i']) { "an" } else { "a" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(set: &[&str], environment: &[(&str, &str)]) -> Result<RunConfig> {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        resolve(&Sources { preset: Some("ijepa-vit-b16"), environment, set: &set, ..Sources::default() })
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let environment = [("ANYJEPA_OPTIM_LR", "0.5"), ("ANYJEPA_TRAIN_SEED", "7")];
+        let config = with(&["optim.lr=1"], &environment).unwrap();
+        assert_eq!(config.optim.lr, 1.0);
+        assert_eq!(config.train.seed, 7);
+    }
+
+    #[test]
+    fn a_file_stands_between_preset_and_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, "preset = \"ijepa-vit-s16\"\n[optim]\nlr = 2e-3\nepochs = 3\nwarmup_epochs = 1\n")
+            .unwrap();
+        let environment = vec![("ANYJEPA_OPTIM_EPOCHS".to_owned(), "5".to_owned())];
+        let config = resolve(&Sources { file: Some(&path), environment, ..Sources::default() }).unwrap();
+        assert_eq!((config.optim.lr, config.optim.epochs, config.name.as_str()), (2e-3, 5, "ijepa-vit-s16"));
+    }
+
+    #[test]
+    fn a_resolved_configuration_resolves_to_itself() {
+        let config = with(&["optim.lr=0.002"], &[]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, config.to_toml()).unwrap();
+        assert_eq!(resolve(&Sources { file: Some(&path), ..Sources::default() }).unwrap(), config);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_a_remedy() {
+        let mistakes: Vec<String> = [
+            with(&["optim.learning_rate=1"], &[]),
+            with(&["lr=1"], &[]),
+            with(&["optim.lr"], &[]),
+            with(&["optim.lr=fast"], &[]),
+            with(&["mask.mode=blocky"], &[]),
+            with(&["model.heads=5", "data.flip=2"], &[]),
+            with(&[], &[("ANYJEPA_OPTIM_LRR", "1")]),
+        ]
+        .into_iter()
+        .map(|result| {
+            let error = result.unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            format!("{error}\n  {}", error.remedy().unwrap_or("-"))
+        })
+        .collect();
+        insta::assert_snapshot!(mistakes.join("\n"));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a configuration must satisfy; every problem is reported at once.
+
+use super::{MaskMode, RunConfig, TargetKind};
+use crate::error::{Error, Result};
+
+impl RunConfig {
+    /// Checks every value and every pair of values that depend on each other.
+    ///
+    /// # Errors
+    /// A usage error that lists all problems.
+    pub fn validate(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        let mut must = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        let model = &self.model;
+        for (key, value) in [
+            ("model.image_size", model.image_size),
+            ("model.patch_size", model.patch_size),
+            ("model.channels", model.channels),
+            ("model.dim", model.dim),
+            ("model.depth", model.depth),
+            ("model.heads", model.heads),
+            ("model.mlp", model.mlp),
+            ("model.predictor.dim", model.predictor.dim),
+            ("model.predictor.depth", model.predictor.depth),
+            ("model.predictor.heads", model.predictor.heads),
+            ("model.predictor.mlp", model.predictor.mlp),
+            ("data.resize", self.data.resize),
+            ("mask.contexts", self.mask.contexts),
+            ("mask.targets", self.mask.targets),
+            ("optim.epochs", self.optim.epochs),
+            ("train.batch", self.train.batch),
+            ("train.accumulate", self.train.accumulate),
+            ("train.log_every", self.train.log_every),
+            ("train.checkpoint_every", self.train.checkpoint_every),
+        ] {
+            must((1..=1 << 20).contains(&value), format!("{key} = {value} must be from 1 to 1048576"));
+        }
+        for (what, dim, heads) in
+            [("model", model.dim, model.heads), ("model.predictor", model.predictor.dim, model.predictor.heads)]
+        {
+            must(heads > 0 && dim % heads == 0, format!("{what}.dim = {dim} is no multiple of {what}.heads = {heads}"));
+            must(dim % 4 == 0, format!("{what}.dim = {dim} is no multiple of 4, which its position embedding needs"));
+        }
+        let (image, patch) = (model.image_size, model.patch_size);
+        must(
+            patch > 0 && image % patch == 0,
+            format!("model.image_size = {image} is no multiple of model.patch_size = {patch}"),
+        );
+        must(matches!(model.channels, 1 | 3), format!("model.channels = {} must be 1 or 3", model.channels));
+        must(model.norm_eps > 0.0, format!("model.norm_eps = {} must be positive", model.norm_eps));
+
+        let data = &self.data;
+        for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
+            must(
+                values.len() == model.channels,
+                format!("{key} has {} values, model.channels is {}", values.len(), model.channels),
+            );
+        }
+        must(data.std.iter().all(|std| *std > 0.0), "data.std must be positive".into());
+        must((0.0..=1.0).contains(&data.flip), format!("data.flip = {} is a probability, from 0 to 1", data.flip));
+        must(
+            data.resize >= image,
+            format!("data.resize = {} is below model.image_size = {image}, so no centre crop fits", data.resize),
+        );
+
+        let mask = &self.mask;
+        for (key, [low, high], most) in [
+            ("data.crop_scale", data.crop_scale, 1.0),
+            ("data.crop_aspect", data.crop_aspect, f64::MAX),
+            ("mask.context_scale", mask.context_scale, 1.0),
+            ("mask.target_scale", mask.target_scale, 1.0),
+            ("mask.target_aspect", mask.target_aspect, f64::MAX),
+        ] {
+            must(
+                0.0 < low && low <= high && high <= most,
+                format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first"),
+            );
+        }
+        if image > 0 && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
+            let tokens = model.tokens();
+            let largest = (mask.target_scale[1] * tokens as f64) as usize;
+            must(
+                largest > mask.min_keep,
+                format!(
+                    "a target block holds at most {largest} of {tokens} tokens and must keep more than mask.min_keep = {}",
+                    mask.min_keep
+                ),
+            );
+            must(model.grid() >= 3, format!("a grid of {0}x{0} tokens is too small for mask blocks", model.grid()));
+        }
+
+        let optim = &self.optim;
+        for (key, value) in [
+            ("optim.warmup_epochs", optim.warmup_epochs),
+            ("optim.start_lr", optim.start_lr),
+            ("optim.lr", optim.lr),
+            ("optim.final_lr", optim.final_lr),
+            ("optim.weight_decay", optim.weight_decay),
+            ("optim.final_weight_decay", optim.final_weight_decay),
+            ("optim.clip_norm", optim.clip_norm),
+            ("loss.variance", self.loss.variance),
+            ("loss.covariance", self.loss.covariance),
+        ] {
+            must(value.is_finite() && value >= 0.0, format!("{key} = {value} must be finite and not negative"));
+        }
+        must(optim.eps > 0.0, format!("optim.eps = {} must be positive", optim.eps));
+        must(optim.schedule_scale > 0.0, format!("optim.schedule_scale = {} must be positive", optim.schedule_scale));
+        for (key, values) in [("optim.ema", optim.ema), ("optim.betas", optim.betas)] {
+            must(values.iter().all(|v| (0.0..=1.0).contains(v)), format!("{key} = {values:?} must be from 0 to 1"));
+        }
+        must(
+            optim.warmup_epochs < optim.epochs as f64 * optim.schedule_scale,
+            format!("optim.warmup_epochs = {} is not shorter than the schedule", optim.warmup_epochs),
+        );
+        must(
+            self.loss.target == TargetKind::Features || self.loss.variance + self.loss.covariance == 0.0,
+            "loss.variance and loss.covariance go with loss.target = \"features\" only".into(),
+        );
+
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; "))))
+    }
+}

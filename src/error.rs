@@ -1,0 +1,151 @@
+//! The library's error: what failed, where, why, and what to do next, with the exit code of the command line's contract.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, by who can mend it; each kind has an exit code (see [`Error::exit_code`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A failure that fits no other kind, such as a disk that refuses a write.
+    Other,
+    /// The command line or the configuration asks for something that cannot be.
+    Usage,
+    /// The work was finished, but too many of its inputs could not be read.
+    BadInputs,
+    /// A file's content is invalid, or does not fit what it is used with.
+    Data,
+    /// Training diverged or its features collapsed.
+    Diverged,
+    /// The device is missing, lost or out of memory.
+    Device,
+    /// Another process owns the run's folder.
+    Locked,
+    /// A time limit ended the run; it can be resumed.
+    TimeLimit,
+    /// A signal ended the run; it can be resumed. The number is the signal's.
+    Interrupted(i32),
+}
+
+/// An error: one sentence of cause, an optional source, and an optional remedy.
+///
+/// The message is lower case without a final dot, names the thing, and says expected and found.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    remedy: Option<String>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error {
+    /// An error of `kind` whose cause is `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), remedy: None, source: None }
+    }
+
+    /// A mistake in the command line or the configuration.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// The file or folder `path` is invalid or does not fit: `message` says how.
+    pub fn data(path: impl AsRef<Path>, message: impl fmt::Display) -> Self {
+        Self::new(Kind::Data, format!("{}: {message}", path.as_ref().display()))
+    }
+
+    /// A device that is missing, lost or full.
+    pub fn device(message: impl Into<String>) -> Self {
+        Self::new(Kind::Device, message)
+    }
+
+    /// A failed operation of the file system: `action` reads like "read" or "create".
+    ///
+    /// A missing file is a mistake of the command line; everything else is [`Kind::Other`].
+    pub fn io(action: &str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        let path = path.as_ref().display();
+        let kind = match source.kind() {
+            std::io::ErrorKind::NotFound => Kind::Usage,
+            _ => Kind::Other,
+        };
+        Self::new(kind, format!("cannot {action} {path}: {source}")).with_source(source)
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds the error beneath this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// Who can mend it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    /// The process's exit code; `docs/GUIDE.md` lists them all.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Other => 1,
+            Kind::Usage => 2,
+            Kind::BadInputs => 3,
+            Kind::Data => 4,
+            Kind::Diverged => 5,
+            Kind::Device => 6,
+            Kind::Locked => 7,
+            Kind::TimeLimit => 75,
+            Kind::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(1),
+        }
+    }
+}
+
+/// Turns an [`std::io::Result`] into ours, naming the action and the path.
+pub trait IoContext<T> {
+    /// Names what was done (`action`, such as "read") to which `path`.
+    fn at(self, action: &str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn at(self, action: &str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|source| Error::io(action, path, source))
+    }
+}
+
+/// The candidate nearest to `word`, if it is near enough to have been meant.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// A path that was expected to exist.
+pub fn require_exists(path: &Path) -> Result<PathBuf> {
+    if path.exists() {
+        return Ok(path.to_path_buf());
+    }
+    Err(Error::usage(format!("{} does not exist", path.display())).with_remedy("check the path for a typing mistake"))
+}
