@@ -1,0 +1,103 @@
+//! What the command line takes, and how a command ends.
+
+mod devices;
+mod output;
+mod plan;
+mod progress;
+mod settings;
+mod shell;
+mod signals;
+mod train;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyjepa::device::Spec;
+use anyjepa::error::{Error, Result};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+/// JEPA training and feature extraction on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "anyjepa", version, about, max_term_width = 100, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 other failure, 2 usage or configuration, 3 finished but too many bad \
+    inputs, 4 invalid or incompatible data, 5 diverged or collapsed, 6 device, 7 locked, 75 stopped by a time limit, \
+    130 and 143 interrupted.";
+
+#[derive(Debug, Args)]
+struct Verbosity {
+    /// Print results and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more on standard error; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pre-train I-JEPA on images
+    //Train(train::Command),
+    /// Print what a run will cost, and what cannot work
+    //Plan(plan::Command),
+    /// Compare this build with golden values of the original PyTorch code
+    Verify(verify::Command),
+    /// List the devices of this machine
+    Devices(devices::Command),
+    /// Print the completions of a shell
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man(shell::Man),
+}
+
+/// Where a command computes.
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// Where to compute: cpu, wgpu, vulkan, metal, dx12 or cuda, with :N for the Nth adapter
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "ANYJEPA_DEVICE")]
+    device: Spec,
+}
+
+/// How a command prints its results.
+#[derive(Debug, Clone, Copy, Args)]
+struct OutputArgs {
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // A closed pipe is no reason to fail: `anyjepa --help | head`.
+            let _ = error.print();
+            return ExitCode::from(if wanted { 0 } else { 2 });
+        }
+    };
+    output::init(cli.verbosity.quiet, cli.verbosity.verbose);
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::fail(&error),
+    }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    match command {
+        //Command::Train(command) => command.run(),
+        //Command::Plan(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Devices(command) => command.run(),
+        Command::Completions(command) => command.run(Cli::command()),
+        Command::Man(command) => command.run(&Cli::command()),
+    }
+}

@@ -1,0 +1,84 @@
+//! Results on standard output, everything else on standard error.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyjepa::error::{Error, Kind, Result};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Sets up messages: `-q`, nothing, `-v`, `-vv`; `ANYJEPA_LOG` overrides.
+pub fn init(quiet: bool, verbose: u8) {
+    QUIET.store(quiet, Ordering::Relaxed);
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "anyjepa=warn,error",
+        (_, 1) => "anyjepa=info,warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("ANYJEPA_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour())
+        .without_time()
+        .with_target(false)
+        .init();
+}
+
+/// Whether messages may be coloured: on a terminal, unless `NO_COLOR` is set.
+fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+}
+
+/// Whether `-q` was given.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Says something on standard error, unless `-q` was given.
+pub fn say(message: &str) {
+    if !is_quiet() {
+        eprintln!("{message}");
+    }
+}
+
+/// Prints an error with its remedy, and gives the exit code.
+pub fn fail(error: &Error) -> ExitCode {
+    let (red, end) = if colour() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    eprintln!("{red}error{end}: {error}");
+    if let Some(remedy) = error.remedy() {
+        eprintln!("  help: {remedy}");
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// Prints a result on standard output.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        // Whoever read the output has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| Error::io("write", "standard output", error)),
+    }
+}
+
+/// Prints a result as one JSON object.
+pub fn print_json<T: Serialize>(result: &T) -> Result<()> {
+    let text = serde_json::to_string_pretty(result).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
+    print(&text)
+}
+
+/// A table with `header`, without frames.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    table
+}

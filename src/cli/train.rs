@@ -1,0 +1,80 @@
+//! `anyjepa train`: pre-training.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyjepa::data::{Dataset, Split};
+use anyjepa::device;
+use anyjepa::error::Result;
+use anyjepa::train::{Resume, Run, train};
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{print, print_json, say};
+use super::progress::TrainProgress;
+use super::settings::ConfigArgs;
+use super::{DeviceArgs, OutputArgs, signals};
+
+/// `anyjepa train (PRESET | --config FILE) --data PATH --out RUN`
+#[derive(Debug, Args)]
+pub struct Command {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Pictures: a folder, a list, IDX or CIFAR files, or tar shards
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// The run's folder
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Continue an earlier run: auto, never, or the path of a checkpoint
+    #[arg(long, value_name = "auto|never|PATH", default_value = "auto", value_parser = parse_resume)]
+    resume: Resume,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+fn parse_resume(text: &str) -> Result<Resume, std::convert::Infallible> {
+    Ok(match text {
+        "auto" => Resume::Auto,
+        "never" => Resume::Never,
+        path => Resume::From(path.into()),
+    })
+}
+
+#[derive(Serialize)]
+struct Summary {
+    checkpoint: PathBuf,
+    steps: usize,
+    images: usize,
+    skipped: usize,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        let config = self.config.resolve()?;
+        let device = device::open(self.device.device)?;
+        let data = Arc::new(Dataset::open(&self.data, Split::Train)?);
+        say(&format!("{}: {} pictures, on {}", config.name, data.len(), self.device.device));
+        let run = Run {
+            config: &config,
+            data: Arc::clone(&data),
+            out: &self.out,
+            device: &device,
+            resume: self.resume,
+            signal: signals::listen()?,
+        };
+        let outcome = train(&run, &mut TrainProgress::new())?;
+        let summary = Summary {
+            checkpoint: outcome.checkpoint,
+            steps: outcome.steps,
+            images: data.len(),
+            skipped: outcome.skipped,
+        };
+        if self.output.json {
+            return print_json(&summary);
+        }
+        print(&format!("{} steps, checkpoint {}", summary.steps, summary.checkpoint.display()))
+    }
+}

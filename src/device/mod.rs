@@ -1,0 +1,195 @@
+//! Names of devices, what this machine has of them, and opening one.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "wgpu")]
+mod gpu;
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use crate::error::{Error, Result, nearest};
+
+/// A way to compute, as `--device` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// burn's CPU backend.
+    Cpu,
+    /// Whichever of the three below this machine offers.
+    Wgpu,
+    /// Vulkan, by wgpu.
+    Vulkan,
+    /// Metal, by wgpu.
+    Metal,
+    /// DirectX 12, by wgpu.
+    Dx12,
+    /// NVIDIA's CUDA.
+    Cuda,
+}
+
+/// A device's name: an API, and which of its adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Spec {
+    /// The API.
+    pub api: Api,
+    /// The adapter's place in `anyjepa devices`; the best one where none is named.
+    pub index: Option<usize>,
+}
+
+/// One adapter of this machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct Adapter {
+    /// The name that `--device` takes.
+    pub device: String,
+    /// What its maker calls it.
+    pub name: String,
+    /// The API that reaches it.
+    pub api: Api,
+    /// The driver, with its version where it says.
+    pub driver: String,
+    /// Whether it is a CPU that imitates a GPU.
+    pub software: bool,
+    /// Largest buffer that a shader can bind, in bytes; 0 where there is no such bound.
+    pub max_binding_bytes: u64,
+    /// Whether shaders can compute in 16-bit floats.
+    pub f16: bool,
+    /// Whether shaders have subgroup operations.
+    pub subgroups: bool,
+}
+
+const NAMES: [(&str, Api); 6] = [
+    ("cpu", Api::Cpu),
+    ("wgpu", Api::Wgpu),
+    ("vulkan", Api::Vulkan),
+    ("metal", Api::Metal),
+    ("dx12", Api::Dx12),
+    ("cuda", Api::Cuda),
+];
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = NAMES.iter().find(|(_, api)| api == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            None => write!(f, "{}", self.api),
+            Some(index) => write!(f, "{}:{index}", self.api),
+        }
+    }
+}
+
+impl FromStr for Spec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, index) = match text.split_once(':') {
+            None => (text, None),
+            Some((name, index)) => (name, Some(index)),
+        };
+        let Some((_, api)) = NAMES.iter().find(|(known, _)| *known == name) else {
+            let error = Error::usage(format!("there is no device `{text}`"));
+            return Err(match nearest(name, NAMES.iter().map(|(name, _)| *name)) {
+                Some(near) => error.with_remedy(format!("did you mean `{near}`?")),
+                None => error.with_remedy("the devices are cpu, wgpu, vulkan, metal, dx12 and cuda, as in `cuda:1`"),
+            });
+        };
+        let index = index.map(str::parse).transpose().map_err(|_| {
+            Error::usage(format!("`{text}`: what follows the colon is no number"))
+                .with_remedy("`anyjepa devices` lists the names")
+        })?;
+        if *api == Api::Cpu && index.is_some() {
+            return Err(Error::usage("the CPU is one device").with_remedy("write `--device cpu`"));
+        }
+        Ok(Self { api: *api, index })
+    }
+}
+
+/// Opens a device, without autodiff.
+///
+/// # Errors
+/// A device error where this build lacks the API or this machine lacks the adapter, with what to install.
+pub fn open(spec: Spec) -> Result<Device> {
+    match spec.api {
+        Api::Cpu => Ok(Device::flex()),
+        #[cfg(feature = "wgpu")]
+        Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => gpu::open(spec),
+        #[cfg(not(feature = "wgpu"))]
+        Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => Err(not_built(spec, "wgpu")),
+        #[cfg(feature = "cuda")]
+        Api::Cuda => cuda::open(spec),
+        #[cfg(not(feature = "cuda"))]
+        Api::Cuda => Err(not_built(spec, "cuda")),
+    }
+}
+
+#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+fn not_built(spec: Spec, feature: &str) -> Error {
+    Error::device(format!("this build cannot use the device `{spec}`"))
+        .with_remedy(format!("build with `cargo build --release --features {feature}`, or take `--device cpu`"))
+}
+
+/// Every adapter that this build can use, the CPU first.
+///
+/// # Errors
+/// A device error where an API fails to list its adapters.
+pub fn list() -> Result<Vec<Adapter>> {
+    let cpu = Adapter {
+        device: "cpu".into(),
+        name: cpu_name(),
+        api: Api::Cpu,
+        driver: "burn flex".into(),
+        software: false,
+        max_binding_bytes: 0,
+        f16: false,
+        subgroups: false,
+    };
+    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(unused_mut, reason = "GPUs are features"))]
+    let mut adapters = vec![cpu];
+    #[cfg(feature = "wgpu")]
+    adapters.extend(gpu::list());
+    #[cfg(feature = "cuda")]
+    adapters.extend(cuda::list());
+    Ok(adapters)
+}
+
+fn cpu_name() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    format!("{}, {threads} threads", model.unwrap_or(std::env::consts::ARCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written_alike() {
+        for name in ["cpu", "wgpu", "vulkan:1", "cuda:0", "metal", "dx12"] {
+            assert_eq!(name.parse::<Spec>().unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_a_remedy() {
+        let said: Vec<String> = ["gpu", "vulcan", "cuda:x", "cpu:1"]
+            .into_iter()
+            .map(|text| text.parse::<Spec>().unwrap_err())
+            .map(|error| format!("{error} ({})", error.remedy().unwrap_or("-")))
+            .collect();
+        insta::assert_snapshot!(said.join("\n"), @r"
+        there is no device `gpu` (did you mean `wgpu`?)
+        there is no device `vulcan` (did you mean `vulkan`?)
+        `cuda:x`: what follows the colon is no number (`anyjepa devices` lists the names)
+        the CPU is one device (write `--device cpu`)
+        ");
+    }
+}

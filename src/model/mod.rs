@@ -1,0 +1,25 @@
+//! The mathematics of JEPA, written once with burn tensors: encoder, predictor, and what they are made of.
+//!
+//! Field names equal the parts of the published checkpoints' keys, so a parameter's path is its name.
+
+mod attention;
+mod block;
+mod encoder;
+mod gather;
+mod init;
+mod layers;
+mod mlp;
+mod patch_embed;
+mod position;
+mod predictor;
+
+pub use attention::Attention;
+pub use block::Block;
+pub use encoder::{Encoder, Layers};
+pub use gather::{Gather, rows_of};
+pub use init::Init;
+pub use layers::{LayerNorm, Linear};
+pub use mlp::Mlp;
+pub use patch_embed::{PatchEmbed, patchify};
+pub use position::{interpolate, sincos_2d};
+pub use predictor::Predictor;

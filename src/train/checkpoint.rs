@@ -1,0 +1,210 @@
+//! Checkpoints: folders built aside and renamed, with sums, and the choice of the one to go on from.
+//!
+//! `RUN/checkpoints/step-00000100/` holds a safetensors file a network, the optimizer's moments, `state.json`, and, written
+//! last, `manifest.json` with the BLAKE3 sum of each. `RUN/latest` is a text file that names the newest.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::weights::{Metadata, Tensors, read, write};
+
+const MANIFEST: &str = "manifest.json";
+const STATE: &str = "state.json";
+
+/// Where a run stands: everything random follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps made.
+    pub step: usize,
+    /// Steps of one epoch; the epoch and the position in it follow.
+    pub steps_per_epoch: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// BLAKE3 of the resolved configuration.
+    pub config: String,
+    /// Fingerprint of the data set.
+    pub data: String,
+    /// Version of this crate.
+    pub version: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    files: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    bytes: u64,
+    blake3: String,
+}
+
+/// A run's folder of checkpoints.
+pub struct Checkpoints {
+    run: PathBuf,
+    keep_every: usize,
+}
+
+impl Checkpoints {
+    /// The checkpoints of the run in `run`; those at a multiple of `keep_every` steps are never pruned (0: none).
+    pub fn new(run: &Path, keep_every: usize) -> Self {
+        Self { run: run.to_path_buf(), keep_every }
+    }
+
+    /// Writes a checkpoint: each of `parts` becomes `NAME.safetensors`.
+    ///
+    /// # Errors
+    /// Where a file cannot be written; the checkpoints before stay valid.
+    pub fn save(&self, state: &State, parts: &[(&str, Tensors)], metadata: &Metadata) -> Result<PathBuf> {
+        let parent = self.run.join("checkpoints");
+        fs::create_dir_all(&parent).at("create", &parent)?;
+        let name = format!("step-{:08}", state.step);
+        let (aside, place) = (parent.join(format!("{name}.partial")), parent.join(&name));
+        if aside.exists() {
+            fs::remove_dir_all(&aside).at("remove", &aside)?;
+        }
+        fs::create_dir(&aside).at("create", &aside)?;
+        let mut files = Vec::new();
+        for (part, tensors) in parts {
+            let file = format!("{part}.safetensors");
+            write(&aside.join(&file), tensors, metadata)?;
+            files.push(file);
+        }
+        write_synced(&aside.join(STATE), &to_json(state)?)?;
+        files.push(STATE.to_owned());
+        let files = files.into_iter().map(|name| entry(&aside, name)).collect::<Result<_>>()?;
+        write_synced(&aside.join(MANIFEST), &to_json(&Manifest { files })?)?;
+        sync(&aside)?;
+        if place.exists() {
+            fs::remove_dir_all(&place).at("replace", &place)?;
+        }
+        fs::rename(&aside, &place).at("rename", &aside)?;
+        sync(&parent)?;
+        replace(&self.run.join("latest"), name.as_bytes())?;
+        check(&place)?;
+        self.prune()?;
+        Ok(place)
+    }
+
+    /// Removes all but the last two checkpoints and those kept for good; what is no checkpoint of ours stays.
+    fn prune(&self) -> Result<()> {
+        let all = self.list()?;
+        for (step, path) in all.iter().rev().skip(2) {
+            if self.keep_every == 0 || step % self.keep_every != 0 {
+                fs::remove_dir_all(path).at("remove", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every checkpoint, the oldest first.
+    ///
+    /// # Errors
+    /// Where the folder cannot be listed.
+    pub fn list(&self) -> Result<Vec<(usize, PathBuf)>> {
+        let parent = self.run.join("checkpoints");
+        let entries = match fs::read_dir(&parent) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list", &parent, error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.at("list", &parent)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Some(Ok(step)) = name.strip_prefix("step-").map(str::parse) {
+                found.push((step, path));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The newest checkpoint whose sums are right, with those that had to be passed over and why.
+    ///
+    /// # Errors
+    /// A data error where there are checkpoints and none is whole.
+    pub fn newest(&self) -> Result<(Option<PathBuf>, Vec<Error>)> {
+        let mut damaged = Vec::new();
+        for (_, path) in self.list()?.into_iter().rev() {
+            match check(&path) {
+                Ok(()) => return Ok((Some(path), damaged)),
+                Err(error) => damaged.push(error),
+            }
+        }
+        match damaged.pop() {
+            None => Ok((None, damaged)),
+            Some(last) => Err(Error::new(Kind::Data, format!("no checkpoint is whole; the oldest: {last}"))
+                .with_remedy("restore one from a copy, or start a new run in another folder")),
+        }
+    }
+}
+
+/// Reads a checkpoint's state and one of its parts.
+///
+/// # Errors
+/// A data error where a file is missing or damaged.
+pub fn open(path: &Path, part: &str) -> Result<(State, Tensors)> {
+    check(path)?;
+    let state = from_json(&path.join(STATE))?;
+    let (tensors, _) = read(&path.join(format!("{part}.safetensors")))?;
+    Ok((state, tensors))
+}
+
+/// Checks every file of a checkpoint against its manifest.
+///
+/// # Errors
+/// A data error that names the first file that is missing or of another size or sum.
+pub fn check(path: &Path) -> Result<()> {
+    let manifest: Manifest = from_json(&path.join(MANIFEST))?;
+    for expected in manifest.files {
+        let found = entry(path, expected.name.clone())
+            .map_err(|error| Error::data(path, format!("the checkpoint is damaged: {error}")))?;
+        if (found.bytes, &found.blake3) != (expected.bytes, &expected.blake3) {
+            let message = format!(
+                "the checkpoint is damaged: {} has {} bytes and sum {}, expected {} bytes and {}",
+                expected.name, found.bytes, found.blake3, expected.bytes, expected.blake3
+            );
+            return Err(Error::data(path, message));
+        }
+    }
+    Ok(())
+}
+
+fn entry(folder: &Path, name: String) -> Result<Entry> {
+    let path = folder.join(&name);
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(&path).at("open", &path)?;
+    let bytes = file.metadata().at("read", &path)?.len();
+    hasher.update_reader(file).at("read", &path)?;
+    Ok(Entry { name, bytes, blake3: hasher.finalize().to_hex().to_string() })
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|error| Error::new(Kind::Other, error.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(|error| Error::data(path, format!("the checkpoint is damaged: {error}")))?;
+    serde_json::from_slice(&text).map_err(|error| Error::data(path, format!("the checkpoint is damaged: {error}")))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).at("write", path)?;
+    sync(path)
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).at("sync", path)
+}
+
+/// Replaces a small file at once.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = path.with_extension("partial");
+    write_synced(&aside, bytes)?;
+    fs::rename(&aside, path).at("rename", &aside)
+}

@@ -1,0 +1,129 @@
+//! What a run says of itself: `metrics.jsonl` with flat keys, and the same as TensorBoard events.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::events::Events;
+use crate::error::{Error, IoContext as _, Result};
+
+/// One line of metrics; health is measured less often than the rest.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Metrics {
+    /// Steps made.
+    pub step: usize,
+    /// Passes over the data, with their fraction.
+    pub epoch: f64,
+    /// Mean loss of the step, the spread terms left out.
+    pub loss: f64,
+    /// The weighted spread terms, where the configuration has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<f64>,
+    /// Learning rate.
+    pub lr: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Momentum of the target encoder.
+    pub momentum: f64,
+    /// Global norm of the encoder's gradient, before clipping.
+    pub grad_norm_encoder: f64,
+    /// Global norm of the predictor's gradient, before clipping.
+    pub grad_norm_predictor: f64,
+    /// Tokens a context mask keeps.
+    pub context_tokens: usize,
+    /// Tokens a target mask keeps.
+    pub target_tokens: usize,
+    /// Images trained on a second since the line before.
+    pub images_per_second: f64,
+    /// Share of that time spent waiting for data.
+    pub data_wait: f64,
+    /// Pictures that could not be decoded so far.
+    pub skipped: usize,
+    /// Resident memory of the process, in bytes; 0 where the system does not say.
+    pub memory_bytes: u64,
+    /// Mean standard deviation of a feature over the probe images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_std: Option<f64>,
+    /// RankMe of the features of the probe images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_rank: Option<f64>,
+    /// Mean cosine between the features of two probe images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_cosine: Option<f64>,
+}
+
+/// The files that metrics go to.
+pub struct MetricsLog {
+    path: PathBuf,
+    lines: File,
+    events: Events,
+}
+
+impl MetricsLog {
+    /// Opens the files in `folder` for a run that goes on after `step`; lines of later steps, from a run that was cut
+    /// off after its last checkpoint, are dropped.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn open(folder: &Path, step: usize) -> Result<Self> {
+        let path = folder.join("metrics.jsonl");
+        let old = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let kept: String = old.lines().filter(|line| step_of(line).is_some_and(|s| s <= step)).fold(
+            String::new(),
+            |mut text, line| {
+                text.push_str(line);
+                text.push('\n');
+                text
+            },
+        );
+        std::fs::write(&path, kept).at("write", &path)?;
+        let lines = OpenOptions::new().append(true).open(&path).at("open", &path)?;
+        Ok(Self { events: Events::create(folder, step)?, path, lines })
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn write(&mut self, metrics: &Metrics) -> Result<()> {
+        let value = serde_json::to_value(metrics).map_err(|error| Error::data(&self.path, error))?;
+        let mut line = value.to_string();
+        line.push('\n');
+        self.lines.write_all(line.as_bytes()).at("write", &self.path)?;
+        let none = Map::new();
+        let scalars = value.as_object().unwrap_or(&none).iter();
+        let scalars = scalars.filter_map(|(key, value)| Some((key.as_str(), value.as_f64()?)));
+        self.events.scalars(metrics.step, scalars.filter(|(key, _)| *key != "step"))
+    }
+}
+
+fn step_of(line: &str) -> Option<usize> {
+    serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64().map(|step| step as usize)
+}
+
+/// Reads the `(step, value)` pairs of one key of a `metrics.jsonl`.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn read_series(path: &Path, key: &str) -> Result<Vec<(f64, f64)>> {
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    let pairs = text.lines().filter_map(|line| {
+        let value: Value = serde_json::from_str(line).ok()?;
+        Some((value.get("step")?.as_f64()?, value.get(key)?.as_f64()?))
+    });
+    Ok(pairs.collect())
+}
+
+/// Resident memory of this process in bytes; 0 where the system does not say.
+pub fn resident_memory() -> u64 {
+    const PAGE: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).map_or(0, |pages| pages * PAGE)
+}

@@ -1,0 +1,397 @@
+//! The training loop, from top to bottom.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Tensor};
+
+use super::checkpoint::{self, Checkpoints, State};
+use super::metrics::{Metrics, MetricsLog, resident_memory};
+use super::norm::{clip, global_norm};
+use super::optimizer::AdamW;
+use super::schedule::Schedule;
+use super::step::{Networks, StepGradients, read, upload};
+use crate::config::RunConfig;
+use crate::data::{Batch, Dataset, LoaderPlan, TrainLoader};
+use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::eval::health::{Health, health};
+use crate::eval::probe::Matrix;
+use crate::masks::{MaskSampler, Masks};
+use crate::model::Init;
+use crate::weights::{Metadata, Tensors};
+
+/// Images whose features are watched: enough for a rank of hundreds, cheap enough to leave on.
+const PROBE_IMAGES: usize = 256;
+
+/// Whether an earlier run in the same folder is continued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// From the newest whole checkpoint, if there is one.
+    Auto,
+    /// Never: a folder that holds checkpoints is refused.
+    Never,
+    /// From this checkpoint.
+    From(PathBuf),
+}
+
+/// Hears how a run goes.
+pub trait Observer {
+    /// A run begins, or goes on, at `step` of `steps`.
+    fn begin(&mut self, step: usize, steps: usize);
+    /// A line of metrics was written.
+    fn metrics(&mut self, metrics: &Metrics);
+    /// A checkpoint stands at `path`.
+    fn checkpoint(&mut self, path: &Path);
+    /// Something that does not end the run, and that its owner should know.
+    fn warning(&mut self, message: &str);
+}
+
+/// What a run is made of.
+pub struct Run<'a> {
+    /// The resolved configuration.
+    pub config: &'a RunConfig,
+    /// The pictures.
+    pub data: Arc<Dataset>,
+    /// The run's folder.
+    pub out: &'a Path,
+    /// Where it computes, without autodiff.
+    pub device: &'a Device,
+    /// Whether to continue an earlier run.
+    pub resume: Resume,
+    /// A signal's number, once one has come; the run then saves and stops.
+    pub signal: Arc<AtomicI32>,
+}
+
+/// What a run left behind.
+pub struct Outcome {
+    /// The networks at the end.
+    pub networks: Networks,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// Steps made, those of an earlier run included.
+    pub steps: usize,
+    /// Pictures that could not be decoded.
+    pub skipped: usize,
+}
+
+/// Trains until the configuration's last epoch is over or a signal comes.
+///
+/// # Errors
+/// A data error where the data or the checkpoint does not fit, [`Kind::Diverged`] where the loss is no longer finite,
+/// [`Kind::Interrupted`] after a signal; in the latter case a checkpoint has been written.
+pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
+    let Run { config, data, out, device, .. } = run;
+
+    // The plan.
+    let (micro, accumulate) = (config.train.batch, config.train.accumulate);
+    let batch = micro * accumulate;
+    let steps_per_epoch = data.len() / batch;
+    if steps_per_epoch == 0 {
+        return Err(Error::new(Kind::Data, format!("{} pictures do not fill one batch of {batch}", data.len()))
+            .with_remedy(format!("lower it: --set train.batch={}", data.len().max(1))));
+    }
+    let schedule = Schedule::new(&config.optim, steps_per_epoch);
+    let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
+    fs::create_dir_all(out).at("create", out)?;
+    let checkpoints = Checkpoints::new(out, config.train.keep_every);
+
+    // The state: new, or where an earlier run stood.
+    let mut networks = Networks::new(config, Init::Seed(config.train.seed), device);
+    let mut optimizer = AdamW::default();
+    let mut state = State {
+        step: 0,
+        steps_per_epoch,
+        seed: config.train.seed,
+        config: config.hash(),
+        data: data.fingerprint(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    if let Some(path) = start_from(&run.resume, &checkpoints, out, observer)? {
+        (networks, optimizer) = restore(&path, networks, &mut state)?;
+    }
+    let path = out.join("config.toml");
+    fs::write(&path, config.to_toml()).at("write", &path)?;
+    let mut log = MetricsLog::open(out, state.step)?;
+    let mut skips = crate::data::SkipLog::open(&out.join("skipped.jsonl"))?;
+    let probe = probe_images(config, data, device)?;
+    observer.begin(state.step, schedule.steps);
+
+    // The loop.
+    let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps));
+    let mut since = Since::new();
+    let mut last_saved = None;
+    for batch in loader {
+        let batch = batch?;
+        since.images += batch.samples.len();
+        since.waited += batch.wait;
+        skips.extend(&batch.skipped)?;
+        let rates = schedule.at(state.step);
+
+        let mut sums = Sums::default();
+        let (mut encoder, mut predictor) = (GradientsAccumulator::new(), GradientsAccumulator::new());
+        let parts = micro_batches(batch, micro);
+        for (i, (pixels, shape, samples)) in parts.iter().enumerate() {
+            let draw = (state.step * accumulate + i) as u64;
+            let masks = sampler.sample(config.train.seed, draw, samples);
+            let forward = networks.forward(&config.loss, upload(pixels.clone(), *shape, device), &masks);
+            sums.add(&forward.loss, forward.spread.as_ref(), &masks, parts.len());
+            let loss = match forward.spread {
+                Some(spread) => forward.loss + spread,
+                None => forward.loss,
+            };
+            let grads = networks.backward(loss / parts.len() as f64);
+            encoder.accumulate(&networks.encoder, grads.encoder);
+            predictor.accumulate(&networks.predictor, grads.predictor);
+        }
+        let grads = StepGradients { encoder: encoder.grads(), predictor: predictor.grads() };
+        let logging = is_time(state.step + 1, config.train.log_every, schedule.steps);
+        let clipping = config.optim.clip_norm > 0.0;
+        let (grads, norms) = if logging || clipping {
+            measure(&networks, grads, config.optim.clip_norm)
+        } else {
+            (grads, None)
+        };
+        if !parts.is_empty() {
+            networks = networks.update(&mut optimizer, grads, config, rates);
+        }
+        state.step += 1;
+
+        if logging && let Some(norms) = norms {
+            let mut metrics = since.metrics(&state, &sums, rates, norms)?;
+            metrics.skipped = skips.count();
+            if is_time(state.step, config.train.health_every, schedule.steps) {
+                let health = features_health(&networks, &probe)?;
+                metrics.feature_std = Some(health.std);
+                metrics.feature_rank = Some(health.rank);
+                metrics.feature_cosine = Some(health.cosine);
+            }
+            log.write(&metrics)?;
+            observer.metrics(&metrics);
+            if !metrics.loss.is_finite() {
+                return Err(Error::new(Kind::Diverged, format!("the loss is {} at step {}", metrics.loss, state.step))
+                    .with_remedy("lower optim.lr or lengthen optim.warmup_epochs, and resume from the last checkpoint"));
+            }
+            since = Since::new();
+        }
+        let signal = run.signal.load(Ordering::Relaxed);
+        if signal != 0 || is_time(state.step, config.train.checkpoint_every, schedule.steps) {
+            let path = save(&checkpoints, &state, &networks, &optimizer, config)?;
+            observer.checkpoint(&path);
+            last_saved = Some(path);
+        }
+        if signal != 0 {
+            let message = format!("stopped by signal {signal} after step {} of {}", state.step, schedule.steps);
+            return Err(Error::new(Kind::Interrupted(signal), message)
+                .with_remedy("the same command continues the run where it stands"));
+        }
+    }
+
+    // The end.
+    let checkpoint = match last_saved {
+        Some(path) => path,
+        None => save(&checkpoints, &state, &networks, &optimizer, config)?,
+    };
+    Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.count() })
+}
+
+/// Whether something that is done every `every` steps (0: never) is due after `step` steps; at the end it always is.
+fn is_time(step: usize, every: usize, steps: usize) -> bool {
+    every > 0 && (step.is_multiple_of(every) || step == steps)
+}
+
+fn start_from(
+    resume: &Resume,
+    checkpoints: &Checkpoints,
+    out: &Path,
+    observer: &mut dyn Observer,
+) -> Result<Option<PathBuf>> {
+    match resume {
+        Resume::From(path) => Ok(Some(path.clone())),
+        Resume::Auto => {
+            let (newest, damaged) = checkpoints.newest()?;
+            for error in damaged {
+                observer.warning(&format!("passed over a checkpoint: {error}"));
+            }
+            Ok(newest)
+        }
+        Resume::Never if checkpoints.list()?.is_empty() => Ok(None),
+        Resume::Never => Err(Error::usage(format!("{} already holds checkpoints", out.display()))
+            .with_remedy("name another folder, or continue the run with --resume auto")),
+    }
+}
+
+fn restore(path: &Path, networks: Networks, state: &mut State) -> Result<(Networks, AdamW)> {
+    let mut tensors = Tensors::new();
+    for part in ["encoder", "predictor", "target_encoder"] {
+        tensors.extend(checkpoint::open(path, part)?.1);
+    }
+    let (stored, moments) = checkpoint::open(path, "optimizer")?;
+    for (what, stored, found) in [
+        ("configuration", &stored.config, &state.config),
+        ("data set", &stored.data, &state.data),
+    ] {
+        if stored != found {
+            return Err(Error::data(path, format!("the checkpoint belongs to another {what}: {stored}, found {found}"))
+                .with_remedy("continue with the run's own config.toml and data, or start a new run in another folder"));
+        }
+    }
+    let networks = networks.load(&tensors)?;
+    let optimizer = AdamW::load(&networks, &moments, stored.step)?;
+    *state = State { version: state.version.clone(), ..stored };
+    Ok((networks, optimizer))
+}
+
+fn save(
+    checkpoints: &Checkpoints,
+    state: &State,
+    networks: &Networks,
+    optimizer: &AdamW,
+    config: &RunConfig,
+) -> Result<PathBuf> {
+    let tensors = networks.tensors()?;
+    let of = |prefix: &str| -> Tensors {
+        let part = tensors.iter().filter(|(name, _)| name.starts_with(&format!("{prefix}.")));
+        part.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    };
+    let parts = [
+        ("encoder", of("encoder")),
+        ("predictor", of("predictor")),
+        ("target_encoder", of("target_encoder")),
+        ("optimizer", optimizer.tensors(networks)?),
+    ];
+    let metadata = Metadata::from([("anyjepa".to_owned(), config.to_toml())]);
+    checkpoints.save(state, &parts, &metadata)
+}
+
+fn plan(config: &RunConfig, batch: usize, first_step: usize, steps: usize) -> LoaderPlan {
+    LoaderPlan {
+        seed: config.train.seed,
+        batch,
+        workers: config.train.workers,
+        transform: (&config.model, &config.data).into(),
+        first_step: first_step as u64,
+        steps: steps as u64,
+    }
+}
+
+type MicroBatch = (Vec<f32>, [usize; 4], Vec<u64>);
+
+/// Cuts a batch into micro-batches of at most `micro` images.
+fn micro_batches(batch: Batch, micro: usize) -> Vec<MicroBatch> {
+    let [_, channels, height, width] = batch.shape;
+    let image = channels * height * width;
+    let pixels = batch.pixels.chunks(micro * image);
+    let cut = |(pixels, samples): (&[f32], &[u64])| {
+        (pixels.to_vec(), [samples.len(), channels, height, width], samples.to_vec())
+    };
+    pixels.zip(batch.samples.chunks(micro)).map(cut).collect()
+}
+
+/// Norms of both gradients, and the gradients clipped to `limit` where that is above 0.
+fn measure(networks: &Networks, grads: StepGradients, limit: f64) -> (StepGradients, Option<[Tensor<1>; 2]>) {
+    let encoder = global_norm(&networks.encoder, &grads.encoder);
+    let predictor = global_norm(&networks.predictor, &grads.predictor);
+    if limit <= 0.0 {
+        return (grads, Some([encoder, predictor]));
+    }
+    // Reference (V-JEPA): encoder and predictor are clipped apart.
+    let grads = StepGradients {
+        encoder: clip(&networks.encoder, grads.encoder, encoder.clone(), limit),
+        predictor: clip(&networks.predictor, grads.predictor, predictor.clone(), limit),
+    };
+    (grads, Some([encoder, predictor]))
+}
+
+/// The losses of a step's micro-batches, still on the device.
+#[derive(Default)]
+struct Sums {
+    loss: Option<Tensor<1>>,
+    spread: Option<Tensor<1>>,
+    context_tokens: usize,
+    target_tokens: usize,
+}
+
+impl Sums {
+    fn add(&mut self, loss: &Tensor<1>, spread: Option<&Tensor<1>>, masks: &Masks, parts: usize) {
+        let plus = |sum: Option<Tensor<1>>, term: &Tensor<1>| {
+            let term = term.clone().inner() / parts as f64;
+            Some(match sum {
+                Some(sum) => sum + term,
+                None => term,
+            })
+        };
+        self.loss = plus(self.loss.take(), loss);
+        if let Some(spread) = spread {
+            self.spread = plus(self.spread.take(), spread);
+        }
+        self.context_tokens = masks.context.first().map_or(0, |mask| mask.keep);
+        self.target_tokens = masks.targets.first().map_or(0, |mask| mask.keep);
+    }
+}
+
+/// What has happened since the last line of metrics.
+struct Since {
+    start: Instant,
+    waited: Duration,
+    images: usize,
+}
+
+impl Since {
+    fn new() -> Self {
+        Self { start: Instant::now(), waited: Duration::ZERO, images: 0 }
+    }
+
+    /// A line of metrics. Only here do scalars leave the device.
+    fn metrics(
+        &self,
+        state: &State,
+        sums: &Sums,
+        rates: super::schedule::Rates,
+        [encoder, predictor]: [Tensor<1>; 2],
+    ) -> Result<Metrics> {
+        let loss = sums.loss.clone().map_or(Ok(f64::NAN), read)?;
+        let seconds = self.start.elapsed().as_secs_f64();
+        Ok(Metrics {
+            step: state.step,
+            epoch: state.step as f64 / state.steps_per_epoch as f64,
+            loss,
+            spread: sums.spread.clone().map(read).transpose()?,
+            lr: rates.lr,
+            weight_decay: rates.weight_decay,
+            momentum: rates.momentum,
+            grad_norm_encoder: read(encoder)?,
+            grad_norm_predictor: read(predictor)?,
+            context_tokens: sums.context_tokens,
+            target_tokens: sums.target_tokens,
+            images_per_second: self.images as f64 / seconds,
+            data_wait: self.waited.as_secs_f64() / seconds,
+            memory_bytes: resident_memory(),
+            ..Metrics::default()
+        })
+    }
+}
+
+/// The first pictures of the data set that can be decoded, as the evaluation sees them.
+fn probe_images(config: &RunConfig, data: &Arc<Dataset>, device: &Device) -> Result<Option<Tensor<4>>> {
+    if config.train.health_every == 0 {
+        return Ok(None);
+    }
+    let batch = data.eval_batch(0..PROBE_IMAGES.min(data.len()), &(&config.model, &config.data).into())?;
+    Ok((!batch.samples.is_empty()).then(|| upload(batch.pixels, batch.shape, device)))
+}
+
+fn features_health(networks: &Networks, probe: &Option<Tensor<4>>) -> Result<Health> {
+    let Some(images) = probe else {
+        return Ok(Health::default());
+    };
+    let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1);
+    let [rows, _, cols] = pooled.dims();
+    let data = pooled.try_into_data().map_err(|error| Error::device(format!("cannot read features: {error}")))?;
+    let values = data.convert::<f32>().try_into_vec::<f32>();
+    let values = values.map_err(|error| Error::device(format!("cannot read features: {error:?}")))?;
+    Ok(health(&Matrix { rows, cols, values }))
+}

@@ -1,0 +1,158 @@
+//! One training step: what is updated, in which order.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::objective::{distance, normalise_targets, spread};
+use super::optimizer::{AdamW, moving_average};
+use super::schedule::Rates;
+use crate::config::{LossConfig, RunConfig, TargetKind};
+use crate::error::{Error, Result};
+use crate::masks::Masks;
+use crate::model::{Encoder, Gather, Init, Predictor, patchify};
+use crate::weights::{Gradients, Tensors, Values, collect, load};
+
+/// The three networks of a JEPA.
+#[derive(Clone)]
+pub struct Networks {
+    /// Sees the context; learns by gradient.
+    pub encoder: Encoder,
+    /// Predicts the targets; learns by gradient.
+    pub predictor: Predictor,
+    /// Sees the whole image; follows the encoder.
+    pub target_encoder: Encoder,
+}
+
+/// What one forward pass gives, on the device.
+pub struct Forward {
+    /// Mean distance between predictions and targets, `[1]`.
+    pub loss: Tensor<1>,
+    /// The weighted spread terms, where the configuration has them, `[1]`.
+    pub spread: Option<Tensor<1>>,
+    /// `[C * B, K, D]`
+    pub context: Tensor<3>,
+    /// `[T * C * B, M, D]`
+    pub prediction: Tensor<3>,
+    /// `[T * C * B, M, D]`
+    pub target: Tensor<3>,
+}
+
+/// Gradients of the two networks that learn.
+pub struct StepGradients {
+    /// Of the encoder.
+    pub encoder: GradientsParams,
+    /// Of the predictor.
+    pub predictor: GradientsParams,
+}
+
+impl Networks {
+    /// New networks of `config` on `device` (without autodiff); the target encoder begins as a copy of the encoder.
+    pub fn new(config: &RunConfig, init: Init, device: &Device) -> Self {
+        let learning = device.clone().autodiff();
+        let (model, precision) = (&config.model, config.train.precision);
+        let output = match config.loss.target {
+            TargetKind::Features => model.dim,
+            TargetKind::Pixels => model.patch_values(),
+        };
+        let encoder = Encoder::new(model, precision, init, &learning);
+        Self {
+            predictor: Predictor::new(model, output, precision, init, &learning),
+            target_encoder: encoder.clone().valid(),
+            encoder,
+        }
+    }
+
+    /// The forward pass of one micro-batch.
+    ///
+    /// # Shapes
+    /// - `images`: `[B, C, H, W]`, without autodiff
+    pub fn forward(&self, config: &LossConfig, images: Tensor<4>, masks: &Masks) -> Forward {
+        let device = images.device();
+        let full = match config.target {
+            TargetKind::Features => self.target_encoder.forward(images.clone(), None),
+            TargetKind::Pixels => patchify(images.clone(), self.encoder.patch_embed.patch_size()),
+        };
+        let tokens = full.dims()[1];
+        // Reference: targets are repeated for every context mask, row `(target * C + context) * B + sample`.
+        let contexts = masks.context.len();
+        let repeated: Vec<_> =
+            masks.targets.iter().flat_map(|mask| std::iter::repeat_n(mask.clone(), contexts)).collect();
+        let target = Gather::new(&repeated, tokens, &device).apply(normalise_targets(full));
+
+        let visible = Gather::new(&masks.context, tokens, &device);
+        let context = self.encoder.forward(images.autodiff(), Some(&visible));
+        let prediction = self.predictor.forward(context.clone(), masks);
+        let loss = distance(config.kind, prediction.clone(), target.clone().autodiff());
+        Forward { loss, spread: spread(config, context.clone()), context, prediction, target }
+    }
+
+    /// The gradients of `loss`.
+    pub fn backward(&self, loss: Tensor<1>) -> StepGradients {
+        let mut grads = loss.backward();
+        StepGradients {
+            encoder: GradientsParams::from_module(&mut grads, &self.encoder),
+            predictor: GradientsParams::from_module(&mut grads, &self.predictor),
+        }
+    }
+
+    /// Updates encoder and predictor by AdamW, then the target encoder by its moving average.
+    pub fn update(self, optimizer: &mut AdamW, grads: StepGradients, config: &RunConfig, rates: Rates) -> Self {
+        let encoder = optimizer.step(self.encoder, grads.encoder, &config.optim, rates);
+        let predictor = optimizer.step(self.predictor, grads.predictor, &config.optim, rates);
+        optimizer.advance();
+        let target_encoder = moving_average(self.target_encoder, &encoder, rates.momentum);
+        Self { encoder, predictor, target_encoder }
+    }
+
+    /// All parameters by their names in the published checkpoints.
+    ///
+    /// # Errors
+    /// A device error where a tensor cannot be read back.
+    pub fn tensors(&self) -> Result<Tensors> {
+        let mut tensors = collect(&self.encoder, "encoder", &Values)?;
+        tensors.extend(collect(&self.predictor, "predictor", &Values)?);
+        tensors.extend(collect(&self.target_encoder, "target_encoder", &Values)?);
+        Ok(tensors)
+    }
+
+    /// Fills all parameters from tensors named as by [`Networks::tensors`].
+    ///
+    /// # Errors
+    /// A data error that lists every tensor that does not fit.
+    pub fn load(self, tensors: &Tensors) -> Result<Self> {
+        Ok(Self {
+            encoder: load(self.encoder, "encoder", tensors)?,
+            predictor: load(self.predictor, "predictor", tensors)?,
+            target_encoder: load(self.target_encoder, "target_encoder", tensors)?,
+        })
+    }
+
+    /// What `encoder` and `predictor` hold for each parameter of the two networks, by name.
+    ///
+    /// # Errors
+    /// A device error where a tensor cannot be read back.
+    pub fn named(&self, encoder: &GradientsParams, predictor: &GradientsParams) -> Result<Tensors> {
+        let mut tensors = collect(&self.encoder, "encoder", &Gradients(encoder))?;
+        tensors.extend(collect(&self.predictor, "predictor", &Gradients(predictor))?);
+        Ok(tensors)
+    }
+}
+
+/// Uploads pixels as `[B, C, H, W]`.
+pub fn upload(pixels: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(pixels, shape), device)
+}
+
+/// Reads a scalar back.
+///
+/// # Errors
+/// A device error where that fails.
+pub fn read(scalar: Tensor<1>) -> Result<f64> {
+    let data = scalar.try_into_data().map_err(|error| Error::device(format!("cannot read a scalar: {error}")))?;
+    data.convert::<f64>()
+        .try_into_vec::<f64>()
+        .ok()
+        .and_then(|values| values.first().copied())
+        .ok_or_else(|| Error::device("a scalar came back from the device without a value"))
+}

@@ -1,0 +1,137 @@
+//! How far a computed tensor is from its golden value, and whether that is near enough.
+
+use serde::Serialize;
+
+/// What counts as near enough; `docs/PARITY.md` gives the reasons.
+#[derive(Debug, Clone, Copy)]
+pub enum Tolerance {
+    /// Every element within `absolute + relative * |expected|`.
+    Elements {
+        /// Bound that holds at zero.
+        absolute: f64,
+        /// Part of the bound that grows with the value.
+        relative: f64,
+    },
+    /// The norm of the difference within this share of the norm of the golden value.
+    RelativeNorm(f64),
+    /// The same to the bit.
+    Exact,
+}
+
+/// One tensor's comparison.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// The tensor's name in the case.
+    pub name: String,
+    /// The golden value's shape.
+    pub shape: Vec<usize>,
+    /// Largest absolute difference.
+    pub max_abs: f64,
+    /// Largest difference over the largest golden value.
+    pub max_rel: f64,
+    /// Cosine of the angle between the two, as flat vectors; 1 where both are zero.
+    pub cosine: f64,
+    /// The bound, in words.
+    pub tolerance: String,
+    /// Whether the bound holds.
+    pub passed: bool,
+    /// Why there is no comparison, where shapes differ or a value is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl Comparison {
+    /// Compares `found` with `expected`, both row-major; `spare` elements (if any) are left out.
+    pub fn new(
+        name: &str,
+        shape: (&[usize], &[usize]),
+        found: &[f32],
+        expected: &[f32],
+        tolerance: Tolerance,
+        spare: impl Fn(usize) -> bool,
+    ) -> Self {
+        let (found_shape, expected_shape) = shape;
+        if found_shape != expected_shape || found.len() != expected.len() {
+            return Self::failed(name, expected_shape, format!("computed shape is {found_shape:?}"));
+        }
+        let pairs = || {
+            let all = found.iter().zip(expected).enumerate();
+            all.filter(|(i, _)| !spare(*i)).map(|(_, (f, e))| (f64::from(*f), f64::from(*e)))
+        };
+        let sum = |term: fn(f64, f64) -> f64| pairs().map(|(f, e)| term(f, e)).sum::<f64>();
+        // A maximum that lets no NaN slip through.
+        let largest = |term: fn(f64, f64) -> f64| {
+            pairs().map(|(f, e)| term(f, e)).fold(0.0, |most: f64, v| if v <= most { most } else { v })
+        };
+        let max_abs = largest(|f, e| (f - e).abs());
+        let max_expected = largest(|_, e| e.abs());
+        let norms = (sum(|f, _| f * f) * sum(|_, e| e * e)).sqrt();
+        let cosine = if norms == 0.0 { if max_abs == 0.0 { 1.0 } else { 0.0 } } else { sum(|f, e| f * e) / norms };
+        let (passed, words) = match tolerance {
+            Tolerance::Elements { absolute, relative } => {
+                let holds = pairs().all(|(f, e)| (f - e).abs() <= absolute + relative * e.abs());
+                let words = match (absolute, relative) {
+                    (absolute, 0.0) => format!("abs {absolute:.0e}"),
+                    (0.0, relative) => format!("rel {relative:.0e}"),
+                    (absolute, relative) => format!("abs {absolute:.0e} + rel {relative:.0e}"),
+                };
+                (holds, words)
+            }
+            Tolerance::RelativeNorm(bound) => {
+                let difference = sum(|f, e| (f - e) * (f - e)).sqrt();
+                (difference <= bound * sum(|_, e| e * e).sqrt(), format!("rel L2 {bound:.0e}"))
+            }
+            Tolerance::Exact => (found.iter().zip(expected).all(|(f, e)| f == e), "exact".to_owned()),
+        };
+        Self {
+            name: name.to_owned(),
+            shape: expected_shape.to_vec(),
+            max_abs,
+            max_rel: if max_expected == 0.0 { max_abs } else { max_abs / max_expected },
+            cosine,
+            tolerance: words,
+            passed,
+            problem: None,
+        }
+    }
+
+    /// A comparison that could not be made.
+    pub fn failed(name: &str, shape: &[usize], problem: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            max_abs: f64::NAN,
+            max_rel: f64::NAN,
+            cosine: f64::NAN,
+            tolerance: String::new(),
+            passed: false,
+            problem: Some(problem),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABS: Tolerance = Tolerance::Elements { absolute: 1e-3, relative: 0.0 };
+
+    fn compare(found: &[f32], expected: &[f32]) -> Comparison {
+        Comparison::new("x", (&[found.len()], &[expected.len()]), found, expected, ABS, |_| false)
+    }
+
+    #[test]
+    fn near_values_pass_and_far_ones_fail() {
+        assert!(compare(&[1.0, 2.0], &[1.0, 2.0005]).passed);
+        assert!(!compare(&[1.0, 2.0], &[1.0, 2.1]).passed);
+    }
+
+    #[test]
+    fn a_nan_or_another_shape_never_passes() {
+        assert!(!compare(&[f32::NAN], &[1.0]).passed);
+        assert!(!compare(&[1.0], &[f32::NAN]).passed);
+        assert!(!compare(&[1.0], &[1.0, 1.0]).passed);
+        let nan = Comparison::new("x", (&[1], &[1]), &[f32::NAN], &[1.0], Tolerance::RelativeNorm(1.0), |_| false);
+        assert!(!nan.passed && nan.max_abs.is_nan());
+    }
+}

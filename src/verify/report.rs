@@ -1,0 +1,103 @@
+//! What a case found: one comparison a golden value, and every golden value that nothing was compared with.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::Tensor;
+use serde::Serialize;
+
+use super::{Comparison, Tolerance};
+use crate::error::{Error, Result};
+use crate::weights::{HostTensor, Tensors};
+
+/// The comparisons of one case.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// One entry a tensor.
+    pub tensors: Vec<Comparison>,
+    /// What a reader must know of them.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    expected: Tensors,
+    #[serde(skip)]
+    seen: BTreeSet<String>,
+}
+
+impl Report {
+    /// A report against the golden values `expected`.
+    pub fn new(expected: Tensors) -> Self {
+        Self { tensors: Vec::new(), notes: Vec::new(), expected, seen: BTreeSet::new() }
+    }
+
+    /// Whether every golden value was met. A golden value that was compared with nothing counts as a failure.
+    pub fn passed(&self) -> bool {
+        !self.tensors.is_empty() && self.tensors.iter().all(|tensor| tensor.passed)
+    }
+
+    /// Whether the case holds a golden value whose name begins with `prefix`.
+    pub fn expects(&self, prefix: &str) -> bool {
+        self.expected.keys().any(|name| name.starts_with(prefix))
+    }
+
+    /// Compares a tensor of the device.
+    ///
+    /// # Errors
+    /// A device error where it cannot be read back.
+    pub fn tensor<const D: usize>(&mut self, name: &str, found: Tensor<D>, tolerance: Tolerance) -> Result<()> {
+        let shape = found.dims().to_vec();
+        let data = found.try_into_data().map_err(|error| Error::device(format!("cannot read {name}: {error}")))?;
+        let values = data.convert::<f32>().try_into_vec::<f32>();
+        let values = values.map_err(|error| Error::device(format!("cannot read {name}: {error:?}")))?;
+        self.host(name, &HostTensor { shape, values }, tolerance);
+        Ok(())
+    }
+
+    /// Compares a tensor of the host.
+    pub fn host(&mut self, name: &str, found: &HostTensor, tolerance: Tolerance) {
+        self.host_except(name, found, tolerance, |_| false);
+    }
+
+    /// Compares a tensor of the host, leaving out the elements whose flat index is `spare`.
+    pub fn host_except(&mut self, name: &str, found: &HostTensor, tolerance: Tolerance, spare: impl Fn(usize) -> bool) {
+        self.seen.insert(name.to_owned());
+        let comparison = match self.expected.get(name) {
+            Some(expected) => {
+                let shapes = (found.shape.as_slice(), expected.shape.as_slice());
+                Comparison::new(name, shapes, &found.values, &expected.values, tolerance, spare)
+            }
+            None => Comparison::failed(name, &found.shape, "the case holds no golden value of this name".into()),
+        };
+        self.tensors.push(comparison);
+    }
+
+    /// Compares a number with the golden value of its name.
+    pub fn scalar(&mut self, name: &str, found: f64, tolerance: Tolerance) {
+        self.host(name, &HostTensor { shape: Vec::new(), values: vec![found as f32] }, tolerance);
+    }
+
+    /// Compares a number with a golden value that stands outside the case's tensors.
+    pub fn value(&mut self, name: &str, found: f64, golden: f64, tolerance: Tolerance) {
+        let (found, golden) = ([found as f32], [golden as f32]);
+        self.tensors.push(Comparison::new(name, (&[], &[]), &found, &golden, tolerance, |_| false));
+    }
+
+    /// Adds a sentence for the reader.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Ends the report: every golden value that nothing was compared with becomes a failure.
+    #[must_use]
+    pub fn finish(mut self) -> Self {
+        let unseen: Vec<(String, Vec<usize>)> = self
+            .expected
+            .iter()
+            .filter(|(name, _)| !self.seen.contains(*name))
+            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+            .collect();
+        for (name, shape) in unseen {
+            let problem = "nothing was computed to compare with this golden value".to_owned();
+            self.tensors.push(Comparison::failed(&name, &shape, problem));
+        }
+        self
+    }
+}

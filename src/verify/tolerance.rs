@@ -1,0 +1,19 @@
+//! Every tolerance of a reference case, with its reason; `docs/PARITY.md` repeats them.
+
+use super::Tolerance;
+
+/// Activations: f32 itself loses about 6e-6 against f64 in the golden values; a tanh GELU would be off by 6e-4.
+pub const ACTIVATION: Tolerance = Tolerance::Elements { absolute: 5e-5, relative: 1e-5 };
+/// Losses: means over thousands of elements, where rounding averages out.
+pub const LOSS: Tolerance = Tolerance::Elements { absolute: 0.0, relative: 1e-6 };
+/// Losses after updates: the noise of near-zero gradients, which AdamW enlarges, has reached the parameters.
+pub const LATER_LOSS: Tolerance = Tolerance::Elements { absolute: 0.0, relative: 2e-5 };
+/// Gradients, by tensor.
+pub const GRADIENT: Tolerance = Tolerance::RelativeNorm(1e-4);
+/// Norms of gradients; the absolute part covers key biases, whose gradient is rounding noise around zero.
+pub const GRADIENT_NORM: Tolerance = Tolerance::Elements { absolute: 2e-6, relative: 1e-4 };
+/// Parameters after one step: an ulp or two of values around 1, and AdamW's first step, which is the sign of the
+/// gradient times the learning rate.
+pub const PARAMETER: Tolerance = Tolerance::Elements { absolute: 2e-6, relative: 1e-6 };
+/// Gradients below this are rounding noise to AdamW.
+pub const QUIET_GRADIENT: f32 = 2e-6;

@@ -1,0 +1,46 @@
+//! Named tensors on the host.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// A dense f32 tensor on the host, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Length of each axis, the slowest first.
+    pub shape: Vec<usize>,
+    /// The values; as many as the shape's product.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by name, in the layout of the published checkpoints.
+pub type Tensors = BTreeMap<String, HostTensor>;
+
+impl HostTensor {
+    /// A tensor of `shape`.
+    ///
+    /// # Errors
+    /// A data error where `values` has another length than the shape's product.
+    pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self> {
+        let expected = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
+        if expected != Some(values.len()) {
+            return Err(Error::new(
+                crate::error::Kind::Data,
+                format!("a tensor of shape {shape:?} cannot hold {} values", values.len()),
+            ));
+        }
+        Ok(Self { shape, values })
+    }
+
+    /// The transpose of a matrix.
+    pub(super) fn transposed(&self) -> Self {
+        let (rows, columns) = (self.shape[0], self.shape[1]);
+        let mut values = vec![0.0; self.values.len()];
+        for (i, row) in self.values.chunks_exact(columns.max(1)).enumerate() {
+            for (j, value) in row.iter().enumerate() {
+                values[j * rows + i] = *value;
+            }
+        }
+        Self { shape: vec![columns, rows], values }
+    }
+}

@@ -1,0 +1,102 @@
+//! The layers of docs/ARCHITECTURE.md: a module uses only modules of lower layers, and few know burn or print.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module's layer; `foreign` are the crates that it may name among those that are kept in one place.
+struct Module {
+    name: &'static str,
+    layer: u8,
+    foreign: &'static [&'static str],
+}
+
+const MODULES: &[Module] = &[
+    Module { name: "error", layer: 0, foreign: &[] },
+    Module { name: "random", layer: 0, foreign: &[] },
+    Module { name: "config", layer: 1, foreign: &["toml"] },
+    Module { name: "masks", layer: 2, foreign: &[] },
+    Module { name: "data", layer: 2, foreign: &["image"] },
+    Module { name: "device", layer: 3, foreign: &["burn", "wgpu"] },
+    Module { name: "model", layer: 3, foreign: &["burn"] },
+    Module { name: "weights", layer: 3, foreign: &["burn"] },
+    Module { name: "eval", layer: 4, foreign: &["burn"] },
+    Module { name: "viz", layer: 4, foreign: &["image"] },
+    Module { name: "extract", layer: 5, foreign: &["burn"] },
+    Module { name: "train", layer: 5, foreign: &["burn"] },
+    Module { name: "verify", layer: 6, foreign: &["burn", "image"] },
+];
+
+/// Crates that only the modules above may name.
+const KEPT: &[&str] = &["burn", "wgpu", "clap", "indicatif", "comfy_table", "toml", "image"];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The names that follow `prefix` in `text`, such as `masks` in `crate::masks::Masks`.
+fn names_after<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let ends = |c: char| !(c.is_alphanumeric() || c == '_');
+    text.match_indices(prefix)
+        .filter(|(at, _)| *at == 0 || text[..*at].ends_with(ends))
+        .map(|(at, _)| &text[at + prefix.len()..])
+        .map(|rest| &rest[..rest.find(ends).unwrap_or(rest.len())])
+        .collect()
+}
+
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn modules_use_only_lower_layers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut broken = Vec::new();
+    for path in sources(&root) {
+        let inside = path.strip_prefix(&root).unwrap();
+        let top = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        if matches!(top, "lib" | "main" | "cli") {
+            continue;
+        }
+        let Some(module) = MODULES.iter().find(|module| module.name == top) else {
+            broken.push(format!("{}: the module {top} stands in no layer", inside.display()));
+            continue;
+        };
+        let code = code(&path);
+        for used in names_after(&code, "crate::") {
+            let lower = MODULES.iter().any(|other| other.name == used && other.layer < module.layer);
+            if used != top && !lower {
+                broken.push(format!("{} uses {used}, which stands in no lower layer", inside.display()));
+            }
+        }
+        for foreign in KEPT.iter().filter(|foreign| !module.foreign.contains(foreign)) {
+            let inside_a_path = |at: usize| code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            if code.match_indices(&format!("{foreign}::")).any(|(at, _)| !inside_a_path(at)) {
+                broken.push(format!("{} names {foreign}", inside.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let prints = ["println!", "eprintln!", "print!(", "eprint!(", "dbg!("];
+    let broken: Vec<String> = sources(&root)
+        .into_iter()
+        .filter(|path| !path.strip_prefix(&root).unwrap().starts_with("cli"))
+        .filter(|path| prints.iter().any(|print| code(path).contains(print)))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert!(broken.is_empty(), "these print: {}", broken.join(", "));
+}
