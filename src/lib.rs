@@ -8,3 +8,7 @@ pub mod error;
 pub mod random;
 
 pub mod config;
+
+pub mod masks;
+
+pub mod viz;
