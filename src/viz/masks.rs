@@ -98,7 +98,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Two heat maps, context and targets, each from black for never to yellow for its most frequent token.
+    /// Two heat maps, context and targets, each from dark violet for never to yellow for its most frequent token.
     pub fn picture(&self) -> RgbImage {
         let zoom = (2 * CELL).div_ceil(self.grid.max(1) as u32);
         let side = zoom * self.grid as u32;
@@ -251,6 +251,7 @@ mod tests {
         insta::assert_snapshot!(error(&pictures(3), 7), @"masks of 2 images cannot be drawn over 3");
         insta::assert_snapshot!(error(&[RgbImage::new(8, 8), RgbImage::new(8, 9)], 7), @"pictures on a sheet have one size, found 8x8 and 8x9");
         assert!(error(&pictures(2), 2).contains("the grid has 2x2 tokens"));
+        assert!(sheet(&[RgbImage::new(0, 0), RgbImage::new(0, 0)], &masks, 7).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::{MaskConfig, MaskMode, MaskSampler, Masks};
+use super::super::{CutReport, IndexMask, MaskConfig, MaskMode, MaskSampler};
 use super::{fixture, published};
 
 /// Standard deviations by which a mean or a share may miss; a run compares about a thousand of them, and the draws are
@@ -22,7 +22,7 @@ impl Occupancy {
         Self { counts: vec![0; grid * grid], masks: 0 }
     }
 
-    fn add(&mut self, masks: &[super::IndexMask]) {
+    fn add(&mut self, masks: &[IndexMask]) {
         for mask in masks {
             mask.indices.iter().for_each(|&token| self.counts[token as usize] += 1);
             self.masks += mask.batch as u64;
@@ -113,24 +113,22 @@ fn the_reference_sampler_has_the_published_codes_statistics() {
     }
 }
 
+/// Relative difference from means that were found over an unstated number of batches; ours move by 1 % with the seed.
+const KNOWN_MEAN: f64 = 0.05;
+
 #[test]
-fn the_reference_cut_costs_what_the_recipes_say() {
-    // Grid, batch, mean context before the cut where it is known, and after it.
-    let table =
-        [(16, 128, Some(109.5), 68.1), (16, 16, Some(109.5), 80.7), (14, 128, None, 51.7), (28, 16, None, 273.0)];
-    for (grid, batch, before, after) in table {
+fn the_reference_cut_costs_what_is_known_of_the_published_code() {
+    // Grid, batch, mean context before the cut and after it.
+    for (grid, batch, before, after) in
+        [(16, 128, 109.5, 68.1), (16, 16, 109.5, 80.7), (14, 128, 81.8, 51.7), (28, 16, 360.0, 273.0)]
+    {
         let sampler = MaskSampler::new(&published(), grid).unwrap();
-        let cuts: Vec<_> = (0..300).map(|step| sampler.sample(0, step, &(0..batch).collect::<Vec<_>>()).cut).collect();
-        let mean = |value: fn(&super::CutReport) -> f64| cuts.iter().map(value).sum::<f64>() / cuts.len() as f64;
-        // Means over 300 batches; the standard deviation of a batch's cut context is below a tenth of the grid's tokens.
-        let bound = DEVIATIONS * 0.1 * (grid * grid) as f64 / (cuts.len() as f64).sqrt() / 2.0;
-        let found = (mean(|cut| cut.context_before), mean(|cut| cut.context_after));
-        assert!((found.1 - after).abs() < bound, "{grid}x{grid}, batch {batch}: {found:?} +- {bound}");
-        assert!(
-            before.is_none_or(|before| (found.0 - before).abs() < bound),
-            "{grid}x{grid}, batch {batch}: {found:?}"
-        );
-        assert_eq!(mean(|cut| cut.target_before), mean(|cut| cut.target_after));
+        let samples: Vec<u64> = (0..batch).collect();
+        let cuts: Vec<CutReport> = (0..300).map(|step| sampler.sample(0, step, &samples).cut).collect();
+        let mean = |value: fn(&CutReport) -> f64| cuts.iter().map(value).sum::<f64>() / cuts.len() as f64;
+        for (found, known) in [(mean(|cut| cut.context_before), before), (mean(|cut| cut.context_after), after)] {
+            assert!((found / known - 1.0).abs() < KNOWN_MEAN, "{grid}x{grid}, batch {batch}: {found}, known {known}");
+        }
     }
 }
 
@@ -143,17 +141,13 @@ fn the_reference_context_at_14x14_is_cut_from_the_corner_block_of_13x13() {
     }
 }
 
-/// Masks of `steps` batches of 64.
-fn unbiased(config: &MaskConfig, grid: usize, steps: u64) -> impl Iterator<Item = Masks> {
-    let sampler = MaskSampler::new(&MaskConfig { mode: MaskMode::Unbiased, ..config.clone() }, grid).unwrap();
-    (0..steps).map(move |step| sampler.sample(5, step, &(step * 64..(step + 1) * 64).collect::<Vec<_>>()))
-}
-
 #[test]
 fn unbiased_masks_reach_every_token_and_know_no_direction() {
-    let (grid, steps) = (14, 400);
+    let (grid, steps, batch) = (14, 400, 64);
+    let sampler = MaskSampler::new(&MaskConfig { mode: MaskMode::Unbiased, ..published() }, grid).unwrap();
     let (mut context, mut target) = (Occupancy::new(grid), Occupancy::new(grid));
-    for masks in unbiased(&published(), grid, steps) {
+    for step in 0..steps {
+        let masks = sampler.sample(5, step, &(0..batch).collect::<Vec<_>>());
         context.add(&masks.context);
         target.add(&masks.targets);
     }
@@ -164,7 +158,7 @@ fn unbiased_masks_reach_every_token_and_know_no_direction() {
             (0..grid * grid).map(|token| shares[at(token / grid, token % grid, grid)]).collect()
         };
         // Masks of a step share their sizes, which a flip leaves as they are, so images count as independent.
-        let images = (steps * 64) as f64;
+        let images = (steps * batch) as f64;
         occupancy.check(&flipped(|row, column, grid| (grid - 1 - row) * grid + column), images, "upside down");
         occupancy.check(&flipped(|row, column, grid| row * grid + grid - 1 - column), images, "mirrored");
     }
@@ -172,9 +166,11 @@ fn unbiased_masks_reach_every_token_and_know_no_direction() {
 
 #[test]
 fn unbiased_blocks_have_scales_and_aspects_that_know_nothing_of_each_other() {
+    let grid = 48;
+    let sampler = MaskSampler::new(&MaskConfig { mode: MaskMode::Unbiased, ..published() }, grid).unwrap();
     let (mut areas, mut aspects) = (Vec::new(), Vec::new());
-    for masks in unbiased(&published(), 64, 400) {
-        let [h, w, ..] = block(masks.targets[0].row(0), 64);
+    for step in 0..400 {
+        let [h, w, ..] = block(sampler.sample(5, step, &[0]).targets[0].row(0), grid);
         areas.push((h * w) as f64);
         aspects.push((h as f64 / w as f64).ln());
     }
