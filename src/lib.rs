@@ -9,11 +9,17 @@ pub mod random;
 
 pub mod config;
 
+//pub mod data;
 pub mod masks;
 
 pub mod device;
 pub mod model;
 pub mod weights;
 
+//pub mod eval;
+pub mod viz;
+
+//pub mod extract;
 pub mod train;
+
 pub mod verify;

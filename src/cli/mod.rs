@@ -3,11 +3,11 @@
 mod devices;
 mod output;
 mod plan;
-mod progress;
+//mod progress;
 mod settings;
 mod shell;
-mod signals;
-mod train;
+//mod signals;
+//mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ enum Command {
     /// Pre-train I-JEPA on images
     //Train(train::Command),
     /// Print what a run will cost, and what cannot work
-    //Plan(plan::Command),
+    Plan(plan::Command),
     /// Compare this build with golden values of the original PyTorch code
     Verify(verify::Command),
     /// List the devices of this machine
@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         //Command::Train(command) => command.run(),
-        //Command::Plan(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Completions(command) => command.run(Cli::command()),

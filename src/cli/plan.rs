@@ -59,7 +59,10 @@ impl Command {
             ("predictor", millions(plan.predictor_parameters) + " parameters"),
             (
                 "tokens",
-                format!("{}; context {:.1}, target {:.1} on average", plan.tokens, plan.context_tokens, plan.target_tokens),
+                format!(
+                    "{}; context {:.1}, target {:.1} on average",
+                    plan.tokens, plan.context_tokens, plan.target_tokens
+                ),
             ),
             ("encoder forward", giga(plan.encoder_flops) + " an image"),
             ("training step", giga(plan.step_flops_per_image) + " an image"),
@@ -74,6 +77,6 @@ impl Command {
             rows.add_row([what.to_owned(), value]);
         }
         let warnings: String = plan.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
-        print(&format!("{}\n{}{warnings}", plan.name, rows.trim_fmt()))
+        print(&format!("{}\n{}{warnings}", plan.name, rows))
     }
 }

@@ -1,0 +1,56 @@
+//! Tests of the samplers: golden masks, statistics of the published code, and properties of every configuration.
+
+mod goldens;
+mod properties;
+mod statistics;
+
+use super::*;
+
+/// The masks of the published configurations.
+fn published() -> MaskConfig {
+    MaskConfig {
+        mode: MaskMode::Reference,
+        contexts: 1,
+        context_scale: [0.85, 1.0],
+        targets: 4,
+        target_scale: [0.15, 0.2],
+        target_aspect: [0.75, 1.5],
+        min_keep: 10,
+        allow_overlap: false,
+    }
+}
+
+/// A file of tests/fixtures/reference/misc.
+fn fixture(name: &str) -> serde_json::Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/misc").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn impossible_grids_and_numbers_of_blocks_are_refused() {
+    let refusal = |config: &MaskConfig, grid| MaskSampler::new(config, grid).map(|_| ()).unwrap_err().to_string();
+    insta::assert_snapshot!(refusal(&published(), 1), @"masks need a grid of 2x2 to 1024x1024 tokens, found 1x1");
+    insta::assert_snapshot!(refusal(&published(), 2000), @"masks need a grid of 2x2 to 1024x1024 tokens, found 2000x2000");
+    insta::assert_snapshot!(
+        refusal(&MaskConfig { targets: 300, ..published() }, 14),
+        @"mask.targets = 300 must be from 1 to 256"
+    );
+}
+
+#[test]
+fn an_empty_batch_has_empty_masks() {
+    for mode in [MaskMode::Reference, MaskMode::Unbiased, MaskMode::Block, MaskMode::Rasterised, MaskMode::Random] {
+        let sampler = MaskSampler::new(&MaskConfig { mode, ..published() }, 14).unwrap();
+        let masks = sampler.sample(0, 0, &[]);
+        assert!(masks.context.iter().chain(&masks.targets).all(|mask| mask.batch == 0 && mask.row(0).is_empty()));
+    }
+}
+
+#[test]
+fn quadrants_are_what_rasterised_means() {
+    let sampler = MaskSampler::new(&MaskConfig { mode: MaskMode::Rasterised, ..published() }, 5).unwrap();
+    let masks = sampler.sample(0, 0, &[7]);
+    let rows: Vec<&[u32]> = masks.context.iter().chain(&masks.targets).map(|mask| mask.row(0)).collect();
+    assert_eq!(rows, [[0, 1, 5, 6], [3, 4, 8, 9], [15, 16, 20, 21], [18, 19, 23, 24]]);
+}

@@ -1,0 +1,4 @@
+//! Pictures of what a run does.
+
+pub mod colour;
+pub mod masks;
