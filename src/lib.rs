@@ -7,19 +7,23 @@
 pub mod error;
 pub mod random;
 
+pub mod atomic;
+pub mod matrix;
+
 pub mod config;
 
-//pub mod data;
+pub mod data;
 pub mod masks;
 
 pub mod device;
 pub mod model;
 pub mod weights;
 
-//pub mod eval;
+pub mod eval;
 pub mod viz;
 
-//pub mod extract;
+pub mod extract;
 pub mod train;
 
+pub mod demo;
 pub mod verify;

@@ -13,17 +13,20 @@ struct Module {
 const MODULES: &[Module] = &[
     Module { name: "error", layer: 0, foreign: &[] },
     Module { name: "random", layer: 0, foreign: &[] },
+    Module { name: "atomic", layer: 1, foreign: &[] },
+    Module { name: "matrix", layer: 1, foreign: &[] },
     Module { name: "config", layer: 1, foreign: &["toml"] },
     Module { name: "masks", layer: 2, foreign: &[] },
     Module { name: "data", layer: 2, foreign: &["image"] },
     Module { name: "device", layer: 3, foreign: &["burn", "wgpu"] },
-    Module { name: "model", layer: 3, foreign: &["burn"] },
-    Module { name: "weights", layer: 3, foreign: &["burn"] },
-    Module { name: "eval", layer: 4, foreign: &["burn"] },
-    Module { name: "viz", layer: 4, foreign: &["image"] },
-    Module { name: "extract", layer: 5, foreign: &["burn"] },
-    Module { name: "train", layer: 5, foreign: &["burn"] },
-    Module { name: "verify", layer: 6, foreign: &["burn", "image"] },
+    Module { name: "model", layer: 4, foreign: &["burn"] },
+    Module { name: "weights", layer: 4, foreign: &["burn"] },
+    Module { name: "eval", layer: 5, foreign: &["burn"] },
+    Module { name: "viz", layer: 5, foreign: &["image"] },
+    Module { name: "extract", layer: 6, foreign: &["burn"] },
+    Module { name: "train", layer: 6, foreign: &["burn"] },
+    Module { name: "demo", layer: 7, foreign: &["burn", "image"] },
+    Module { name: "verify", layer: 7, foreign: &["burn", "image"] },
 ];
 
 /// Crates that only the modules above may name.

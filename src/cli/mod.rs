@@ -1,13 +1,15 @@
 //! What the command line takes, and how a command ends.
 
+mod demo;
 mod devices;
+mod masks;
 mod output;
 mod plan;
-//mod progress;
+mod progress;
 mod settings;
 mod shell;
-//mod signals;
-//mod train;
+mod signals;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -43,8 +45,12 @@ struct Verbosity {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a vision transformer learn from real pictures, in minutes on a CPU
+    Demo(demo::Command),
     /// Pre-train I-JEPA on images
-    //Train(train::Command),
+    Train(train::Command),
+    /// Draw masks: pictures, a coverage map, and what the cut to a common size costs
+    Masks(masks::Command),
     /// Print what a run will cost, and what cannot work
     Plan(plan::Command),
     /// Compare this build with golden values of the original PyTorch code
@@ -93,7 +99,9 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Error> {
     match command {
-        //Command::Train(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Masks(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Devices(command) => command.run(),

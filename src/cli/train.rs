@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyjepa::data::{Dataset, Split};
+use anyjepa::data::Dataset;
 use anyjepa::device;
 use anyjepa::error::Result;
 use anyjepa::train::{Resume, Run, train};
@@ -55,7 +55,7 @@ impl Command {
     pub fn run(self) -> Result<()> {
         let config = self.config.resolve()?;
         let device = device::open(self.device.device)?;
-        let data = Arc::new(Dataset::open(&self.data, Split::Train)?);
+        let data = Arc::new(Dataset::open(&self.data)?);
         say(&format!("{}: {} pictures, on {}", config.name, data.len(), self.device.device));
         let run = Run {
             config: &config,

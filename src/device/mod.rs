@@ -4,6 +4,7 @@
 mod cuda;
 #[cfg(feature = "wgpu")]
 mod gpu;
+pub mod read;
 
 use std::fmt;
 use std::str::FromStr;

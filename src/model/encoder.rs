@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::block::BlockShape;
 use super::{Block, Gather, Init, LayerNorm, PatchEmbed, interpolate, sincos_2d};
 use crate::config::{ModelConfig, Precision};
+use crate::device::read;
 use crate::error::{Error, Result};
 
 /// A pre-norm vision transformer without class token.
@@ -111,8 +112,7 @@ impl Encoder {
         }
         let [_, _, dim] = self.pos_embed.dims();
         let device = self.pos_embed.device();
-        let table = self.pos_embed.val().try_into_data().ok().and_then(|data| data.try_into_vec::<f32>().ok());
-        let table = table.ok_or_else(|| Error::device("the position embeddings cannot be read from the device"))?;
+        let table = read::values(self.pos_embed.val().inner())?;
         let table = TensorData::new(interpolate(&table, dim, self.grid, to), [1, to.0 * to.1, dim]);
         self.pos_embed = fixed(Tensor::from_data(table, &device));
         self.grid = to;

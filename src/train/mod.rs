@@ -7,7 +7,7 @@ mod norm;
 mod objective;
 mod optimizer;
 mod plan;
-//mod run;
+mod run;
 mod schedule;
 mod step;
 
@@ -15,6 +15,6 @@ pub use metrics::{Metrics, read_series};
 pub use objective::{distance, normalise_targets, spread};
 pub use optimizer::{AdamW, moving_average};
 pub use plan::{Corners, Machine, Plan};
-//pub use run::{Observer, Outcome, Resume, Run, train};
+pub use run::{Observer, Outcome, Resume, Run, train};
 pub use schedule::{Rates, Schedule};
-pub use step::{Forward, Networks, StepGradients, read, upload};
+pub use step::{Forward, Networks, StepGradients, upload};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Tensor};
 
 use super::checkpoint::{self, Checkpoints, State};
@@ -14,12 +14,15 @@ use super::metrics::{Metrics, MetricsLog, resident_memory};
 use super::norm::{clip, global_norm};
 use super::optimizer::AdamW;
 use super::schedule::Schedule;
-use super::step::{Networks, StepGradients, read, upload};
+use super::step::{Networks, StepGradients, upload};
 use crate::config::RunConfig;
-use crate::data::{Batch, Dataset, LoaderPlan, TrainLoader};
+use crate::data::{
+    Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog, TrainLoader, TrainPlan, TrainTransform,
+    steps_per_epoch,
+};
+use crate::device::read;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::eval::health::{Health, health};
-use crate::eval::probe::Matrix;
+use crate::eval::{Health, health};
 use crate::masks::{MaskSampler, Masks};
 use crate::model::Init;
 use crate::weights::{Metadata, Tensors};
@@ -89,11 +92,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     // The plan.
     let (micro, accumulate) = (config.train.batch, config.train.accumulate);
     let batch = micro * accumulate;
-    let steps_per_epoch = data.len() / batch;
-    if steps_per_epoch == 0 {
-        return Err(Error::new(Kind::Data, format!("{} pictures do not fill one batch of {batch}", data.len()))
-            .with_remedy(format!("lower it: --set train.batch={}", data.len().max(1))));
-    }
+    let steps_per_epoch = steps_per_epoch(data, batch)? as usize;
     let schedule = Schedule::new(&config.optim, steps_per_epoch);
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
     fs::create_dir_all(out).at("create", out)?;
@@ -116,19 +115,18 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let path = out.join("config.toml");
     fs::write(&path, config.to_toml()).at("write", &path)?;
     let mut log = MetricsLog::open(out, state.step)?;
-    let mut skips = crate::data::SkipLog::open(&out.join("skipped.jsonl"))?;
+    let mut skips = SkipLog::open(&out.join("skipped.jsonl"))?;
     let probe = probe_images(config, data, device)?;
     observer.begin(state.step, schedule.steps);
 
     // The loop.
-    let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps));
+    let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let mut since = Since::new();
     let mut last_saved = None;
     for batch in loader {
-        let batch = batch?;
         since.images += batch.samples.len();
         since.waited += batch.wait;
-        skips.extend(&batch.skipped)?;
+        skips.add(&batch.skipped)?;
         let rates = schedule.at(state.step);
 
         let mut sums = Sums::default();
@@ -150,11 +148,8 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         let grads = StepGradients { encoder: encoder.grads(), predictor: predictor.grads() };
         let logging = is_time(state.step + 1, config.train.log_every, schedule.steps);
         let clipping = config.optim.clip_norm > 0.0;
-        let (grads, norms) = if logging || clipping {
-            measure(&networks, grads, config.optim.clip_norm)
-        } else {
-            (grads, None)
-        };
+        let (grads, norms) =
+            if logging || clipping { measure(&networks, grads, config.optim.clip_norm) } else { (grads, None) };
         if !parts.is_empty() {
             networks = networks.update(&mut optimizer, grads, config, rates);
         }
@@ -162,18 +157,20 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
 
         if logging && let Some(norms) = norms {
             let mut metrics = since.metrics(&state, &sums, rates, norms)?;
-            metrics.skipped = skips.count();
+            metrics.skipped = skips.len();
             if is_time(state.step, config.train.health_every, schedule.steps) {
                 let health = features_health(&networks, &probe)?;
-                metrics.feature_std = Some(health.std);
-                metrics.feature_rank = Some(health.rank);
-                metrics.feature_cosine = Some(health.cosine);
+                metrics.feature_std = health.map(|health| health.std);
+                metrics.feature_rank = health.map(|health| health.rank);
+                metrics.feature_cosine = health.map(|health| health.cosine);
             }
             log.write(&metrics)?;
             observer.metrics(&metrics);
             if !metrics.loss.is_finite() {
                 return Err(Error::new(Kind::Diverged, format!("the loss is {} at step {}", metrics.loss, state.step))
-                    .with_remedy("lower optim.lr or lengthen optim.warmup_epochs, and resume from the last checkpoint"));
+                    .with_remedy(
+                        "lower optim.lr or lengthen optim.warmup_epochs, and resume from the last checkpoint",
+                    ));
             }
             since = Since::new();
         }
@@ -195,7 +192,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         Some(path) => path,
         None => save(&checkpoints, &state, &networks, &optimizer, config)?,
     };
-    Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.count() })
+    Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() })
 }
 
 /// Whether something that is done every `every` steps (0: never) is due after `step` steps; at the end it always is.
@@ -230,13 +227,15 @@ fn restore(path: &Path, networks: Networks, state: &mut State) -> Result<(Networ
         tensors.extend(checkpoint::open(path, part)?.1);
     }
     let (stored, moments) = checkpoint::open(path, "optimizer")?;
-    for (what, stored, found) in [
-        ("configuration", &stored.config, &state.config),
-        ("data set", &stored.data, &state.data),
-    ] {
+    for (what, stored, found) in
+        [("configuration", &stored.config, &state.config), ("data set", &stored.data, &state.data)]
+    {
         if stored != found {
-            return Err(Error::data(path, format!("the checkpoint belongs to another {what}: {stored}, found {found}"))
-                .with_remedy("continue with the run's own config.toml and data, or start a new run in another folder"));
+            return Err(Error::data(
+                path,
+                format!("the checkpoint belongs to another {what}: {stored}, found {found}"),
+            )
+            .with_remedy("continue with the run's own config.toml and data, or start a new run in another folder"));
         }
     }
     let networks = networks.load(&tensors)?;
@@ -267,15 +266,15 @@ fn save(
     checkpoints.save(state, &parts, &metadata)
 }
 
-fn plan(config: &RunConfig, batch: usize, first_step: usize, steps: usize) -> LoaderPlan {
-    LoaderPlan {
+fn plan(config: &RunConfig, batch: usize, first_step: usize, end_step: usize) -> Result<TrainPlan> {
+    Ok(TrainPlan {
         seed: config.train.seed,
         batch,
         workers: config.train.workers,
-        transform: (&config.model, &config.data).into(),
+        transform: TrainTransform::of(config)?,
         first_step: first_step as u64,
-        steps: steps as u64,
-    }
+        end_step: end_step as u64,
+    })
 }
 
 type MicroBatch = (Vec<f32>, [usize; 4], Vec<u64>);
@@ -353,18 +352,18 @@ impl Since {
         rates: super::schedule::Rates,
         [encoder, predictor]: [Tensor<1>; 2],
     ) -> Result<Metrics> {
-        let loss = sums.loss.clone().map_or(Ok(f64::NAN), read)?;
+        let loss = sums.loss.clone().map_or(Ok(f64::NAN), read::scalar)?;
         let seconds = self.start.elapsed().as_secs_f64();
         Ok(Metrics {
             step: state.step,
             epoch: state.step as f64 / state.steps_per_epoch as f64,
             loss,
-            spread: sums.spread.clone().map(read).transpose()?,
+            spread: sums.spread.clone().map(read::scalar).transpose()?,
             lr: rates.lr,
             weight_decay: rates.weight_decay,
             momentum: rates.momentum,
-            grad_norm_encoder: read(encoder)?,
-            grad_norm_predictor: read(predictor)?,
+            grad_norm_encoder: read::scalar(encoder)?,
+            grad_norm_predictor: read::scalar(predictor)?,
             context_tokens: sums.context_tokens,
             target_tokens: sums.target_tokens,
             images_per_second: self.images as f64 / seconds,
@@ -380,18 +379,17 @@ fn probe_images(config: &RunConfig, data: &Arc<Dataset>, device: &Device) -> Res
     if config.train.health_every == 0 {
         return Ok(None);
     }
-    let batch = data.eval_batch(0..PROBE_IMAGES.min(data.len()), &(&config.model, &config.data).into())?;
-    Ok((!batch.samples.is_empty()).then(|| upload(batch.pixels, batch.shape, device)))
+    let samples = 0..PROBE_IMAGES.min(data.len());
+    let plan = EvalPlan { batch: PROBE_IMAGES, workers: 0, transform: EvalTransform::of(config)?, samples };
+    let batch = EvalLoader::new(Arc::clone(data), plan)?.next().filter(|batch| !batch.samples.is_empty());
+    Ok(batch.map(|batch| upload(batch.pixels, batch.shape, device)))
 }
 
-fn features_health(networks: &Networks, probe: &Option<Tensor<4>>) -> Result<Health> {
+fn features_health(networks: &Networks, probe: &Option<Tensor<4>>) -> Result<Option<Health>> {
     let Some(images) = probe else {
-        return Ok(Health::default());
+        return Ok(None);
     };
-    let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1);
+    let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1); // [B, 1, D]
     let [rows, _, cols] = pooled.dims();
-    let data = pooled.try_into_data().map_err(|error| Error::device(format!("cannot read features: {error}")))?;
-    let values = data.convert::<f32>().try_into_vec::<f32>();
-    let values = values.map_err(|error| Error::device(format!("cannot read features: {error:?}")))?;
-    Ok(health(&Matrix { rows, cols, values }))
+    health(&read::matrix(pooled.reshape([rows, cols]))?).map(Some)
 }

@@ -8,7 +8,7 @@ use super::objective::{distance, normalise_targets, spread};
 use super::optimizer::{AdamW, moving_average};
 use super::schedule::Rates;
 use crate::config::{LossConfig, RunConfig, TargetKind};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::masks::Masks;
 use crate::model::{Encoder, Gather, Init, Predictor, patchify};
 use crate::weights::{Gradients, Tensors, Values, collect, load};
@@ -142,17 +142,4 @@ impl Networks {
 /// Uploads pixels as `[B, C, H, W]`.
 pub fn upload(pixels: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, shape), device)
-}
-
-/// Reads a scalar back.
-///
-/// # Errors
-/// A device error where that fails.
-pub fn read(scalar: Tensor<1>) -> Result<f64> {
-    let data = scalar.try_into_data().map_err(|error| Error::device(format!("cannot read a scalar: {error}")))?;
-    data.convert::<f64>()
-        .try_into_vec::<f64>()
-        .ok()
-        .and_then(|values| values.first().copied())
-        .ok_or_else(|| Error::device("a scalar came back from the device without a value"))
 }

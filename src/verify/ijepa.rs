@@ -9,10 +9,11 @@ use super::case::{Case, masks};
 use super::report::Report;
 use super::tolerance::{ACTIVATION, GRADIENT, GRADIENT_NORM, LATER_LOSS, LOSS, PARAMETER, QUIET_GRADIENT};
 use crate::config::{LossConfig, LossKind, ModelConfig, OptimConfig, PredictorConfig, Preset, RunConfig, TargetKind};
+use crate::device::read;
 use crate::error::{Error, Kind, Result};
 use crate::masks::Masks;
 use crate::model::{Gather, Init};
-use crate::train::{AdamW, Networks, Rates, Schedule, distance, normalise_targets, read, upload};
+use crate::train::{AdamW, Networks, Rates, Schedule, distance, normalise_targets, upload};
 use crate::weights::Tensors;
 
 #[derive(Deserialize)]
@@ -126,7 +127,7 @@ fn activations(
     for (name, kind) in [("loss_smooth_l1", LossKind::SmoothL1), ("loss_mse", LossKind::L2), ("loss_l1", LossKind::L1)]
     {
         let loss = distance(kind, forward.prediction.clone().inner(), forward.target.clone());
-        report.scalar(name, read(loss)?, LOSS);
+        report.scalar(name, read::scalar(loss)?, LOSS);
     }
     Ok(())
 }
@@ -156,7 +157,12 @@ fn training(
         let forward = networks.forward(&run.loss, images.clone(), masks);
         if let Some(golden) = config.train_losses.get(step) {
             let tolerance = if step == 0 { LOSS } else { LATER_LOSS };
-            report.value(&format!("train_losses.{step}"), read(forward.loss.clone().inner())?, *golden, tolerance);
+            report.value(
+                &format!("train_losses.{step}"),
+                read::scalar(forward.loss.clone().inner())?,
+                *golden,
+                tolerance,
+            );
         }
         let grads = networks.backward(forward.loss);
         let named = if step == 0 { networks.named(&grads.encoder, &grads.predictor)? } else { Tensors::new() };

@@ -6,7 +6,8 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use super::{Comparison, Tolerance};
-use crate::error::{Error, Result};
+use crate::device::read;
+use crate::error::Result;
 use crate::weights::{HostTensor, Tensors};
 
 /// The comparisons of one case.
@@ -44,9 +45,7 @@ impl Report {
     /// A device error where it cannot be read back.
     pub fn tensor<const D: usize>(&mut self, name: &str, found: Tensor<D>, tolerance: Tolerance) -> Result<()> {
         let shape = found.dims().to_vec();
-        let data = found.try_into_data().map_err(|error| Error::device(format!("cannot read {name}: {error}")))?;
-        let values = data.convert::<f32>().try_into_vec::<f32>();
-        let values = values.map_err(|error| Error::device(format!("cannot read {name}: {error:?}")))?;
+        let values = read::values(found)?;
         self.host(name, &HostTensor { shape, values }, tolerance);
         Ok(())
     }

@@ -1,4 +1,7 @@
 //! Pictures of what a run does.
 
+pub mod chart;
 pub mod colour;
 pub mod masks;
+pub mod report;
+pub mod tiles;

@@ -5,6 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{HostTensor, Tensors};
+use crate::device::read;
 use crate::error::{Error, Kind, Result};
 
 /// Chooses what to read of a parameter: its value, its gradient, an optimizer's moment.
@@ -61,16 +62,14 @@ impl<P: Pick> ModuleVisitor for Collect<'_, P> {
         let name = join(&self.path);
         match host(tensor) {
             Ok(tensor) => drop(found.insert(name, tensor)),
-            Err(error) => self.found = Err(Error::device(format!("cannot read {name} from the device: {error}"))),
+            Err(error) => self.found = Err(error),
         }
     }
 }
 
-fn host<const D: usize>(tensor: Tensor<D>) -> Result<HostTensor, String> {
+fn host<const D: usize>(tensor: Tensor<D>) -> Result<HostTensor> {
     let shape = tensor.dims().to_vec();
-    let data = tensor.try_into_data().map_err(|error| error.to_string())?;
-    let values = data.convert::<f32>().try_into_vec::<f32>().map_err(|error| format!("{error:?}"))?;
-    let tensor = HostTensor { shape, values };
+    let tensor = HostTensor { shape, values: read::values(tensor)? };
     Ok(if D == 2 { tensor.transposed() } else { tensor })
 }
 

@@ -1,0 +1,76 @@
+//! `anyjepa demo`: a vision transformer learns from real pictures, on the spot.
+
+use std::path::PathBuf;
+
+use anyjepa::config::{Sources, resolve};
+use anyjepa::demo::{Demo, Features, ProbeRow, run};
+use anyjepa::device;
+use anyjepa::error::{Error, Result};
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{print, print_json, say, table};
+use super::progress::TrainProgress;
+use super::{DeviceArgs, OutputArgs, signals};
+
+/// `anyjepa demo`
+#[derive(Debug, Args)]
+pub struct Command {
+    /// Pictures with labels, in a training and a test part
+    #[arg(long, value_name = "PATH", default_value = "examples/data/animals28")]
+    data: PathBuf,
+    /// Where the checkpoint, the features and report.html are written
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// Training runs, with the seeds 0, 1, ...
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: u64,
+    /// Passes over the pictures
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    probes: Vec<ProbeRow>,
+    report: PathBuf,
+    checkpoint: PathBuf,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        if !self.data.exists() {
+            return Err(Error::usage(format!("{} does not exist", self.data.display()))
+                .with_remedy("run the demonstration from the repository's root, or name pictures with --data"));
+        }
+        let set = [format!("optim.epochs={}", self.epochs)];
+        let config = resolve(&Sources { preset: Some("animals28"), set: &set, ..Sources::default() })?;
+        let device = device::open(self.device.device)?;
+        let seeds: Vec<u64> = (0..self.seeds).collect();
+        let signal = signals::listen()?;
+        let demo =
+            Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, signal };
+        let outcome = run(&demo, &mut TrainProgress::new())?;
+        let summary = Summary { probes: outcome.probes, report: outcome.report, checkpoint: outcome.checkpoint };
+        if self.output.json {
+            return print_json(&summary);
+        }
+        let mut rows = table(&["features", "labels", "seed", "logistic", "k-NN"]);
+        for row in &summary.probes {
+            let features = match row.features {
+                Features::Raw => "raw pixels",
+                Features::Untrained => "untrained encoder",
+                Features::Trained => "trained encoder",
+            };
+            let labels = row.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class"));
+            let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+            rows.add_row([features.to_owned(), labels, row.seed.to_string(), percent(row.logistic), percent(row.knn)]);
+        }
+        say(&format!("checkpoint {}", summary.checkpoint.display()));
+        print(&format!("{rows}\nopen {} in a browser", summary.report.display()))
+    }
+}

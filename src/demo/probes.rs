@@ -1,0 +1,104 @@
+//! The probes of a demonstration, and raw pixels as the features to beat.
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use super::Part;
+use crate::config::RunConfig;
+use crate::data::{EvalTransform, Scratch};
+use crate::error::{Error, Kind, Result};
+use crate::eval::{KnnConfig, Labelled, LogisticConfig, Standardiser, few_labels, knn, logistic};
+use crate::matrix::Matrix;
+
+/// Whose features are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Features {
+    /// The pixels of the input.
+    Raw,
+    /// The encoder before training.
+    Untrained,
+    /// The target encoder after training.
+    Trained,
+}
+
+/// The accuracies of one set of features, from 0 to 1.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProbeRow {
+    /// Whose features.
+    pub features: Features,
+    /// Labels of each class that the probe learns from; all where there is none.
+    pub labels_per_class: Option<usize>,
+    /// Seed of the training run and of the choice of labels.
+    pub seed: u64,
+    /// Logistic regression.
+    pub logistic: f64,
+    /// k nearest neighbours.
+    pub knn: f64,
+}
+
+/// Probes `train` and `test`, each features with labels.
+///
+/// Features are standardised by the training part's mean and deviation for both probes.
+///
+/// # Errors
+/// A data error where features and labels do not fit each other.
+pub fn probe(
+    features: Features,
+    train: (&Matrix, &[u32]),
+    test: (&Matrix, &[u32]),
+    labels_per_class: Option<usize>,
+    seed: u64,
+    device: &Device,
+) -> Result<ProbeRow> {
+    let rows: Vec<usize> = match labels_per_class {
+        None => (0..train.1.len()).collect(),
+        Some(count) => few_labels(train.1, count, seed)?,
+    };
+    if train.0.rows != train.1.len() || test.0.rows != test.1.len() {
+        return Err(Error::new(
+            Kind::Data,
+            "some pictures could not be read, so features and labels do not correspond",
+        ));
+    }
+    let labels: Vec<u32> = rows.iter().map(|row| train.1[*row]).collect();
+    let chosen = train.0.select(&rows);
+    let standardiser = Standardiser::fit(&chosen);
+    let (chosen, tested) = (standardiser.apply(&chosen)?, standardiser.apply(test.0)?);
+    let classes = train.1.iter().chain(test.1).max().map_or(0, |label| *label as usize + 1);
+    let train = Labelled { features: &chosen, labels: &labels };
+    let test = Labelled { features: &tested, labels: test.1 };
+    Ok(ProbeRow {
+        features,
+        labels_per_class,
+        seed,
+        logistic: logistic(train, test, classes, &LogisticConfig::default(), device)?.fraction(),
+        knn: knn(train, test, &KnnConfig::default(), device)?.fraction(),
+    })
+}
+
+/// Pixels as features.
+pub struct RawPixels<'a> {
+    config: &'a RunConfig,
+}
+
+impl<'a> RawPixels<'a> {
+    /// The pixels that an encoder of `config` sees.
+    pub fn new(config: &'a RunConfig) -> Self {
+        Self { config }
+    }
+
+    /// The pixels of both parts, one row a picture.
+    pub(super) fn encode(&self, train: &Part, test: &Part) -> Result<[Matrix; 2]> {
+        let transform = EvalTransform::of(self.config)?;
+        let pixels = |part: &Part| -> Result<Matrix> {
+            let (mut scratch, mut values) = (Scratch::default(), Vec::new());
+            for i in 0..part.data.len() {
+                let picture = part.data.picture(i).map_err(|skip| Error::new(Kind::Data, skip.to_string()))?;
+                transform.append(&picture, &mut scratch, &mut values);
+            }
+            Matrix::new(part.data.len(), transform.input().values(), values)
+        };
+        Ok([pixels(train)?, pixels(test)?])
+    }
+}

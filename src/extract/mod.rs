@@ -1,0 +1,16 @@
+//! Frozen features on disk: what they are, how they are written a shard at a time, and how they are read back.
+
+mod engine;
+mod features;
+mod formats;
+mod index;
+mod provenance;
+mod shard;
+mod writer;
+
+pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, encode_all};
+pub use features::FeatureSet;
+pub use index::{INDEX_FILE, Index, ShardEntry, Sidecar};
+pub use provenance::{Difference, EncoderKind, FeatureDtype, Format, Provenance, Tokens};
+pub use shard::Shape;
+pub use writer::{Position, Row, Writer, WriterOptions};
