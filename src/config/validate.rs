@@ -82,11 +82,11 @@ impl RunConfig {
         }
         if image > 0 && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
             let tokens = model.tokens();
-            let largest = (mask.target_scale[1] * tokens as f64) as usize;
+            let smallest = (mask.context_scale[0] * tokens as f64) as usize;
             must(
-                largest > mask.min_keep,
+                smallest > mask.min_keep,
                 format!(
-                    "a target block holds at most {largest} of {tokens} tokens and must keep more than mask.min_keep = {}",
+                    "a context block of {smallest} of {tokens} tokens cannot keep more than mask.min_keep = {}",
                     mask.min_keep
                 ),
             );
