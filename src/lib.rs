@@ -8,3 +8,5 @@ pub mod error;
 pub mod random;
 
 pub mod config;
+
+pub mod data;

@@ -1,0 +1,190 @@
+//! A data set: numbered pictures with names and labels, whatever they are stored in.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::open::{self, Split};
+use super::picture::Picture;
+use super::skip::{Fault, Skip};
+use crate::error::Result;
+
+/// One store of pictures, such as a folder or a file that holds many.
+pub(super) trait Source: Send + Sync + std::fmt::Debug {
+    /// How many pictures.
+    fn len(&self) -> usize;
+    /// The name of picture `i`, unique in this source.
+    fn name(&self, i: usize) -> String;
+    /// The label of picture `i`: an index into [`Source::classes`].
+    fn label(&self, i: usize) -> Option<u32>;
+    /// The labels' names.
+    fn classes(&self) -> &[String];
+    /// Reads and decodes picture `i`.
+    fn picture(&self, i: usize) -> Result<Picture, Fault>;
+    /// Adds what tells this source's content from another's.
+    fn fingerprint(&self, hasher: &mut blake3::Hasher);
+}
+
+/// Numbered pictures with names and labels; their order depends on nothing but their names.
+#[derive(Debug)]
+pub struct Dataset {
+    parts: Vec<Part>,
+    len: usize,
+    classes: Vec<String>,
+}
+
+/// A source, and what its names begin with.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub prefix: String,
+    pub source: Box<dyn Source>,
+}
+
+#[derive(Debug)]
+struct Part {
+    prefix: String,
+    source: Box<dyn Source>,
+    /// The number of its first picture in the data set.
+    start: usize,
+    /// For each label of the source, the data set's.
+    labels: Vec<u32>,
+}
+
+impl Dataset {
+    /// Opens what stands at `path`; of a training and a test part, the training part.
+    ///
+    /// It may be a folder of pictures (in sub-folders, which are classes, or not), a folder with parts `train` and `val`
+    /// or `test`, a picture, a text list, IDX files, CIFAR's binary files, a tar shard or a folder of them.
+    ///
+    /// # Errors
+    /// A usage error where there is nothing at `path`; a data error that says what was looked for where nothing was
+    /// found, or what is wrong with what was found.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_split(path, Split::Train)
+    }
+
+    /// Opens one part, or all, of what stands at `path`; data without parts are opened whole.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`]; a data error as well where there are parts, but not this one.
+    pub fn open_split(path: &Path, split: Split) -> Result<Self> {
+        Ok(Self::of(open::sources(path, split)?))
+    }
+
+    /// Opens each of `inputs`, a path as for [`Dataset::open`] or a glob, all parts of it, one after the other.
+    ///
+    /// Classes of the same name become one. Where there are several inputs, names begin with the input's.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_many(inputs: &[impl AsRef<Path>]) -> Result<Self> {
+        Ok(Self::of(open::many(inputs)?))
+    }
+
+    /// The picture files at `paths`, such as a list from standard input: none is looked at before it is read.
+    ///
+    /// They have no labels, and are named as they are given. A missing one is a [`Skip`], not an error.
+    pub fn of_pictures(paths: Vec<PathBuf>) -> Self {
+        Self::of(open::pictures(paths))
+    }
+
+    fn of(sources: Vec<Named>) -> Self {
+        let classes = merged(&sources);
+        let mut len = 0;
+        let mut parts = Vec::with_capacity(sources.len());
+        for Named { prefix, source } in sources {
+            let place = |class| classes.iter().position(|known| known == class).unwrap_or(0) as u32;
+            let labels = source.classes().iter().map(place).collect();
+            let start = len;
+            len += source.len();
+            parts.push(Part { prefix, source, start, labels });
+        }
+        Self { parts, len, classes }
+    }
+
+    /// How many pictures there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The names of the labels 0, 1, ...; none where no picture has a label.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The label of picture `i`, which is below [`Dataset::len`].
+    pub fn label(&self, i: usize) -> Option<u32> {
+        let (part, i) = self.part(i);
+        part.source.label(i).map(|label| part.labels[label as usize])
+    }
+
+    /// A name for picture `i`, which stays the same as long as the data do: a relative path, or a file and a number.
+    pub fn name(&self, i: usize) -> String {
+        let (part, i) = self.part(i);
+        format!("{}{}", part.prefix, part.source.name(i))
+    }
+
+    /// Reads and decodes picture `i`, which is below [`Dataset::len`].
+    ///
+    /// # Errors
+    /// A [`Skip`] that says why the picture cannot be had.
+    pub fn picture(&self, i: usize) -> Result<Picture, Skip> {
+        let (part, within) = self.part(i);
+        part.source.picture(within).map_err(|Fault { reason, detail }| Skip {
+            sample: i as u64,
+            name: self.name(i),
+            reason,
+            detail,
+        })
+    }
+
+    /// BLAKE3 of names, labels and sizes, as hexadecimal digits: whether two runs saw the same data.
+    ///
+    /// It does not depend on where the data stand, and it is cheap: of many files only some have their size looked up.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for class in &self.classes {
+            hash_text(&mut hasher, class);
+        }
+        for part in &self.parts {
+            hash_text(&mut hasher, &part.prefix);
+            part.source.fingerprint(&mut hasher);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    fn part(&self, i: usize) -> (&Part, usize) {
+        let part = &self.parts[self.parts.partition_point(|part| part.start <= i) - 1];
+        (part, i - part.start)
+    }
+}
+
+/// Adds `text` with its length, so that texts in sequence cannot be confused.
+pub(super) fn hash_text(hasher: &mut blake3::Hasher, text: &str) {
+    hasher.update(&(text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+/// Adds a label, or that there is none.
+pub(super) fn hash_label(hasher: &mut blake3::Hasher, label: Option<u32>) {
+    hasher.update(&label.map_or(u64::MAX, u64::from).to_le_bytes());
+}
+
+/// The classes of all sources, each once; in the order of numbers where all are numbers.
+fn merged(sources: &[Named]) -> Vec<String> {
+    let of_each = || sources.iter().map(|named| named.source.classes());
+    let first = of_each().next().unwrap_or_default();
+    if of_each().all(|classes| classes == first) {
+        return first.to_vec();
+    }
+    let all: BTreeSet<&String> = of_each().flatten().collect();
+    let mut classes: Vec<String> = all.into_iter().cloned().collect();
+    if let Some(numbers) = classes.iter().map(|class| class.parse::<u32>().ok()).collect::<Option<BTreeSet<u32>>>() {
+        classes = numbers.into_iter().map(|number| number.to_string()).collect();
+    }
+    classes
+}

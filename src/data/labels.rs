@@ -1,0 +1,40 @@
+//! Labels as texts say them: numbers, or names that are numbered in alphabetical order.
+
+/// Numbers `texts`, one a sample; gives each sample's label and the names of the labels.
+///
+/// Where every text is a whole number below a million it is the label itself.
+pub(super) fn number(texts: &[Option<String>]) -> (Vec<Option<u32>>, Vec<String>) {
+    const MOST: u32 = 1_000_000;
+    let given = || texts.iter().flatten();
+    let as_number = |text: &String| text.parse::<u32>().ok().filter(|number| *number < MOST);
+    if let Some(numbers) = given().map(as_number).collect::<Option<Vec<u32>>>() {
+        let count = numbers.iter().max().map_or(0, |most| most + 1);
+        let labels = texts.iter().map(|text| text.as_ref().and_then(as_number)).collect();
+        return (labels, (0..count).map(|number| number.to_string()).collect());
+    }
+    let mut classes: Vec<String> = given().cloned().collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let place = |text: &String| classes.binary_search(text).ok().map(|place| place as u32);
+    (texts.iter().map(|text| text.as_ref().and_then(place)).collect(), classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(texts: &[&str]) -> (Vec<Option<u32>>, Vec<String>) {
+        let given = |text: &&str| (!text.is_empty()).then(|| (*text).to_owned());
+        number(&texts.iter().map(given).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn numbers_are_labels_and_names_are_numbered() {
+        assert_eq!(numbered(&["2", "", "0"]), (vec![Some(2), None, Some(0)], ["0", "1", "2"].map(String::from).into()));
+        assert_eq!(
+            numbered(&["dog", "7", "dog"]),
+            (vec![Some(1), Some(0), Some(1)], ["7", "dog"].map(String::from).into())
+        );
+        assert_eq!(numbered(&["", ""]), (vec![None, None], vec![]));
+    }
+}

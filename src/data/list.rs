@@ -1,0 +1,68 @@
+//! Text lists: a picture a line, with or without its label.
+
+use std::path::{Path, PathBuf};
+
+use super::files::{EXTENSIONS, Files, is_picture_name};
+use crate::error::{Error, IoContext, Result};
+
+/// The pictures that the list at `path` names, relative to the list's folder.
+///
+/// A line is `path` or `path label`; a tab or the last blank stands between them. After a blank only what follows a
+/// picture's name is a label, so that blanks in a path do no harm.
+///
+/// # Errors
+/// A list that cannot be read, is no text, or of whose first entries none exists.
+pub(super) fn open(path: &Path) -> Result<Files> {
+    /// So many entries are looked up, to notice a list that is no list or whose paths start elsewhere.
+    const LOOKED_UP: usize = 100;
+    let text = String::from_utf8(std::fs::read(path).at("read", path)?)
+        .map_err(|_| Error::data(path, "a list is UTF-8 text, and this is not").with_remedy(remedy()))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let entries: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(entry).collect();
+    let mut first = entries.iter().take(LOOKED_UP);
+    match entries.first() {
+        None => Err(Error::data(path, "the list is empty").with_remedy(remedy())),
+        Some((missing, _)) if !first.any(|(entry, _)| folder.join(entry).exists()) => Err(Error::data(
+            path,
+            format!("no picture that the list names exists, such as {}", folder.join(missing).display()),
+        )
+        .with_remedy(remedy())),
+        Some(_) => Ok(Files::listed(folder, entries)),
+    }
+}
+
+fn remedy() -> String {
+    format!(
+        "a list has a line `path` or `path label` for each picture, relative to the list's own folder; pictures end in {}",
+        EXTENSIONS.join(", ")
+    )
+}
+
+fn entry(line: &str) -> (PathBuf, Option<String>) {
+    if let Some((path, label)) = line.rsplit_once('\t') {
+        return (path.trim().into(), Some(label.trim().to_owned()));
+    }
+    match line.rsplit_once(' ') {
+        Some((path, label)) if is_picture_name(Path::new(path.trim())) => (path.trim().into(), Some(label.to_owned())),
+        _ => (line.into(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_in_paths_and_missing_labels_are_understood() {
+        let parsed = |line| {
+            let (path, label) = entry(line);
+            (path.display().to_string(), label)
+        };
+        let label = |text: &str| Some(text.to_owned());
+        assert_eq!(parsed("cats/a.jpg 3"), ("cats/a.jpg".into(), label("3")));
+        assert_eq!(parsed("cats/a.jpg"), ("cats/a.jpg".into(), None));
+        assert_eq!(parsed("my cats/a b.PNG"), ("my cats/a b.PNG".into(), None));
+        assert_eq!(parsed("my cats/a b.PNG  black"), ("my cats/a b.PNG".into(), label("black")));
+        assert_eq!(parsed("no ending\tcat"), ("no ending".into(), label("cat")));
+    }
+}

@@ -1,0 +1,294 @@
+//! Batches of inputs: random crops in an epoch's order for training, whole data sets in their own order otherwise.
+//!
+//! Shapes: `B` samples in a batch, `C` channels, `H` rows, `W` columns.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::dataset::Dataset;
+use super::order::EpochOrder;
+use super::picture::Picture;
+use super::pipeline::{Pipeline, Work};
+use super::skip::Skip;
+use super::transform::{EvalTransform, InputFormat, Scratch, TrainTransform};
+use crate::error::{Error, Result};
+use crate::random::{Purpose, Stream};
+
+/// Inputs that go through the network together.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// `[B, C, H, W]`.
+    pub pixels: Vec<f32>,
+    /// `B`, `C`, `H`, `W`. What could not be read is missing, so `B` may be smaller than asked for, even 0.
+    pub shape: [usize; 4],
+    /// The data set's indices of the `B` samples.
+    pub samples: Vec<u64>,
+    /// The epoch, counted from 0; always 0 outside training.
+    pub epoch: u64,
+    /// The batch's number since the start of training, or in the data set.
+    pub step: u64,
+    /// The samples that should be here but could not be read.
+    pub skipped: Vec<Skip>,
+    /// How long the caller waited for this batch.
+    pub wait: Duration,
+}
+
+impl Batch {
+    /// The samples' names.
+    pub fn names(&self, dataset: &Dataset) -> Vec<String> {
+        self.samples.iter().map(|sample| dataset.name(*sample as usize)).collect()
+    }
+
+    /// The samples' labels.
+    pub fn labels(&self, dataset: &Dataset) -> Vec<Option<u32>> {
+        self.samples.iter().map(|sample| dataset.label(*sample as usize)).collect()
+    }
+}
+
+/// What a [`TrainLoader`] loads.
+#[derive(Debug, Clone)]
+pub struct TrainPlan {
+    /// Seed of the order and of the crops.
+    pub seed: u64,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// Threads that read and decode; 0 does it in the calling thread.
+    pub workers: usize,
+    /// What is done to each picture.
+    pub transform: TrainTransform,
+    /// The number of the first batch, counted from the start of training.
+    pub first_step: u64,
+    /// The number of the batch before which to end.
+    pub end_step: u64,
+}
+
+/// What an [`EvalLoader`] loads.
+#[derive(Debug, Clone)]
+pub struct EvalPlan {
+    /// Samples of a batch; the last one may be smaller.
+    pub batch: usize,
+    /// Threads that read and decode; 0 does it in the calling thread.
+    pub workers: usize,
+    /// What is done to each picture.
+    pub transform: EvalTransform,
+    /// Which samples of the data set.
+    pub samples: Range<usize>,
+}
+
+/// Training batches from any step on, in an order that depends on the seed and the epoch alone.
+///
+/// An epoch is `len / batch` batches, each sample at most once; the remainder is left out, another one in each epoch.
+/// A sample that cannot be read is missing from its batch and never replaced.
+pub struct TrainLoader {
+    batches: Batches<Training>,
+    steps_per_epoch: u64,
+}
+
+impl TrainLoader {
+    /// Starts to load `dataset` as `plan` says.
+    ///
+    /// # Errors
+    /// A data error where the data set has not a single batch; or a thread cannot be started.
+    pub fn new(dataset: Arc<Dataset>, mut plan: TrainPlan) -> Result<Self> {
+        plan.batch = plan.batch.max(1);
+        let steps_per_epoch = steps_per_epoch(&dataset, plan.batch)?;
+        let (batch, workers, steps) = (plan.batch, plan.workers, plan.first_step..plan.end_step);
+        let recipe = Training { plan, steps_per_epoch, len: dataset.len() };
+        Ok(Self { batches: Batches::start(dataset, recipe, batch, workers, steps)?, steps_per_epoch })
+    }
+
+    /// Batches of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+}
+
+/// Batches of `batch` samples in an epoch over `dataset`.
+///
+/// # Errors
+/// A data error where there is not a single one.
+pub fn steps_per_epoch(dataset: &Dataset, batch: usize) -> Result<u64> {
+    let (len, batch) = (dataset.len(), batch.max(1));
+    if len < batch {
+        let message = format!("the data set has {len} pictures, fewer than a batch of {batch}");
+        return Err(Error::new(crate::error::Kind::Data, message)
+            .with_remedy(format!("add pictures, or set train.batch to {len} or less")));
+    }
+    Ok((len / batch) as u64)
+}
+
+impl Iterator for TrainLoader {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let mut batch = self.batches.next()?;
+        batch.epoch = batch.step / self.steps_per_epoch;
+        Some(batch)
+    }
+}
+
+/// The samples of a data set in their own order.
+pub struct EvalLoader(Batches<Evaluation>);
+
+impl EvalLoader {
+    /// Starts to load `dataset` as `plan` says; samples beyond its end are ignored.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn new(dataset: Arc<Dataset>, plan: EvalPlan) -> Result<Self> {
+        let (batch, workers) = (plan.batch.max(1), plan.workers);
+        let samples = plan.samples.start..plan.samples.end.min(dataset.len());
+        let steps = 0..samples.len().div_ceil(batch) as u64;
+        let recipe = Evaluation { batch, samples, transform: plan.transform };
+        Ok(Self(Batches::start(dataset, recipe, batch, workers, steps)?))
+    }
+}
+
+impl Iterator for EvalLoader {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        self.0.next()
+    }
+}
+
+/// What distinguishes one loader from another: which samples make a batch, and what becomes of a picture.
+trait Recipe: Send + Sync + 'static {
+    /// The form of the inputs.
+    fn input(&self) -> &InputFormat;
+    /// The samples at these positions of a batch, as far as it has them.
+    fn samples(&self, step: u64, positions: Range<usize>) -> Vec<usize>;
+    /// Appends the input that a sample's picture becomes.
+    fn append(&self, step: u64, sample: usize, picture: &Picture, scratch: &mut Scratch, out: &mut Vec<f32>);
+}
+
+struct Training {
+    plan: TrainPlan,
+    steps_per_epoch: u64,
+    len: usize,
+}
+
+impl Recipe for Training {
+    fn input(&self) -> &InputFormat {
+        self.plan.transform.input()
+    }
+
+    fn samples(&self, step: u64, positions: Range<usize>) -> Vec<usize> {
+        let order = EpochOrder::new(self.plan.seed, step / self.steps_per_epoch, self.len);
+        let before = (step % self.steps_per_epoch) as usize * self.plan.batch;
+        positions.map(|position| order.sample(before + position)).collect()
+    }
+
+    fn append(&self, step: u64, sample: usize, picture: &Picture, scratch: &mut Scratch, out: &mut Vec<f32>) {
+        let mut stream = Stream::new(self.plan.seed, step / self.steps_per_epoch, sample as u64, Purpose::Augment);
+        self.plan.transform.append(picture, &mut stream, scratch, out);
+    }
+}
+
+struct Evaluation {
+    batch: usize,
+    samples: Range<usize>,
+    transform: EvalTransform,
+}
+
+impl Recipe for Evaluation {
+    fn input(&self) -> &InputFormat {
+        self.transform.input()
+    }
+
+    fn samples(&self, step: u64, positions: Range<usize>) -> Vec<usize> {
+        let first = self.samples.start + step as usize * self.batch;
+        positions.map(|position| first + position).filter(|sample| *sample < self.samples.end).collect()
+    }
+
+    fn append(&self, _: u64, _: usize, picture: &Picture, scratch: &mut Scratch, out: &mut Vec<f32>) {
+        self.transform.append(picture, scratch, out);
+    }
+}
+
+/// The batches of a recipe, each put together from chunks, so that all threads work on the first one.
+struct Batches<R: Recipe> {
+    chunks: Pipeline<Chunks<R>>,
+    chunks_per_batch: usize,
+    shape: [usize; 3],
+    next: u64,
+}
+
+struct Chunks<R> {
+    dataset: Arc<Dataset>,
+    recipe: R,
+    batch: usize,
+    chunk: usize,
+    chunks_per_batch: usize,
+}
+
+/// A part of a batch.
+struct Chunk {
+    pixels: Vec<f32>,
+    samples: Vec<u64>,
+    skipped: Vec<Skip>,
+}
+
+impl<R: Recipe> Batches<R> {
+    fn start(dataset: Arc<Dataset>, recipe: R, batch: usize, workers: usize, steps: Range<u64>) -> Result<Self> {
+        let shape = recipe.input().shape();
+        let chunk = batch.div_ceil(workers.max(1)).max(1);
+        let chunks_per_batch = batch.div_ceil(chunk).max(1);
+        let (first, end) = (steps.start * chunks_per_batch as u64, steps.end * chunks_per_batch as u64);
+        let chunks = Chunks { dataset, recipe, batch, chunk, chunks_per_batch };
+        Ok(Self { chunks: Pipeline::start(chunks, workers, first, end)?, chunks_per_batch, shape, next: steps.start })
+    }
+}
+
+impl<R: Recipe> Iterator for Batches<R> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let start = Instant::now();
+        let mut batch = Batch { step: self.next, ..Batch::default() };
+        for part in 0..self.chunks_per_batch {
+            let chunk = self.chunks.next()?;
+            if part == 0 {
+                (batch.pixels, batch.samples, batch.skipped) = (chunk.pixels, chunk.samples, chunk.skipped);
+                batch.pixels.reserve_exact(batch.pixels.len() * (self.chunks_per_batch - 1));
+            } else {
+                batch.pixels.extend(chunk.pixels);
+                batch.samples.extend(chunk.samples);
+                batch.skipped.extend(chunk.skipped);
+            }
+        }
+        self.next += 1;
+        let [channels, height, width] = self.shape;
+        batch.shape = [batch.samples.len(), channels, height, width];
+        batch.wait = start.elapsed();
+        Some(batch)
+    }
+}
+
+impl<R: Recipe> Work for Chunks<R> {
+    type Scratch = Scratch;
+    type Out = Chunk;
+
+    fn run(&self, number: u64, scratch: &mut Scratch, stop: &AtomicBool) -> Chunk {
+        let (step, part) = (number / self.chunks_per_batch as u64, number as usize % self.chunks_per_batch);
+        let from = part * self.chunk;
+        let samples = self.recipe.samples(step, from..(from + self.chunk).min(self.batch));
+        let pixels = Vec::with_capacity(samples.len() * self.recipe.input().values());
+        let mut chunk = Chunk { pixels, samples: Vec::with_capacity(samples.len()), skipped: Vec::new() };
+        for sample in samples {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            match self.dataset.picture(sample) {
+                Ok(picture) => {
+                    self.recipe.append(step, sample, &picture, scratch, &mut chunk.pixels);
+                    chunk.samples.push(sample as u64);
+                }
+                Err(skip) => chunk.skipped.push(skip),
+            }
+        }
+        chunk
+    }
+}

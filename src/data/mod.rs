@@ -1,0 +1,35 @@
+//! Pictures: from files of many kinds to batches of normalised inputs.
+//!
+//! [`Dataset`] numbers the pictures of folders, lists, IDX, CIFAR and tar files; [`TrainLoader`] and [`EvalLoader`] make
+//! batches of them. Nothing here depends on the number of threads, and no file can end a run: what cannot be read is
+//! skipped with its reason.
+
+mod cifar;
+mod crop;
+mod dataset;
+mod files;
+mod idx;
+mod labels;
+mod list;
+mod loader;
+mod open;
+mod order;
+mod picture;
+mod pipeline;
+mod resize;
+mod shard;
+mod skip;
+mod transform;
+
+#[cfg(test)]
+mod tests;
+
+pub use crop::RandomCrop;
+pub use dataset::Dataset;
+pub use loader::{Batch, EvalLoader, EvalPlan, TrainLoader, TrainPlan, steps_per_epoch};
+pub use open::Split;
+pub use order::EpochOrder;
+pub use picture::{MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_SIDE, Picture};
+pub use resize::Region;
+pub use skip::{Fault, Skip, SkipLog, SkipReason};
+pub use transform::{EvalTransform, Geometry, InputFormat, Scratch, TrainTransform};

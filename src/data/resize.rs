@@ -1,0 +1,206 @@
+//! Pillow's antialiased resize of 8-bit pictures, bit for bit.
+//!
+//! Two passes, rows first; each is a weighted sum over a support that grows with the ratio when shrinking, in integers
+//! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. What rounds elsewhere shows: a
+//! float resize is up to 25 levels off at hard edges, and fast_image_resize 6.1 up to 23 (bicubic) and 1 (bilinear).
+
+/// The weight of a source pixel by its distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filter {
+    /// A triangle: training crops, and Hugging Face's preprocessing.
+    Bilinear,
+    /// Keys' cubic with a = -0.5: evaluation.
+    Bicubic,
+}
+
+impl Filter {
+    /// The distance from which on weights are zero.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    fn weight(self, distance: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = distance.abs();
+        match self {
+            Self::Bilinear if x < 1.0 => 1.0 - x,
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            _ => 0.0,
+        }
+    }
+}
+
+/// A rectangle of pixels inside a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Columns to the left of it.
+    pub left: usize,
+    /// Rows above it.
+    pub top: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl Region {
+    /// All of a picture of this size.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Self { left: 0, top: 0, width, height }
+    }
+}
+
+/// Borrowed pixels, `[height, width, channels]` with 1 or 3 channels; the height follows from the length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pixels<'a> {
+    pub width: usize,
+    pub channels: usize,
+    pub values: &'a [u8],
+}
+
+/// What is resized to what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resize {
+    /// The part of the picture that is resized, as if it had been cut out beforehand.
+    pub source: Region,
+    /// Width and height to which that part is resized.
+    pub size: (usize, usize),
+    /// The part of the result that is wanted; only that is computed.
+    pub window: Region,
+    /// The weights.
+    pub filter: Filter,
+}
+
+/// Resizes picture after picture in the same memory.
+#[derive(Debug, Default)]
+pub(super) struct Resizer {
+    columns: Taps,
+    rows: Taps,
+    narrowed: Vec<u8>,
+    sums: Vec<i32>,
+}
+
+const FRACTION_BITS: u32 = 32 - 8 - 2;
+const HALF: i32 = 1 << (FRACTION_BITS - 1);
+
+impl Resizer {
+    /// Puts the window of the resized picture into `out`, `[window.height, window.width, channels]`.
+    pub fn resize(&mut self, picture: Pixels<'_>, resize: &Resize, out: &mut Vec<u8>) {
+        let Resize { source, size, window, filter } = *resize;
+        out.clear();
+        // Where a side keeps its length every sum is the pixel itself, so that its pass is a copy.
+        let same_columns = source.width == size.0;
+        let same_rows = source.height == size.1;
+        let used = if same_rows {
+            window.top..window.top + window.height
+        } else {
+            self.rows.compute(filter, source.height, size.1, window.top, window.height);
+            self.rows.used()
+        };
+        if !same_columns {
+            self.columns.compute(filter, source.width, size.0, window.left, window.width);
+        }
+
+        let narrowed = if same_rows { &mut *out } else { &mut self.narrowed };
+        narrowed.clear();
+        for y in used.clone() {
+            let start = (source.top + y) * picture.width + source.left;
+            let row = &picture.values[start * picture.channels..][..source.width * picture.channels];
+            match (same_columns, picture.channels) {
+                (true, channels) => narrowed.extend(&row[window.left * channels..][..window.width * channels]),
+                (false, 1) => narrow::<1>(row, &self.columns, narrowed),
+                (false, _) => narrow::<3>(row, &self.columns, narrowed),
+            }
+        }
+        if same_rows {
+            return;
+        }
+
+        let length = window.width * picture.channels;
+        for y in 0..window.height {
+            let (first, weights) = self.rows.at(y);
+            self.sums.clear();
+            self.sums.resize(length, HALF);
+            let below = self.narrowed[(first - used.start) * length..].chunks_exact(length);
+            for (weight, row) in weights.iter().zip(below) {
+                for (sum, value) in self.sums.iter_mut().zip(row) {
+                    *sum += weight * i32::from(*value);
+                }
+            }
+            out.extend(self.sums.iter().map(|sum| round(*sum)));
+        }
+    }
+}
+
+/// One row, resized to its columns' number.
+fn narrow<const CHANNELS: usize>(row: &[u8], columns: &Taps, out: &mut Vec<u8>) {
+    for x in 0..columns.firsts.len() {
+        let (first, weights) = columns.at(x);
+        let mut sums = [HALF; CHANNELS];
+        for (weight, pixel) in weights.iter().zip(row[first * CHANNELS..].chunks_exact(CHANNELS)) {
+            for (sum, value) in sums.iter_mut().zip(pixel) {
+                *sum += weight * i32::from(*value);
+            }
+        }
+        out.extend(sums.map(round));
+    }
+}
+
+fn round(sum: i32) -> u8 {
+    (sum >> FRACTION_BITS).clamp(0, 255) as u8
+}
+
+/// The weights that make each of some neighbouring outputs of one axis.
+#[derive(Debug, Default)]
+struct Taps {
+    firsts: Vec<usize>,
+    counts: Vec<usize>,
+    /// `most` of them for each output, of which `counts` are used.
+    weights: Vec<i32>,
+    most: usize,
+    exact: Vec<f64>,
+}
+
+impl Taps {
+    /// The weights for outputs `from..from + count` of `from_length` pixels resized to `to_length`.
+    fn compute(&mut self, filter: Filter, from_length: usize, to_length: usize, from: usize, count: usize) {
+        let ratio = from_length as f64 / to_length as f64;
+        let stretch = ratio.max(1.0);
+        let support = filter.support() * stretch;
+        let shrink = 1.0 / stretch;
+        self.most = support.ceil() as usize * 2 + 1;
+        self.firsts.clear();
+        self.counts.clear();
+        self.weights.clear();
+        for output in from..from + count {
+            let centre = (output as f64 + 0.5) * ratio;
+            // The casts cut towards zero, and what is negative becomes 0.
+            let first = (centre - support + 0.5) as usize;
+            let end = ((centre + support + 0.5) as usize).min(from_length);
+            self.exact.clear();
+            self.exact.extend((first..end).map(|x| filter.weight((x as f64 - centre + 0.5) * shrink)));
+            let total: f64 = self.exact.iter().sum();
+            let unit = f64::from(1 << FRACTION_BITS);
+            // Half away from zero, by a cast that cuts: `f64::round` is a call where the processor has no instruction.
+            let weights = self.exact.iter().map(|weight| (weight / total * unit + 0.5_f64.copysign(*weight)) as i32);
+            self.weights.extend(weights.chain(std::iter::repeat(0)).take(self.most));
+            self.firsts.push(first);
+            self.counts.push(end - first);
+        }
+    }
+
+    /// The first source pixel of an output, and the weights from it on.
+    fn at(&self, output: usize) -> (usize, &[i32]) {
+        (self.firsts[output], &self.weights[output * self.most..][..self.counts[output]])
+    }
+
+    /// The source pixels that some output uses.
+    fn used(&self) -> std::ops::Range<usize> {
+        let ends = self.firsts.iter().zip(&self.counts).map(|(first, count)| first + count);
+        self.firsts.first().copied().unwrap_or(0)..ends.max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,136 @@
+//! Tar shards: pictures inside tar files, found in one pass and then read in place.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::dataset::{Source, hash_label, hash_text};
+use super::files::{is_picture_name, readable};
+use super::labels;
+use super::picture::{Picture, check_file_size, unreadable};
+use super::skip::{Fault, SkipReason};
+use crate::error::{Error, IoContext, Result};
+
+/// Pictures inside tar files, with labels from `.cls` files as WebDataset has them.
+#[derive(Debug)]
+pub(super) struct Shards {
+    /// Each with its name.
+    files: Vec<(PathBuf, String)>,
+    entries: Vec<Entry>,
+    labels: Vec<Option<u32>>,
+    classes: Vec<String>,
+}
+
+/// Where a picture lies.
+#[derive(Debug)]
+struct Entry {
+    shard: usize,
+    name: String,
+    offset: u64,
+    size: u64,
+}
+
+impl Shards {
+    /// The pictures in the tar files at `paths`, in the order in which they stand there.
+    ///
+    /// A picture's label is the content of the entry of the same name, up to the first dot, that ends in `.cls`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no tar file, or ends early.
+    pub fn open(paths: &[PathBuf]) -> Result<Self> {
+        let mut shards = Self { files: Vec::new(), entries: Vec::new(), labels: Vec::new(), classes: Vec::new() };
+        let mut texts = Vec::new();
+        for path in paths {
+            shards.index(path, &mut texts)?;
+        }
+        (shards.labels, shards.classes) = labels::number(&texts);
+        Ok(shards)
+    }
+
+    /// Adds the pictures of the tar file at `path`, and their labels to `texts`.
+    fn index(&mut self, path: &Path, texts: &mut Vec<Option<String>>) -> Result<()> {
+        /// A label is a number or a word.
+        const LONGEST_LABEL: u64 = 4096;
+        let damaged = |error: std::io::Error| {
+            Error::data(path, format!("the tar file is damaged or ends early: {error}")).with_remedy("fetch it again")
+        };
+        let length = std::fs::metadata(path).at("read", path)?.len();
+        let mut archive = tar::Archive::new(BufReader::new(File::open(path).at("open", path)?));
+        let mut classes = HashMap::new();
+        let first = self.entries.len();
+        for (number, entry) in archive.entries_with_seek().map_err(damaged)?.enumerate() {
+            let mut entry = entry.map_err(|error| match number {
+                // The archive's own message would quote whatever bytes stand where a header should.
+                0 => Error::data(path, "this is no tar file").with_remedy("pack the shard as plain tar, uncompressed"),
+                _ => damaged(error),
+            })?;
+            let name = entry.path().map_err(damaged)?.into_owned();
+            let (offset, size) = (entry.raw_file_position(), entry.size());
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            if offset.saturating_add(size) > length {
+                return Err(damaged(std::io::Error::other(format!("{} is cut", name.display()))));
+            }
+            if name.extension().is_some_and(|extension| extension == "cls") {
+                let mut text = String::new();
+                entry.by_ref().take(LONGEST_LABEL).read_to_string(&mut text).map_err(damaged)?;
+                classes.insert(key(&readable(name.as_os_str())).to_owned(), text.trim().to_owned());
+            } else if is_picture_name(&name) {
+                let name = readable(name.as_os_str());
+                self.entries.push(Entry { shard: self.files.len(), name, offset, size });
+            }
+        }
+        texts.extend(self.entries[first..].iter().map(|entry| classes.get(key(&entry.name)).cloned()));
+        self.files.push((path.to_path_buf(), readable(path.file_name().unwrap_or(path.as_os_str()))));
+        Ok(())
+    }
+}
+
+/// What the files of one sample have in common: the name up to the first dot after the folders.
+fn key(name: &str) -> &str {
+    let folders = name.rfind('/').map_or(0, |slash| slash + 1);
+    name[folders..].find('.').map_or(name, |dot| &name[..folders + dot])
+}
+
+impl Source for Shards {
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn name(&self, i: usize) -> String {
+        let entry = &self.entries[i];
+        format!("{}/{}", self.files[entry.shard].1, entry.name)
+    }
+
+    fn label(&self, i: usize) -> Option<u32> {
+        self.labels[i]
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn picture(&self, i: usize) -> Result<Picture, Fault> {
+        let Entry { shard, offset, size, .. } = self.entries[i];
+        check_file_size(size)?;
+        // Opened anew for each picture: threads share no position, and thousands of shards hold no descriptors.
+        let mut file = File::open(&self.files[shard].0).map_err(|error| unreadable(&error))?;
+        file.seek(SeekFrom::Start(offset)).map_err(|error| unreadable(&error))?;
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.take(size).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+        if bytes.len() as u64 != size {
+            return Err(Fault::new(SkipReason::Truncated, "the tar file has become shorter"));
+        }
+        Picture::decode(&bytes)
+    }
+
+    fn fingerprint(&self, hasher: &mut blake3::Hasher) {
+        for (i, entry) in self.entries.iter().enumerate() {
+            hash_text(hasher, &self.name(i));
+            hasher.update(&entry.size.to_le_bytes());
+            hash_label(hasher, self.labels[i]);
+        }
+    }
+}
