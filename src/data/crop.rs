@@ -44,12 +44,12 @@ impl RandomCrop {
 }
 
 /// The size of a picture of `width` x `height` whose short side is resized to `short`; the long one is cut to a whole.
-pub fn short_side_to(width: usize, height: usize, short: usize) -> (usize, usize) {
+pub(super) fn short_side_to(width: usize, height: usize, short: usize) -> (usize, usize) {
     if width <= height { (short, short * height / width) } else { (short * width / height, short) }
 }
 
 /// The square of `side` in the middle of `width` x `height`, which are at least `side`.
-pub fn centre(width: usize, height: usize, side: usize) -> Region {
+pub(super) fn centre(width: usize, height: usize, side: usize) -> Region {
     // Python's round takes half to even.
     let half = |space: usize| (space as f64 / 2.0).round_ties_even() as usize;
     Region { left: half(width - side), top: half(height - side), width: side, height: side }

@@ -1,7 +1,7 @@
 //! A data set: numbered pictures with names and labels, whatever they are stored in.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::open::{self, Split};
 use super::picture::Picture;
@@ -78,6 +78,13 @@ impl Dataset {
     /// As [`Dataset::open`].
     pub fn open_many(inputs: &[impl AsRef<Path>]) -> Result<Self> {
         Ok(Self::of(open::many(inputs)?))
+    }
+
+    /// The picture files at `paths`, such as a list from standard input: none is looked at before it is read.
+    ///
+    /// They have no labels, and are named as they are given. A missing one is a [`Skip`], not an error.
+    pub fn of_pictures(paths: Vec<PathBuf>) -> Self {
+        Self::of(open::pictures(paths))
     }
 
     fn of(sources: Vec<Named>) -> Self {

@@ -91,7 +91,8 @@ impl TrainLoader {
     ///
     /// # Errors
     /// A data error where the data set has not a single batch; or a thread cannot be started.
-    pub fn new(dataset: Arc<Dataset>, plan: TrainPlan) -> Result<Self> {
+    pub fn new(dataset: Arc<Dataset>, mut plan: TrainPlan) -> Result<Self> {
+        plan.batch = plan.batch.max(1);
         let steps_per_epoch = steps_per_epoch(&dataset, plan.batch)?;
         let (batch, workers, steps) = (plan.batch, plan.workers, plan.first_step..plan.end_step);
         let recipe = Training { plan, steps_per_epoch, len: dataset.len() };

@@ -24,12 +24,12 @@ mod transform;
 #[cfg(test)]
 mod tests;
 
-pub use crop::{RandomCrop, centre, short_side_to};
+pub use crop::RandomCrop;
 pub use dataset::Dataset;
 pub use loader::{Batch, EvalLoader, EvalPlan, TrainLoader, TrainPlan, steps_per_epoch};
 pub use open::Split;
 pub use order::EpochOrder;
 pub use picture::{MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_SIDE, Picture};
-pub use resize::{Filter, Region};
+pub use resize::Region;
 pub use skip::{Fault, Skip, SkipLog, SkipReason};
 pub use transform::{EvalTransform, Geometry, InputFormat, Scratch, TrainTransform};

@@ -31,13 +31,13 @@ pub(super) fn many(inputs: &[impl AsRef<Path>]) -> Result<Vec<Named>> {
         paths.extend(expand(input.as_ref())?);
     }
     let mut found = Vec::new();
-    let mut pictures = Vec::new();
+    let mut files = Vec::new();
     for path in &paths {
         if !path.is_dir() && is_picture_name(path) {
-            pictures.push(path.clone());
+            files.push(path.clone());
             continue;
         }
-        found.extend(given(&mut pictures));
+        found.extend(pictures(std::mem::take(&mut files)));
         let before = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
         let before = readable(before.unwrap_or(Path::new("")).as_os_str());
         for mut named in sources(path, Split::All)? {
@@ -47,7 +47,7 @@ pub(super) fn many(inputs: &[impl AsRef<Path>]) -> Result<Vec<Named>> {
             found.push(named);
         }
     }
-    found.extend(given(&mut pictures));
+    found.extend(pictures(std::mem::take(&mut files)));
     Ok(found)
 }
 
@@ -58,7 +58,7 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
         return folder(path, split);
     }
     let source: Box<dyn Source> = match kind(path)? {
-        Some(Kind::Picture) => return Ok(given(&mut vec![path.to_path_buf()])),
+        Some(Kind::Picture) => return Ok(pictures(vec![path.to_path_buf()])),
         Some(Kind::List) => Box::new(list::open(path)?),
         Some(Kind::Idx) => Box::new(Idx::open(path)?),
         Some(Kind::Cifar(variant)) => Box::new(Cifar::open(path, variant)?),
@@ -71,12 +71,12 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
     Ok(vec![Named { prefix: String::new(), source }])
 }
 
-/// Files that were given one by one as a single store, which leaves `pictures` empty; they are named as given.
-fn given(pictures: &mut Vec<PathBuf>) -> Vec<Named> {
-    if pictures.is_empty() {
+/// Picture files that were given one by one, as a single store.
+pub(super) fn pictures(paths: Vec<PathBuf>) -> Vec<Named> {
+    if paths.is_empty() {
         return Vec::new();
     }
-    let entries = pictures.drain(..).map(|path| (path, None)).collect();
+    let entries = paths.into_iter().map(|path| (path, None)).collect();
     vec![Named { prefix: String::new(), source: Box::new(Files::listed(Path::new(""), entries)) }]
 }
 

@@ -36,7 +36,13 @@ pub(super) struct Pipeline<W: Work> {
 
 enum Hands<W: Work> {
     Caller { work: W, scratch: W::Scratch },
-    Threads(Vec<(Receiver<W::Out>, Option<JoinHandle<()>>)>),
+    Threads(Vec<Hand<W::Out>>),
+}
+
+/// A thread, until it has been waited for, and the queue in which its results wait.
+struct Hand<Out> {
+    queue: Receiver<Out>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl<W: Work> Pipeline<W> {
@@ -54,7 +60,7 @@ impl<W: Work> Pipeline<W> {
         let mut pipeline = Self { next: first, end, first, hands: Hands::Threads(Vec::new()), stop };
         let work = Arc::new(work);
         for thread in 0..threads as u64 {
-            let (sender, receiver) = bounded(QUEUE);
+            let (sender, queue) = bounded(QUEUE);
             let (work, stop) = (Arc::clone(&work), Arc::clone(&pipeline.stop));
             let jobs = (first + thread..end).step_by(threads);
             let handle = thread::Builder::new()
@@ -64,8 +70,8 @@ impl<W: Work> Pipeline<W> {
                     Error::new(Kind::Other, format!("cannot start thread {thread} of {threads} for the data: {error}"))
                         .with_remedy("lower train.workers")
                 })?;
-            if let Hands::Threads(queues) = &mut pipeline.hands {
-                queues.push((receiver, Some(handle)));
+            if let Hands::Threads(hands) = &mut pipeline.hands {
+                hands.push(Hand { queue, thread: Some(handle) });
             }
         }
         Ok(pipeline)
@@ -94,14 +100,14 @@ impl<W: Work> Iterator for Pipeline<W> {
         self.next += 1;
         match &mut self.hands {
             Hands::Caller { work, scratch } => Some(work.run(job, scratch, &self.stop)),
-            Hands::Threads(queues) => {
-                let turn = ((job - self.first) % queues.len() as u64) as usize;
-                let (queue, handle) = &mut queues[turn];
+            Hands::Threads(hands) => {
+                let turn = ((job - self.first) % hands.len() as u64) as usize;
+                let Hand { queue, thread } = &mut hands[turn];
                 if let Ok(out) = queue.recv() {
                     return Some(out);
                 }
                 // A thread that ends before its last job has panicked; the panic goes on here, where it is seen.
-                match handle.take().map(JoinHandle::join) {
+                match thread.take().map(JoinHandle::join) {
                     Some(Err(panic)) => resume_unwind(panic),
                     _ => None,
                 }
@@ -113,12 +119,12 @@ impl<W: Work> Iterator for Pipeline<W> {
 impl<W: Work> Drop for Pipeline<W> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Hands::Threads(queues) = &mut self.hands {
+        if let Hands::Threads(hands) = &mut self.hands {
             // All receivers go before any thread is waited for: a thread may stand before a full queue.
-            let handles: Vec<_> = queues.drain(..).filter_map(|(_, handle)| handle).collect();
-            for handle in handles {
+            let threads: Vec<_> = hands.drain(..).filter_map(|hand| hand.thread).collect();
+            for thread in threads {
                 // A panic in a thread whose results nobody asked for any more concerns nobody.
-                let _ = handle.join();
+                let _ = thread.join();
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Pillow's antialiased resize of 8-bit pictures, bit for bit.
 //!
 //! Two passes, rows first; each is a weighted sum over a support that grows with the ratio when shrinking, in integers
-//! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. No faster resizer does exactly
-//! this, and the rounding shows: a float resize is up to 25 levels off at hard edges.
+//! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. What rounds elsewhere shows: a
+//! float resize is up to 25 levels off at hard edges, and fast_image_resize 6.1 up to 23 (bicubic) and 1 (bilinear).
 
 /// The weight of a source pixel by its distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
+pub(super) enum Filter {
     /// A triangle: training crops, and Hugging Face's preprocessing.
     Bilinear,
     /// Keys' cubic with a = -0.5: evaluation.
@@ -185,7 +185,8 @@ impl Taps {
             self.exact.extend((first..end).map(|x| filter.weight((x as f64 - centre + 0.5) * shrink)));
             let total: f64 = self.exact.iter().sum();
             let unit = f64::from(1 << FRACTION_BITS);
-            let weights = self.exact.iter().map(|weight| (weight / total * unit).round() as i32);
+            // Half away from zero, by a cast that cuts: `f64::round` is a call where the processor has no instruction.
+            let weights = self.exact.iter().map(|weight| (weight / total * unit + 0.5_f64.copysign(*weight)) as i32);
             self.weights.extend(weights.chain(std::iter::repeat(0)).take(self.most));
             self.firsts.push(first);
             self.counts.push(end - first);

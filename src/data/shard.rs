@@ -59,8 +59,12 @@ impl Shards {
         let mut archive = tar::Archive::new(BufReader::new(File::open(path).at("open", path)?));
         let mut classes = HashMap::new();
         let first = self.entries.len();
-        for entry in archive.entries_with_seek().map_err(damaged)? {
-            let mut entry = entry.map_err(damaged)?;
+        for (number, entry) in archive.entries_with_seek().map_err(damaged)?.enumerate() {
+            let mut entry = entry.map_err(|error| match number {
+                // The archive's own message would quote whatever bytes stand where a header should.
+                0 => Error::data(path, "this is no tar file").with_remedy("pack the shard as plain tar, uncompressed"),
+                _ => damaged(error),
+            })?;
             let name = entry.path().map_err(damaged)?.into_owned();
             let (offset, size) = (entry.raw_file_position(), entry.size());
             if !entry.header().entry_type().is_file() {

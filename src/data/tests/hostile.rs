@@ -1,7 +1,6 @@
 //! Files that lie, break off or are no files: each is skipped with its reason, and none does harm.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageBuffer, LumaA, Rgb32FImage, RgbaImage};
@@ -100,6 +99,7 @@ fn whatever_a_file_holds_it_is_a_picture_or_a_skip_with_a_reason() {
     insta::assert_debug_snapshot!(outcomes(folder));
 }
 
+#[cfg(unix)]
 #[test]
 fn what_is_no_regular_file_is_skipped_without_being_opened() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,6 +124,7 @@ fn what_is_no_regular_file_is_skipped_without_being_opened() {
     "#);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_folder_inside_itself_is_walked_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,11 +134,16 @@ fn a_folder_inside_itself_is_walked_once() {
     assert_eq!((dataset.len(), dataset.name(0).as_str()), (1, "cats/a.png"));
 }
 
+#[cfg(unix)]
 #[test]
 fn names_that_are_no_text_stay_apart() {
     let folder = tempfile::tempdir().unwrap();
     for name in [b"\xff.png".as_slice(), b"\xfe.png", "é.png".as_bytes()] {
-        std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), png(2, 2, 0)).unwrap();
+        std::fs::write(
+            folder.path().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name)),
+            png(2, 2, 0),
+        )
+        .unwrap();
     }
     let dataset = Dataset::open(folder.path()).unwrap();
     let names: Vec<String> = (0..3).map(|i| dataset.name(i)).collect();

@@ -4,8 +4,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{picture, repository, tensors};
-use crate::data::resize::{Pixels, Resize, Resizer};
-use crate::data::{EvalTransform, Filter, Geometry, InputFormat, Picture, RandomCrop, Region, Scratch, TrainTransform};
+use crate::data::crop::centre;
+use crate::data::resize::{Filter, Pixels, Resize, Resizer};
+use crate::data::{EvalTransform, Geometry, InputFormat, Picture, RandomCrop, Region, Scratch, TrainTransform};
 use crate::random::{Purpose, Stream};
 
 const REFERENCE: &str = "tests/fixtures/reference/preprocess";
@@ -109,7 +110,7 @@ fn bilinear_resizes_equal_pillow_to_the_level() {
         let mut pixels = Vec::new();
         let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
         let source = Region::whole(picture.width, picture.height);
-        let window = crate::data::centre(size.0, size.1, 224);
+        let window = centre(size.0, size.1, 224);
         Resizer::default().resize(values, &Resize { source, size, window, filter: Filter::Bilinear }, &mut pixels);
         let square = Picture { width: 224, height: 224, channels: picture.channels, pixels };
         assert!(every(3, &square) == expected[&format!("{name}.u8_bilinear_hwc_stride3")].1, "{name}");
@@ -248,153 +249,4 @@ fn a_flip_mirrors_the_same_crop() {
     flipped.chunks_exact_mut(16).for_each(<[f32]>::reverse);
     assert_ne!(input(0.0), input(1.0));
     assert_eq!(input(0.0), flipped);
-}
-
-#[test]
-fn zz_fir() {
-    use fast_image_resize as fir;
-    let expected = tensors(&format!("{PILLOW}/expected.safetensors"));
-    let mut cases: Vec<(String, Picture, Region, (usize, usize), Filter, Region, Vec<u8>, usize)> = Vec::new();
-    let noise = read(PILLOW, "noise.png");
-    for (key, tensor) in &expected {
-        let parts: Vec<&str> = key.split('.').collect();
-        let [kind, filter, size] = parts[..] else { continue };
-        if kind != "resized" && !kind.starts_with("cropped") {
-            continue;
-        }
-        let filter = if filter == "bilinear" { Filter::Bilinear } else { Filter::Bicubic };
-        let (w, h) = size.split_once('x').unwrap();
-        let size = (w.parse().unwrap(), h.parse().unwrap());
-        let src =
-            if kind == "resized" { Region::whole(83, 61) } else { Region { left: 11, top: 5, width: 49, height: 45 } };
-        cases.push((key.clone(), noise.clone(), src, size, filter, Region::whole(size.0, size.1), tensor.1.clone(), 1));
-    }
-    let (config, pictures) = reference();
-    let golden = tensors(&format!("{REFERENCE}/expected.safetensors"));
-    for (name, picture) in pictures {
-        let size = config["images"][name]["resized_wh"].as_array().unwrap();
-        let size = (size[0].as_u64().unwrap() as usize, size[1].as_u64().unwrap() as usize);
-        for (filter, key, stride) in [
-            (Filter::Bilinear, "u8_bilinear_hwc_stride3", 3),
-            (Filter::Bicubic, "u8_bicubic_hwc", 1),
-            (Filter::Bicubic, "u8_bicubic_hwc_stride3", 3),
-        ] {
-            let Some(t) = golden.get(&format!("{name}.{key}")) else { continue };
-            let win = crate::data::centre(size.0, size.1, 224);
-            cases.push((
-                format!("{name}.{key}"),
-                picture.clone(),
-                Region::whole(picture.width, picture.height),
-                size,
-                filter,
-                win,
-                t.1.clone(),
-                stride,
-            ));
-        }
-    }
-    for (key, pic, src, size, filter, win, want, stride) in cases {
-        let ty = if pic.channels == 1 { fir::PixelType::U8 } else { fir::PixelType::U8x3 };
-        // cut the crop beforehand, as Pillow's crop().resize() does
-        let cut: Vec<u8> = (src.top..src.top + src.height)
-            .flat_map(|y| pic.pixels[(y * pic.width + src.left) * pic.channels..][..src.width * pic.channels].to_vec())
-            .collect();
-        let from = fir::images::Image::from_vec_u8(src.width as u32, src.height as u32, cut, ty).unwrap();
-        let mut to = fir::images::Image::new(size.0 as u32, size.1 as u32, ty);
-        let f = if filter == Filter::Bilinear { fir::FilterType::Bilinear } else { fir::FilterType::CatmullRom };
-        fir::Resizer::new()
-            .resize(
-                &from,
-                &mut to,
-                &fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(f)).use_alpha(false),
-            )
-            .unwrap();
-        let all = to.into_vec();
-        let c = pic.channels;
-        let cropped: Vec<u8> = (win.top..win.top + win.height)
-            .flat_map(|y| all[(y * size.0 + win.left) * c..][..win.width * c].to_vec())
-            .collect();
-        let got = every(stride, &Picture { width: win.width, height: win.height, channels: c, pixels: cropped });
-        let d: Vec<u8> = got.iter().zip(&want).map(|(a, b)| a.abs_diff(*b)).collect();
-        println!(
-            "{key}: len {} {}, max {}, differing {:.3}%",
-            got.len(),
-            want.len(),
-            d.iter().max().unwrap(),
-            100.0 * d.iter().filter(|v| **v > 0).count() as f64 / d.len() as f64
-        );
-    }
-}
-
-#[test]
-fn zz_speed() {
-    use fast_image_resize as fir;
-    let time = |name: &str, n: usize, f: &mut dyn FnMut()| {
-        f();
-        let mut best = f64::MAX;
-        for _ in 0..5 {
-            let t = std::time::Instant::now();
-            for _ in 0..n {
-                f();
-            }
-            best = best.min(t.elapsed().as_secs_f64() / n as f64);
-        }
-        println!("{name}: {:.1} us", best * 1e6);
-    };
-    let photo = read(REFERENCE, "photo.jpg");
-    let rocket = Picture::read(&repository("examples/data/photos/rocket.jpg")).unwrap();
-    for (name, pic) in [("photo", &photo), ("rocket", &rocket)] {
-        let mut out = Vec::new();
-        let mut r = Resizer::default();
-        let values = Pixels { width: pic.width, channels: 3, values: &pic.pixels };
-        for (fname, filter, ff) in [
-            ("bilinear", Filter::Bilinear, fir::FilterType::Bilinear),
-            ("bicubic", Filter::Bicubic, fir::FilterType::CatmullRom),
-        ] {
-            let rz = Resize {
-                source: Region::whole(pic.width, pic.height),
-                size: (224, 224),
-                window: Region::whole(224, 224),
-                filter,
-            };
-            time(&format!("{name} {fname} ours"), 20, &mut || r.resize(values, &rz, &mut out));
-            let from = fir::images::Image::from_vec_u8(
-                pic.width as u32,
-                pic.height as u32,
-                pic.pixels.clone(),
-                fir::PixelType::U8x3,
-            )
-            .unwrap();
-            let mut to = fir::images::Image::new(224, 224, fir::PixelType::U8x3);
-            let mut f = fir::Resizer::new();
-            let o = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(ff)).use_alpha(false);
-            time(&format!("{name} {fname} fir"), 20, &mut || f.resize(&from, &mut to, &o).unwrap());
-        }
-    }
-    for f in ["tests/fixtures/reference/preprocess/photo.jpg", "examples/data/photos/rocket.jpg"] {
-        let bytes = std::fs::read(repository(f)).unwrap();
-        time(&format!("decode {f}"), 10, &mut || {
-            Picture::decode(&bytes).unwrap();
-        });
-    }
-    let animals = std::sync::Arc::new(crate::data::Dataset::open(&super::animals()).unwrap());
-    let input = InputFormat::new(28, &[0.5], &[0.5]).unwrap();
-    let crop = RandomCrop { scale: [0.6, 1.0], aspect: [0.75, 4.0 / 3.0] };
-    let t = TrainTransform::new(input.clone(), crop, 0.5);
-    for workers in [0, 1, 2] {
-        let plan =
-            crate::data::TrainPlan { seed: 0, batch: 128, workers, transform: t.clone(), first_step: 0, end_step: 600 };
-        let start = std::time::Instant::now();
-        let n: usize = crate::data::TrainLoader::new(animals.clone(), plan).unwrap().map(|b| b.samples.len()).sum();
-        println!("animals train, {workers} workers: {:.0} samples/s", n as f64 / start.elapsed().as_secs_f64());
-    }
-    let plan = crate::data::EvalPlan {
-        batch: 128,
-        workers: 0,
-        transform: EvalTransform::new(input, Geometry::CentreCrop { resize: 28 }).unwrap(),
-        samples: 0..7716,
-    };
-    let start = std::time::Instant::now();
-    let n: usize = crate::data::EvalLoader::new(animals.clone(), plan).unwrap().map(|b| b.samples.len()).sum();
-    println!("animals eval: {:.0} samples/s", n as f64 / start.elapsed().as_secs_f64());
 }

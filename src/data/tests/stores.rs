@@ -190,6 +190,16 @@ fn several_inputs_follow_each_other_and_share_classes() {
 }
 
 #[test]
+fn files_given_one_by_one_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = put(folder.path(), "a.png", png(1, 1, 1));
+    let dataset = Dataset::of_pictures(vec![folder.path().join("gone.png"), path.clone()]);
+    assert_eq!(dataset.picture(0).unwrap_err().reason.code(), "unreadable");
+    assert_eq!((dataset.name(1), dataset.picture(1).is_ok()), (path.display().to_string(), true));
+    assert!(Dataset::of_pictures(Vec::new()).is_empty());
+}
+
+#[test]
 fn the_fingerprint_tells_content_and_not_place() {
     let fingerprint = |names: &[(&str, Vec<u8>)]| {
         let folder = tempfile::tempdir().unwrap();
