@@ -7,6 +7,9 @@
 pub mod error;
 pub mod random;
 
+pub mod atomic;
+pub mod matrix;
+
 pub mod config;
 
 //pub mod data;
