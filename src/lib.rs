@@ -19,7 +19,7 @@ pub mod device;
 pub mod model;
 pub mod weights;
 
-//pub mod eval;
+pub mod eval;
 pub mod viz;
 
 //pub mod extract;
