@@ -22,7 +22,7 @@ pub mod weights;
 pub mod eval;
 pub mod viz;
 
-//pub mod extract;
+pub mod extract;
 pub mod train;
 
 pub mod verify;

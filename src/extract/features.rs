@@ -1,0 +1,312 @@
+//! Reads features back: a folder of shards or a single file, verified, with their provenance.
+
+use std::fs;
+use std::path::Path;
+
+use super::formats::{Decoded, decode};
+use super::index::{INDEX_FILE, Index, ShardEntry};
+use super::provenance::{Format, Provenance, list};
+use super::shard::Shape;
+use crate::error::{Error, IoContext, Kind, Result, require_exists};
+use crate::matrix::Matrix;
+
+/// Features in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureSet {
+    /// One row an image, of `shape.width()` values.
+    pub features: Matrix,
+    /// What a row holds.
+    pub shape: Shape,
+    /// Each row's place in the input.
+    pub inputs: Vec<u64>,
+    /// Each row's name, such as its path.
+    pub names: Vec<String>,
+    /// Each row's class, where it is known.
+    pub labels: Vec<Option<u32>>,
+    /// Where the features come from.
+    pub provenance: Provenance,
+}
+
+impl FeatureSet {
+    /// The features in a folder that `anyjepa extract` wrote, or in one of its files.
+    ///
+    /// The BLAKE3 of each file is verified where it is known: in a folder, beside an `index.json`, and for npy.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] if a file is damaged, a shard is missing, or the extraction was not finished.
+    pub fn open(path: &Path) -> Result<Self> {
+        require_exists(path)?;
+        if path.is_dir() { open_folder(path) } else { open_file(path) }
+    }
+
+    /// The class of every row.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`], naming the first row that has none.
+    pub fn labels(&self) -> Result<Vec<u32>> {
+        let known: Option<Vec<u32>> = self.labels.iter().copied().collect();
+        known.ok_or_else(|| {
+            let row = self.labels.iter().position(Option::is_none).unwrap_or_default();
+            Error::new(Kind::Data, format!("{} has no label", self.names[row])).with_remedy(
+                "extract from a folder with one subfolder a class, from IDX files, or give a list of labels",
+            )
+        })
+    }
+
+    /// The vectors of all rows, `[rows * tokens, dim]`: for patch features, one row a patch.
+    pub fn into_vectors(self) -> Matrix {
+        let rows = self.features.rows * self.shape.tokens;
+        Matrix { rows, cols: self.shape.dim, values: self.features.values }
+    }
+
+    /// Refuses to use these features together with `other`, unless both come from the same encoder and options.
+    ///
+    /// The version of anyjepa may differ: that features stay the same across versions is tested.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`], naming each field of the provenance that differs.
+    pub fn compatible(&self, other: &Self) -> Result<()> {
+        let refused = |message: String| {
+            Error::new(Kind::Data, message).with_remedy("extract both sets with the same weights and the same options")
+        };
+        let mut differences = self.provenance.differences(&other.provenance);
+        differences.retain(|difference| difference.field != "version");
+        if !differences.is_empty() {
+            let list = list(&differences);
+            return Err(refused(format!("features of different provenance cannot be used together: {list}")));
+        }
+        if self.shape == other.shape {
+            return Ok(());
+        }
+        Err(refused(format!("rows of {} and of {} cannot be used together", self.shape, other.shape)))
+    }
+
+    fn empty(provenance: Provenance, shape: Shape) -> Self {
+        let features = Matrix { rows: 0, cols: shape.width(), values: Vec::new() };
+        Self { features, shape, inputs: Vec::new(), names: Vec::new(), labels: Vec::new(), provenance }
+    }
+
+    fn append(&mut self, decoded: Decoded, path: &Path) -> Result<()> {
+        let Decoded { mut shard, shape, provenance } = decoded;
+        if shape != self.shape || provenance != self.provenance {
+            return Err(Error::data(path, format!("its shape or provenance is not that of {INDEX_FILE}")));
+        }
+        self.features.rows += shard.rows();
+        self.features.values.append(&mut shard.features);
+        self.inputs.extend(shard.index.iter().map(|&place| place.cast_unsigned()));
+        self.labels.extend(shard.labels.iter().map(|&label| u32::try_from(label).ok()));
+        self.names.append(&mut shard.names);
+        Ok(())
+    }
+}
+
+fn open_folder(folder: &Path) -> Result<FeatureSet> {
+    let index = Index::read(folder)?;
+    if !index.complete {
+        return Err(Error::data(folder, format!("the extraction was not finished; it has {} rows so far", index.rows))
+            .with_remedy("continue it with `anyjepa extract --resume`"));
+    }
+    let mut set = FeatureSet::empty(index.provenance.clone(), index.shape);
+    for shard in &index.shards {
+        let path = folder.join(&shard.file.name);
+        let rows = set.features.rows as u64;
+        set.append(read_shard(shard, index.format, folder)?, &path)?;
+        if set.features.rows as u64 - rows != shard.rows[1] - shard.rows[0] {
+            return Err(Error::data(&path, format!("does not have the rows that {INDEX_FILE} says")));
+        }
+    }
+    Ok(set)
+}
+
+/// A shard of an index, its sums verified.
+fn read_shard(shard: &ShardEntry, format: Format, folder: &Path) -> Result<Decoded> {
+    let mut contents = Vec::with_capacity(2);
+    for file in shard.files() {
+        let path = folder.join(&file.name);
+        let content = fs::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::data(&path, format!("is missing, but {INDEX_FILE} names it")),
+            _ => Error::io("read", &path, error),
+        })?;
+        if blake3::hash(&content).to_hex().as_str() != file.blake3 {
+            let message = format!("was changed or damaged: it does not have the BLAKE3 that {INDEX_FILE} names");
+            return Err(Error::data(&path, message).with_remedy("extract the features again"));
+        }
+        contents.push(content);
+    }
+    let mut contents = contents.into_iter();
+    let (main, sidecar) = (contents.next().unwrap_or_default(), contents.next());
+    decode(format, main, sidecar.as_deref(), &folder.join(&shard.file.name))
+}
+
+fn open_file(path: &Path) -> Result<FeatureSet> {
+    let format = Format::of(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let index = Index::find(folder)?;
+    let name = path.file_name().unwrap_or_default();
+    let entry = index.as_ref().and_then(|index| index.shards.iter().find(|shard| name == shard.file.name.as_str()));
+    let decoded = match (entry, format) {
+        (Some(entry), _) => read_shard(entry, format, folder)?,
+        (None, Format::Safetensors) => decode(format, fs::read(path).at("read", path)?, None, path)?,
+        (None, Format::Npy) => {
+            let sidecar = path.with_extension("json");
+            let sidecar = fs::read(&sidecar).map_err(|error| {
+                Error::data(
+                    path,
+                    format!("its names, labels and provenance cannot be read: {}: {error}", sidecar.display()),
+                )
+                .with_remedy("keep the JSON file that `anyjepa extract` wrote beside it")
+            })?;
+            decode(format, fs::read(path).at("read", path)?, Some(&sidecar), path)?
+        }
+        (None, Format::Parquet) => {
+            return Err(Error::data(
+                path,
+                format!("no {INDEX_FILE} beside it names its BLAKE3, so it cannot be verified"),
+            )
+            .with_remedy("give the whole folder that `anyjepa extract` wrote"));
+        }
+    };
+    let mut set = FeatureSet::empty(decoded.provenance.clone(), decoded.shape);
+    set.append(decoded, path)?;
+    Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::provenance::{EncoderKind, FeatureDtype, Tokens, example};
+    use super::super::writer::{Row, Writer, WriterOptions};
+    use super::*;
+
+    const FORMATS: [Format; 3] = [Format::Safetensors, Format::Npy, Format::Parquet];
+
+    /// Five rows in shards of two: an image that could not be read leaves a gap.
+    fn write(folder: &Path, format: Format, provenance: Provenance) {
+        let shape = Shape { tokens: if provenance.tokens == Tokens::Patch { 2 } else { 1 }, dim: 3 };
+        let mut writer =
+            Writer::create(folder, provenance, WriterOptions { format, shape, rows_per_shard: 2 }).unwrap();
+        for input in [0, 1, 2, 4, 5_u32] {
+            let features: Vec<f32> = (0..shape.width()).map(|at| input as f32 - 0.25 * at as f32).collect();
+            let label = (input != 5).then_some(input % 2);
+            writer
+                .push(&Row { input: input.into(), name: &format!("{input}.png"), label, features: &features })
+                .unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn a_folder_gives_back_what_was_written_in_every_format() {
+        for format in FORMATS {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), format, example());
+            let set = FeatureSet::open(folder.path()).unwrap();
+            assert_eq!((set.features.rows, set.features.cols), (5, 3));
+            assert_eq!(set.features.row(3), [4.0, 3.75, 3.5]);
+            assert_eq!(set.inputs, [0, 1, 2, 4, 5]);
+            assert_eq!(set.names, ["0.png", "1.png", "2.png", "4.png", "5.png"]);
+            assert_eq!(set.labels, [Some(0), Some(1), Some(0), Some(0), None]);
+            assert_eq!(set.provenance, example());
+        }
+    }
+
+    #[test]
+    fn a_single_shard_gives_its_rows() {
+        for format in FORMATS {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), format, example());
+            let shard = folder.path().join(format!("features-00001.{}", format.extension()));
+            assert_eq!(FeatureSet::open(&shard).unwrap().names, ["2.png", "4.png"]);
+            std::fs::remove_file(folder.path().join(INDEX_FILE)).unwrap();
+            match format {
+                Format::Parquet => assert_eq!(FeatureSet::open(&shard).unwrap_err().kind(), Kind::Data),
+                _ => assert_eq!(FeatureSet::open(&shard).unwrap().labels().unwrap(), [0, 0]),
+            }
+        }
+    }
+
+    #[test]
+    fn patch_features_become_one_row_a_patch() {
+        let folder = tempfile::tempdir().unwrap();
+        let patch = Provenance { tokens: Tokens::Patch, dtype: FeatureDtype::F16, ..example() };
+        write(folder.path(), Format::Safetensors, patch);
+        let vectors = FeatureSet::open(folder.path()).unwrap().into_vectors();
+        assert_eq!((vectors.rows, vectors.cols), (10, 3));
+        assert_eq!(vectors.row(3), [0.25, 0.0, -0.25]);
+    }
+
+    #[test]
+    fn a_byte_changed_in_any_file_is_found() {
+        for format in FORMATS {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), format, example());
+            for entry in std::fs::read_dir(folder.path()).unwrap() {
+                let path = entry.unwrap().path();
+                if path.ends_with(INDEX_FILE) {
+                    continue;
+                }
+                let whole = fs::read(&path).unwrap();
+                let middle = whole.len() / 2;
+                let mut changed = whole.clone();
+                changed[middle] ^= 1;
+                for content in [&changed[..], &whole[..middle], &[]] {
+                    fs::write(&path, content).unwrap();
+                    let error = FeatureSet::open(folder.path()).unwrap_err();
+                    assert_eq!(error.kind(), Kind::Data);
+                    assert!(error.to_string().contains("was changed or damaged"), "{error}");
+                }
+                fs::write(&path, &whole).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_whole_set_of_features_is_refused_with_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let open = |path: &Path| FeatureSet::open(path).unwrap_err();
+        let mut errors = vec![open(&path.join("nothing")), open(path)];
+        let options = WriterOptions { format: Format::Npy, shape: Shape { tokens: 1, dim: 1 }, rows_per_shard: 1 };
+        let mut writer = Writer::create(path, example(), options).unwrap();
+        writer.push(&Row { input: 0, name: "a", label: None, features: &[1.0] }).unwrap();
+        errors.push(open(path));
+        let index = writer.finish().unwrap();
+        errors.push(Error::new(Kind::Data, FeatureSet::open(path).unwrap().labels().unwrap_err().to_string()));
+        fs::write(path.join("notes.txt"), "").unwrap();
+        errors.push(open(&path.join("notes.txt")));
+        fs::write(path.join("other.safetensors"), "not a header").unwrap();
+        errors.push(open(&path.join("other.safetensors")));
+        fs::write(path.join("other.npy"), "").unwrap();
+        errors.push(open(&path.join("other.npy")));
+        fs::remove_file(path.join(&index.shards[0].file.name)).unwrap();
+        errors.push(open(path));
+        let name = path.display().to_string();
+        let lines =
+            errors.iter().map(|error| format!("{}: {}", error.exit_code(), error.to_string().replace(&name, "F")));
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
+        2: F/nothing does not exist
+        4: F: holds no features: it has no index.json
+        4: F: the extraction was not finished; it has 1 rows so far
+        4: a has no label
+        4: F/notes.txt: not a feature file: its name ends in none of .safetensors, .npy, .parquet
+        4: F/other.safetensors: not a whole safetensors file: header too large
+        4: F/other.npy: its names, labels and provenance cannot be read: F/other.json: No such file or directory (os error 2)
+        4: F/features-00000.npy: is missing, but index.json names it
+        ");
+    }
+
+    #[test]
+    fn features_of_another_encoder_or_resolution_are_refused_and_of_another_version_are_not() {
+        let set = |provenance| FeatureSet::empty(provenance, Shape { tokens: 1, dim: 3 });
+        let ours = set(example());
+        assert!(ours.compatible(&set(Provenance { version: "9.9.9".into(), ..example() })).is_ok());
+        let other = Provenance { encoder: EncoderKind::Context, image_size: 224, layers: vec![2, 3], ..example() };
+        let error = ours.compatible(&set(other)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Data);
+        insta::assert_snapshot!(
+            error,
+            @r#"features of different provenance cannot be used together: encoder is "target", not "context"; image_size is 32, not 224; layers is [3], not [2,3]"#
+        );
+        let error = ours.compatible(&FeatureSet::empty(example(), Shape { tokens: 1, dim: 4 })).unwrap_err();
+        insta::assert_snapshot!(error, @"rows of 1 x 3 values and of 1 x 4 values cannot be used together");
+    }
+}

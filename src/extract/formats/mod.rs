@@ -1,0 +1,161 @@
+//! The containers of shards: bytes from rows, and rows from bytes that may be damaged.
+
+mod npy;
+mod parquet;
+mod safetensors;
+
+use std::path::Path;
+
+use ::half::f16;
+
+use super::provenance::{FeatureDtype, Format, Provenance};
+use super::shard::{Shape, Shard};
+use crate::error::{Error, Kind, Result};
+
+/// What a shard is on disk.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// The content of the shard's file.
+    pub main: Vec<u8>,
+    /// The content of the JSON file beside it, where the format has one.
+    pub sidecar: Option<Vec<u8>>,
+}
+
+/// What was read from a shard.
+#[derive(Debug, PartialEq)]
+pub(super) struct Decoded {
+    pub shard: Shard,
+    pub shape: Shape,
+    pub provenance: Provenance,
+}
+
+/// The bytes of a shard.
+///
+/// # Errors
+/// If a container's own library fails.
+pub(super) fn encode(format: Format, shard: &Shard, shape: Shape, provenance: &Provenance) -> Result<Encoded> {
+    match format {
+        Format::Safetensors => safetensors::encode(shard, shape, provenance),
+        Format::Npy => npy::encode(shard, shape, provenance),
+        Format::Parquet => parquet::encode(shard, shape, provenance),
+    }
+}
+
+/// The shard in the bytes of the file at `path`, and of the sidecar where the format has one.
+///
+/// # Errors
+/// Of kind [`Kind::Data`] if the bytes are no such shard.
+pub(super) fn decode(format: Format, main: Vec<u8>, sidecar: Option<&[u8]>, path: &Path) -> Result<Decoded> {
+    let decoded = match format {
+        Format::Safetensors => safetensors::decode(&main, path),
+        Format::Npy => npy::decode(&main, sidecar.unwrap_or_default(), path),
+        Format::Parquet => parquet::decode(main, path),
+    }?;
+    decoded.shard.check(decoded.shape, path)?;
+    Ok(decoded)
+}
+
+/// The provenance as JSON, as every container carries it.
+fn provenance_json(provenance: &Provenance) -> Result<String> {
+    serde_json::to_string(provenance).map_err(|error| cannot_encode("the provenance", error))
+}
+
+fn parse_provenance(json: Option<&str>, path: &Path) -> Result<Provenance> {
+    let json = json.ok_or_else(|| {
+        Error::data(path, "carries no provenance, so what its features are is not known")
+            .with_remedy("extract the features with `anyjepa extract`")
+    })?;
+    serde_json::from_str(json).map_err(|error| Error::data(path, format!("has an invalid provenance: {error}")))
+}
+
+/// Values as little-endian bytes of the stored type.
+fn to_bytes(values: &[f32], dtype: FeatureDtype) -> Vec<u8> {
+    match dtype {
+        FeatureDtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        FeatureDtype::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+    }
+}
+
+fn from_bytes(bytes: &[u8], dtype: FeatureDtype) -> Vec<f32> {
+    match dtype {
+        FeatureDtype::F32 => bytes.as_chunks().0.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect(),
+        FeatureDtype::F16 => bytes.as_chunks().0.iter().map(|&chunk| f16::from_le_bytes(chunk).to_f32()).collect(),
+    }
+}
+
+fn cannot_encode(what: &str, cause: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Other, format!("cannot encode {what}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::provenance::{Tokens, example as provenance};
+    use super::super::shard::example as shard;
+    use super::*;
+
+    const SHAPE: Shape = Shape { tokens: 1, dim: 3 };
+
+    fn round_trip(format: Format, shape: Shape, provenance: &Provenance) {
+        let path = Path::new("features-00000");
+        let encoded = encode(format, &shard(), shape, provenance).unwrap();
+        let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
+        assert_eq!(decoded, Decoded { shard: shard(), shape, provenance: provenance.clone() });
+    }
+
+    #[test]
+    fn every_format_gives_back_what_went_in() {
+        let patch = Provenance { tokens: Tokens::Patch, ..provenance() };
+        for format in [Format::Safetensors, Format::Npy, Format::Parquet] {
+            round_trip(format, SHAPE, &provenance());
+            round_trip(format, Shape { tokens: 3, dim: 1 }, &patch);
+        }
+        for format in [Format::Safetensors, Format::Npy] {
+            round_trip(format, SHAPE, &Provenance { dtype: FeatureDtype::F16, ..provenance() });
+        }
+    }
+
+    #[test]
+    fn rows_that_fill_several_pages_come_back_whole() {
+        let (rows, shape) = (300, Shape { tokens: 1, dim: 2000 });
+        let shard = Shard {
+            index: (0..rows).collect(),
+            labels: vec![1; rows as usize],
+            names: (0..rows).map(|row| format!("{row}.png")).collect(),
+            features: (0..rows as usize * shape.dim).map(|at| at as f32).collect(),
+        };
+        for format in [Format::Safetensors, Format::Npy, Format::Parquet] {
+            let encoded = encode(format, &shard, shape, &provenance()).unwrap();
+            let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), Path::new("shard")).unwrap();
+            assert!(decoded.shard == shard, "{format}");
+        }
+    }
+
+    #[test]
+    fn the_same_shard_has_the_same_bytes() {
+        for format in [Format::Safetensors, Format::Npy, Format::Parquet] {
+            let bytes = || encode(format, &shard(), SHAPE, &provenance()).unwrap();
+            let (one, other) = (bytes(), bytes());
+            assert_eq!(one.main, other.main);
+            assert_eq!(one.sidecar, other.sidecar);
+        }
+    }
+
+    #[test]
+    fn a_safetensors_file_cut_or_changed_anywhere_never_panics() {
+        let path = Path::new("features-00000.safetensors");
+        let whole = encode(Format::Safetensors, &shard(), SHAPE, &provenance()).unwrap().main;
+        for cut in 0..whole.len() {
+            let error = decode(Format::Safetensors, whole[..cut].to_vec(), None, path).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data, "cut at {cut}: {error}");
+        }
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] ^= flip;
+                if let Err(error) = decode(Format::Safetensors, changed, None, path) {
+                    assert_eq!(error.kind(), Kind::Data, "byte {at}: {error}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Shards as parquet files: one row an image, so that a table reader sees what it expects.
+//!
+//! `features` is a list of 32-bit floats; patch features are one flat list a row, token after token, and the footer's
+//! `shape` says how to cut it. Nothing is compressed: features do not get smaller.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
+use parquet::column::reader::get_typed_column_reader;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType, Int64Type};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::{Type, TypePtr};
+
+use super::{Decoded, Encoded, cannot_encode, parse_provenance, provenance_json};
+use crate::error::{Error, Result};
+use crate::extract::provenance::{FeatureDtype, Provenance};
+use crate::extract::shard::{Shape, Shard};
+
+pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Result<Encoded> {
+    if provenance.dtype != FeatureDtype::F32 {
+        return Err(Error::usage("features of 16 bits cannot be written as parquet")
+            .with_remedy("use --dtype f32, or --format safetensors or npy"));
+    }
+    let pairs = [("provenance", provenance_json(provenance)?), ("shape", shape_json(shape)?)];
+    let metadata = pairs.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
+    let main = write(shard, shape, metadata).map_err(|error| cannot_encode("features as parquet", error))?;
+    Ok(Encoded { main, sidecar: None })
+}
+
+fn shape_json(shape: Shape) -> Result<String> {
+    serde_json::to_string(&shape).map_err(|error| cannot_encode("the shape", error))
+}
+
+fn write(shard: &Shard, shape: Shape, metadata: Vec<KeyValue>) -> ParquetResult<Vec<u8>> {
+    let properties = WriterProperties::builder()
+        // The library's own name and version would change the bytes, and so the sums, with every release of it.
+        .set_created_by("anyjepa".to_owned())
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_key_value_metadata(Some(metadata))
+        .build();
+    let mut file = SerializedFileWriter::new(Vec::new(), schema()?, Arc::new(properties))?;
+    let mut group = file.next_row_group()?;
+    write_column::<Int64Type>(&mut group, &shard.index)?;
+    let names: Vec<ByteArray> = shard.names.iter().map(|name| ByteArray::from(name.as_str())).collect();
+    write_column::<ByteArrayType>(&mut group, &names)?;
+    write_column::<Int64Type>(&mut group, &shard.labels)?;
+
+    if let Some(mut column) = group.next_column()? {
+        // Repetition 0 begins a row; definition 1 says that a value is there, which every one is.
+        let row: Vec<i16> = (0..shape.width()).map(|at| i16::from(at > 0)).collect();
+        for values in shard.features.chunks(shape.width()) {
+            column.typed::<FloatType>().write_batch(values, Some(&vec![1; values.len()]), Some(&row))?;
+        }
+        column.close()?;
+    }
+    group.close()?;
+    file.into_inner()
+}
+
+fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<Vec<u8>>, values: &[T::T]) -> ParquetResult<()> {
+    if let Some(mut column) = group.next_column()? {
+        column.typed::<T>().write_batch(values, None, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+fn schema() -> ParquetResult<TypePtr> {
+    let leaf = |name: &str, kind, logical| {
+        let builder = Type::primitive_type_builder(name, kind).with_repetition(Repetition::REQUIRED);
+        builder.with_logical_type(logical).build().map(Arc::new)
+    };
+    let group = |name: &str, repetition, logical, field| {
+        let builder = Type::group_type_builder(name).with_repetition(repetition).with_fields(vec![field]);
+        builder.with_logical_type(logical).build().map(Arc::new)
+    };
+    // The three levels that the format's specification prescribes for lists.
+    let element = leaf("element", PhysicalType::FLOAT, None)?;
+    let list = group("list", Repetition::REPEATED, None, element)?;
+    let fields = vec![
+        leaf("index", PhysicalType::INT64, None)?,
+        leaf("name", PhysicalType::BYTE_ARRAY, Some(LogicalType::String))?,
+        leaf("label", PhysicalType::INT64, None)?,
+        group("features", Repetition::REQUIRED, Some(LogicalType::List), list)?,
+    ];
+    Ok(Arc::new(Type::group_type_builder("features").with_fields(fields).build()?))
+}
+
+/// Decodes a file whose BLAKE3 the caller has verified: the parser below trusts its input.
+pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<Decoded> {
+    let invalid = |error: ParquetError| Error::data(path, format!("not a parquet file of features: {error}"));
+    let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(invalid)?;
+    let metadata = file.metadata().file_metadata().key_value_metadata();
+    let value = |key: &str| metadata?.iter().find(|pair| pair.key == key)?.value.as_deref();
+    let provenance = parse_provenance(value("provenance"), path)?;
+    let shape: Shape = serde_json::from_str(value("shape").unwrap_or_default())
+        .map_err(|error| Error::data(path, format!("has an invalid shape: {error}")))?;
+    let mut shard = Shard::default();
+    for group in 0..file.num_row_groups() {
+        file.get_row_group(group).and_then(|group| read(&*group, &mut shard)).map_err(invalid)?;
+    }
+    Ok(Decoded { shard, shape, provenance })
+}
+
+fn read(group: &dyn RowGroupReader, shard: &mut Shard) -> ParquetResult<()> {
+    let mut names: Vec<ByteArray> = Vec::new();
+    read_column::<Int64Type>(group, 0, &mut shard.index)?;
+    read_column::<ByteArrayType>(group, 1, &mut names)?;
+    read_column::<Int64Type>(group, 2, &mut shard.labels)?;
+    read_column::<FloatType>(group, 3, &mut shard.features)?;
+    for name in names {
+        shard.names.push(name.as_utf8()?.to_owned());
+    }
+    Ok(())
+}
+
+fn read_column<T: DataType>(group: &dyn RowGroupReader, column: usize, values: &mut Vec<T::T>) -> ParquetResult<()> {
+    let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+    let mut reader = get_typed_column_reader::<T>(group.get_column_reader(column)?);
+    let (mut definitions, mut repetitions) = (Vec::new(), Vec::new());
+    reader.read_records(rows, Some(&mut definitions), Some(&mut repetitions), values)?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Frozen features on disk: what they are, how they are written a shard at a time, and how they are read back.
+
+mod features;
+mod formats;
+mod index;
+mod provenance;
+mod shard;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use features::FeatureSet;
+pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
+pub use provenance::{Difference, EncoderKind, FeatureDtype, Format, Provenance, Tokens};
+pub use shard::Shape;
+pub use writer::{Position, Row, Writer, WriterOptions};

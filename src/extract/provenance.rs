@@ -1,0 +1,191 @@
+//! Where features come from: what must be equal before two sets of them may be compared.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Everything that decides the values of features; every feature file repeats it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Which of a run's two encoders.
+    pub encoder: EncoderKind,
+    /// BLAKE3 of the weights, as hexadecimal digits.
+    pub weights_blake3: String,
+    /// The model's name, such as a preset's.
+    pub model: String,
+    /// How pictures became inputs: resize, crop, mean and standard deviation, in words and numbers.
+    pub preprocessing: String,
+    /// Side of the square input, in pixels.
+    pub image_size: usize,
+    /// The blocks, counted from 0, whose outputs make the features.
+    pub layers: Vec<usize>,
+    /// What a row holds.
+    pub tokens: Tokens,
+    /// How values are stored.
+    pub dtype: FeatureDtype,
+    /// The version of anyjepa that computed the features.
+    pub version: String,
+}
+
+/// Which of a run's two encoders computed the features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncoderKind {
+    /// The moving average, which the published results use.
+    Target,
+    /// The one that gradients train.
+    Context,
+}
+
+/// What a row of features holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tokens {
+    /// One vector an image.
+    Pooled,
+    /// One vector a patch.
+    Patch,
+}
+
+/// How feature values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureDtype {
+    /// 32 bits.
+    F32,
+    /// 16 bits: half the space, three digits, values up to 65504. Not for parquet, whose 16-bit floats few readers know.
+    F16,
+}
+
+/// The container of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Tensors `features`, `labels`, `index`, `names` and `name_offsets`; the provenance in the header.
+    Safetensors,
+    /// The features alone, with everything else in a JSON file of the same name.
+    Npy,
+    /// Columns `index`, `name`, `label` and `features`, a list of floats; the provenance in the footer.
+    Parquet,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.extension())
+    }
+}
+
+impl Format {
+    /// How the name of a shard ends.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+            Format::Npy => "npy",
+            Format::Parquet => "parquet",
+        }
+    }
+
+    /// The format of the file at `path`, by its name.
+    ///
+    /// # Errors
+    /// Of kind `Data` if the name ends like none of them.
+    pub fn of(path: &Path) -> Result<Self> {
+        let extension = path.extension().unwrap_or_default();
+        [Format::Safetensors, Format::Npy, Format::Parquet]
+            .into_iter()
+            .find(|format| extension == format.extension())
+            .ok_or_else(|| {
+                Error::data(path, "not a feature file: its name ends in none of .safetensors, .npy, .parquet")
+                    .with_remedy("give a folder that `anyjepa extract` wrote, or one of its files")
+            })
+    }
+}
+
+/// A field in which two provenances differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field's name.
+    pub field: String,
+    /// The value here.
+    pub here: String,
+    /// The value there.
+    pub there: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}, not {}", self.field, self.here, self.there)
+    }
+}
+
+/// Several differences in one sentence.
+pub(super) fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Provenance {
+    /// The fields in which `other` differs, in the order in which they stand here.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let fields = |provenance: &Self| match serde_json::to_value(provenance) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let (here, there) = (fields(self), fields(other));
+        let pairs =
+            here.into_iter().map(|(field, value)| (there.get(&field).cloned().unwrap_or_default(), field, value));
+        pairs
+            .filter(|(there, _, here)| there != here)
+            .map(|(there, field, here)| Difference { field, here: here.to_string(), there: there.to_string() })
+            .collect()
+    }
+}
+
+/// A provenance for tests.
+#[cfg(test)]
+pub(super) fn example() -> Provenance {
+    Provenance {
+        encoder: EncoderKind::Target,
+        weights_blake3: "0123abcd".into(),
+        model: "tiny".into(),
+        preprocessing: "resize 32, crop 32, mean [0.5], std [0.5]".into(),
+        image_size: 32,
+        layers: vec![3],
+        tokens: Tokens::Pooled,
+        dtype: FeatureDtype::F32,
+        version: "0.1.0".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_takes_part_in_the_comparison() {
+        let other = Provenance {
+            encoder: EncoderKind::Context,
+            weights_blake3: "ffff".into(),
+            model: "small".into(),
+            preprocessing: "none".into(),
+            image_size: 64,
+            layers: vec![0, 3],
+            tokens: Tokens::Patch,
+            dtype: FeatureDtype::F16,
+            version: "0.2.0".into(),
+        };
+        let fields: Vec<String> = example().differences(&other).into_iter().map(|found| found.field).collect();
+        let all = serde_json::to_value(example()).unwrap();
+        assert_eq!(fields, all.as_object().unwrap().keys().cloned().collect::<Vec<_>>());
+        assert!(example().differences(&example()).is_empty());
+    }
+
+    #[test]
+    fn a_difference_says_field_and_both_values() {
+        let other = Provenance { layers: vec![1, 3], ..example() };
+        insta::assert_snapshot!(example().differences(&other)[0], @"layers is [3], not [1,3]");
+    }
+}

@@ -1,0 +1,106 @@
+//! A shard in memory: rows of features with their names, labels and places in the input.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::provenance::Tokens;
+use crate::error::{Error, Result};
+
+/// What one row holds: `tokens` vectors of `dim` values; pooled features have one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// Vectors of one row.
+    pub tokens: usize,
+    /// Values of one vector.
+    pub dim: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {} values", self.tokens, self.dim)
+    }
+}
+
+impl Shape {
+    /// Values of one row.
+    pub fn width(&self) -> usize {
+        // A file may claim any shape; no number of values fits the largest.
+        self.tokens.saturating_mul(self.dim)
+    }
+
+    /// The shape of `rows` rows as a tensor: `[rows, dim]`, or `[rows, tokens, dim]` for patches.
+    pub(super) fn with_rows(&self, rows: usize, tokens: Tokens) -> Vec<usize> {
+        match tokens {
+            Tokens::Pooled => vec![rows, self.dim],
+            Tokens::Patch => vec![rows, self.tokens, self.dim],
+        }
+    }
+
+    /// The number of rows and the shape of one, from a tensor's shape.
+    pub(super) fn of_tensor(shape: &[usize], path: &Path) -> Result<(usize, Self)> {
+        match *shape {
+            [rows, dim] => Ok((rows, Self { tokens: 1, dim })),
+            [rows, tokens, dim] => Ok((rows, Self { tokens, dim })),
+            _ => Err(Error::data(path, format!("features have shape {shape:?}, expected 2 or 3 axes"))),
+        }
+    }
+}
+
+/// The label on disk of a row without one.
+pub(super) const NO_LABEL: i64 = -1;
+
+/// Rows in the order of the input.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Shard {
+    /// Each row's place in the input; inputs that could not be read leave gaps.
+    pub index: Vec<i64>,
+    /// Each row's class, or [`NO_LABEL`].
+    pub labels: Vec<i64>,
+    /// Each row's name, such as its path.
+    pub names: Vec<String>,
+    /// The values, row after row.
+    pub features: Vec<f32>,
+}
+
+impl Shard {
+    pub fn rows(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Refuses a shard read from `path` whose parts do not fit each other.
+    pub fn check(&self, shape: Shape, path: &Path) -> Result<()> {
+        let rows = self.rows();
+        let lengths = [self.labels.len(), self.names.len()];
+        if lengths != [rows; 2] || rows.checked_mul(shape.width()) != Some(self.features.len()) {
+            let message = format!(
+                "{rows} places, {} labels, {} names and {} values of {} a row do not fit each other",
+                lengths[0],
+                lengths[1],
+                self.features.len(),
+                shape.width()
+            );
+            return Err(Error::data(path, message));
+        }
+        if self.index.iter().any(|&place| place < 0) || !self.index.is_sorted_by(|a, b| a < b) {
+            return Err(Error::data(path, "places in the input do not ascend"));
+        }
+        if self.labels.iter().any(|&label| label != NO_LABEL && u32::try_from(label).is_err()) {
+            return Err(Error::data(path, "a label is neither -1 nor a class"));
+        }
+        Ok(())
+    }
+}
+
+/// Two rows for tests, one without a label.
+#[cfg(test)]
+pub(super) fn example() -> Shard {
+    Shard {
+        index: vec![4, 6],
+        labels: vec![2, NO_LABEL],
+        names: vec!["cats/größe.png".into(), String::new()],
+        features: vec![0.0, 1.0, -2.5, 65504.0, 6.103_515_6e-5, 0.333_251_95],
+    }
+}

@@ -1,0 +1,490 @@
+//! Writes features a shard at a time: each whole or not at all, in the order of the input, and continued after a kill.
+//!
+//! A shard is written aside, synced and renamed, then the index is replaced the same way. The index is the truth: what
+//! it does not name is a leftover of a killed process, and goes when the extraction continues.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::formats::encode;
+use super::index::{FileEntry, INDEX_FILE, Index, ShardEntry, is_own};
+use super::provenance::{FeatureDtype, Format, Provenance, list};
+use super::shard::{NO_LABEL, Shape, Shard};
+use crate::atomic;
+use crate::error::{Error, IoContext, Kind, Result};
+
+/// How features are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// The container of a shard.
+    pub format: Format,
+    /// What one row holds.
+    pub shape: Shape,
+    /// Rows of a shard; a kill loses at most so many. Shards of wide rows hold fewer, see [`MAX_SHARD_BYTES`].
+    pub rows_per_shard: usize,
+}
+
+/// One image's features.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Its place in the input; inputs that cannot be read leave gaps.
+    pub input: u64,
+    /// Its name, such as its path.
+    pub name: &'a str,
+    /// Its class, where it is known.
+    pub label: Option<u32>,
+    /// Its values, as many as the shape says.
+    pub features: &'a [f32],
+}
+
+/// How far an extraction has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Rows in whole shards.
+    pub rows: u64,
+    /// The first place in the input that is not in a whole shard; inputs before it are done or could not be read.
+    pub next_input: u64,
+    /// The name of the last row in a whole shard. Compare it with the input: if it is not the name of the input at
+    /// `next_input - 1`, the input has changed and the order of the rows would be wrong.
+    pub last_name: Option<String>,
+}
+
+/// Shards hold no more than this, unless one row does.
+pub const MAX_SHARD_BYTES: usize = 256 << 20;
+
+/// An extraction on its way to disk. Rows that are pushed but not yet in a shard are lost with the process.
+#[derive(Debug)]
+pub struct Writer {
+    folder: PathBuf,
+    index: Index,
+    rows_per_shard: usize,
+    pending: Shard,
+}
+
+impl Writer {
+    /// Begins an extraction into `folder`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Usage`] if the folder holds features already or the options cannot be.
+    pub fn create(folder: &Path, provenance: Provenance, options: WriterOptions) -> Result<Self> {
+        if folder.join(INDEX_FILE).exists() {
+            return Err(Error::usage(format!("{} holds features already", folder.display()))
+                .with_remedy("continue with --resume, or choose another folder"));
+        }
+        Self::resume(folder, provenance, options)
+    }
+
+    /// Continues an extraction that was killed, or begins one where there is none; see [`Writer::position`].
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] if the features there are of another provenance, shape or format, or damaged.
+    pub fn resume(folder: &Path, provenance: Provenance, options: WriterOptions) -> Result<Self> {
+        check(&provenance, &options)?;
+        fs::create_dir_all(folder).at("create", folder)?;
+        let index = match Index::find(folder)? {
+            Some(index) => {
+                check_same(&index, &provenance, &options, folder)?;
+                check_sizes(&index, folder)?;
+                index
+            }
+            None => {
+                // The index comes before the first shard, so shards without one are not a leftover of ours.
+                if let Some(shard) =
+                    own_files(folder)?.into_iter().find(|path| path.extension() != Some("partial".as_ref()))
+                {
+                    return Err(Error::data(shard, format!("is a shard without {INDEX_FILE}"))
+                        .with_remedy("choose another folder, or remove the shards"));
+                }
+                let index = Index::new(provenance, options.format, options.shape);
+                index.write(folder)?;
+                index
+            }
+        };
+        remove_leftovers(&index, folder)?;
+        let row_bytes = options.shape.width().saturating_mul(size_of::<f32>()).max(1);
+        let rows_per_shard = options.rows_per_shard.min(MAX_SHARD_BYTES / row_bytes).max(1);
+        Ok(Self { folder: folder.to_owned(), index, rows_per_shard, pending: Shard::default() })
+    }
+
+    /// How far whole shards reach.
+    pub fn position(&self) -> Position {
+        Position {
+            rows: self.index.rows,
+            next_input: self.index.next_input(),
+            last_name: self.index.shards.last().map(|shard| shard.last_name.clone()),
+        }
+    }
+
+    /// Adds a row, and writes a shard when there are enough.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] if a value is not finite or does not fit the stored type; if the row has another width or
+    /// stands before the last one in the input; if the file system refuses.
+    pub fn push(&mut self, row: &Row) -> Result<()> {
+        self.check_row(row)?;
+        self.pending.index.push(row.input as i64);
+        self.pending.labels.push(row.label.map_or(NO_LABEL, i64::from));
+        self.pending.names.push(row.name.to_owned());
+        self.pending.features.extend_from_slice(row.features);
+        if self.pending.rows() >= self.rows_per_shard { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes the rows pushed so far as a shard of their own, for a run that is about to stop.
+    ///
+    /// # Errors
+    /// If the file system refuses; the extraction can then be continued from the last whole shard.
+    pub fn flush(&mut self) -> Result<()> {
+        let (Some(&first), Some(&last), Some(last_name)) =
+            (self.pending.index.first(), self.pending.index.last(), self.pending.names.last().cloned())
+        else {
+            return Ok(());
+        };
+        let encoded = encode(self.index.format, &self.pending, self.index.shape, &self.index.provenance)?;
+        let names = self.index.file_names(self.index.shards.len());
+        let mut files = Vec::with_capacity(names.len());
+        for (name, content) in names.into_iter().zip([Some(encoded.main), encoded.sidecar].into_iter().flatten()) {
+            atomic::write(&self.folder.join(&name), &content)?;
+            let (bytes, blake3) = (content.len() as u64, blake3::hash(&content).to_hex().to_string());
+            files.push(FileEntry { name, bytes, blake3 });
+        }
+        let mut files = files.into_iter();
+        let Some(file) = files.next() else { return Ok(()) };
+        let rows = [self.index.rows, self.index.rows + self.pending.rows() as u64];
+        let inputs = [first as u64, last as u64 + 1];
+        let mut index = self.index.clone();
+        index.shards.push(ShardEntry { rows, inputs, last_name, file, sidecar: files.next() });
+        index.rows = rows[1];
+        index.complete = false;
+        index.write(&self.folder)?;
+        self.index = index;
+        self.pending = Shard::default();
+        Ok(())
+    }
+
+    /// Writes the last shard and marks the features as complete.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`].
+    pub fn finish(mut self) -> Result<Index> {
+        self.flush()?;
+        if !self.index.complete {
+            self.index.complete = true;
+            self.index.write(&self.folder)?;
+        }
+        Ok(self.index)
+    }
+
+    fn check_row(&self, row: &Row) -> Result<()> {
+        let invalid = |message: String| Error::new(Kind::Data, format!("features of {}: {message}", row.name));
+        let width = self.index.shape.width();
+        if row.features.len() != width {
+            return Err(invalid(format!("expected {width} values, found {}", row.features.len())));
+        }
+        let next = self.pending.index.last().map_or(self.index.next_input(), |&last| last as u64 + 1);
+        if row.input < next || i64::try_from(row.input).is_err() {
+            return Err(invalid(format!("its place in the input is {}, expected {next} or later", row.input)));
+        }
+        if let Some(at) = row.features.iter().position(|value| !value.is_finite()) {
+            return Err(invalid(format!("value {at} is {}", row.features[at])).with_remedy(
+                "check the weights with `anyjepa inspect --verify`, and the device with `anyjepa verify`",
+            ));
+        }
+        let largest = row.features.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        if self.index.provenance.dtype == FeatureDtype::F16 && half::f16::from_f32(largest).is_infinite() {
+            return Err(invalid(format!("{largest} is too large for 16 bits")).with_remedy("use --dtype f32"));
+        }
+        Ok(())
+    }
+}
+
+fn check(provenance: &Provenance, options: &WriterOptions) -> Result<()> {
+    if options.rows_per_shard == 0 || options.shape.width() == 0 {
+        return Err(Error::usage("a shard of 0 rows or a row of 0 values cannot be written"));
+    }
+    // An empty shard shows before the first image is encoded whether the format can hold the type.
+    encode(options.format, &Shard::default(), options.shape, provenance).map(|_| ())
+}
+
+fn check_same(index: &Index, provenance: &Provenance, options: &WriterOptions, folder: &Path) -> Result<()> {
+    let refused = |message: String| {
+        Error::data(folder, message)
+            .with_remedy("choose another folder, or the options with which the extraction began")
+    };
+    let differences = index.provenance.differences(provenance);
+    if !differences.is_empty() {
+        return Err(refused(format!("holds features of another provenance: {}", list(&differences))));
+    }
+    if (index.format, index.shape) == (options.format, options.shape) {
+        return Ok(());
+    }
+    let (found, asked) = ((index.format, index.shape), (options.format, options.shape));
+    Err(refused(format!("holds rows of {} as {}, not rows of {} as {}", found.1, found.0, asked.1, asked.0)))
+}
+
+/// Sizes only: sums are verified when the features are read.
+fn check_sizes(index: &Index, folder: &Path) -> Result<()> {
+    for FileEntry { name, bytes, .. } in index.shards.iter().flat_map(ShardEntry::files) {
+        let path = folder.join(name);
+        let found = fs::metadata(&path).map(|metadata| metadata.len());
+        if found.as_ref().ok() != Some(bytes) {
+            let found = found.map_or("is missing".to_owned(), |found| format!("has {found} bytes"));
+            return Err(Error::data(&path, format!("{found}, {INDEX_FILE} says it has {bytes} bytes"))
+                .with_remedy("extract into another folder"));
+        }
+    }
+    Ok(())
+}
+
+fn remove_leftovers(index: &Index, folder: &Path) -> Result<()> {
+    let known: BTreeSet<String> = (0..index.shards.len()).flat_map(|number| index.file_names(number)).collect();
+    for path in own_files(folder)? {
+        if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| known.contains(name)) {
+            tracing::info!(path = %path.display(), "removing what a killed extraction left");
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The files in the folder that a writer made, but for the index.
+fn own_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut own = Vec::new();
+    for entry in fs::read_dir(folder).at("read", folder)? {
+        let path = entry.at("read", folder)?.path();
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_own) {
+            own.push(path);
+        }
+    }
+    own.sort();
+    Ok(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::provenance::{EncoderKind, example};
+    use super::*;
+
+    const FORMATS: [Format; 3] = [Format::Safetensors, Format::Npy, Format::Parquet];
+
+    fn options(format: Format) -> WriterOptions {
+        WriterOptions { format, shape: Shape { tokens: 1, dim: 2 }, rows_per_shard: 3 }
+    }
+
+    /// Seven images of a folder of ten; the others could not be read.
+    const INPUTS: [u64; 7] = [0, 1, 3, 4, 6, 8, 9];
+
+    fn push(writer: &mut Writer, input: u64) -> Result<()> {
+        let name = format!("{input}.png");
+        let features = [input as f32, -0.5 * input as f32];
+        writer.push(&Row { input, name: &name, label: (input != 4).then_some(input as u32 % 3), features: &features })
+    }
+
+    fn push_rest(writer: &mut Writer) {
+        let next = writer.position().next_input;
+        for input in INPUTS.into_iter().filter(|&input| input >= next) {
+            push(writer, input).unwrap();
+        }
+    }
+
+    type Files = BTreeMap<String, Vec<u8>>;
+
+    fn files(folder: &Path) -> Files {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+    }
+
+    /// Every file that an extraction writes, in order, with what is in the folder before it.
+    fn writes(format: Format) -> Vec<(Files, String, Vec<u8>)> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writes = Vec::new();
+        let mut before = Files::new();
+        let mut note = |before: &mut Files| {
+            let after = files(folder.path());
+            // The index is always written last, and "index" sorts behind "features".
+            let changed = after.iter().filter(|(name, content)| before.get(*name) != Some(content));
+            let mut changed: Vec<_> = changed.map(|(name, content)| (name.clone(), content.clone())).collect();
+            changed.sort_by_key(|(name, _)| (name == INDEX_FILE, name.ends_with("json")));
+            for (name, content) in changed {
+                writes.push((before.clone(), name.clone(), content.clone()));
+                before.insert(name, content);
+            }
+        };
+        let mut writer = Writer::create(folder.path(), example(), options(format)).unwrap();
+        note(&mut before);
+        for input in INPUTS {
+            push(&mut writer, input).unwrap();
+            note(&mut before);
+        }
+        writer.flush().unwrap();
+        note(&mut before);
+        writer.finish().unwrap();
+        note(&mut before);
+        writes
+    }
+
+    #[test]
+    fn an_extraction_killed_at_any_write_continues_to_the_same_files() {
+        for format in FORMATS {
+            let writes = writes(format);
+            assert_eq!(writes.len(), if format == Format::Npy { 11 } else { 8 });
+            let (mut complete, name, content) = writes.last().cloned().unwrap();
+            complete.insert(name, content);
+            for (before, name, content) in writes {
+                let partial = format!("{name}{}", atomic::PARTIAL);
+                let states = [
+                    (partial.clone(), &content[..0]),
+                    (partial.clone(), &content[..content.len() / 2]),
+                    (partial, &content[..]),
+                    (name.clone(), &content[..]),
+                ];
+                for (name, content) in states {
+                    let folder = tempfile::tempdir().unwrap();
+                    for (name, content) in
+                        before.iter().map(|(name, content)| (name, &content[..])).chain([(&name, content)])
+                    {
+                        fs::write(folder.path().join(name), content).unwrap();
+                    }
+                    let mut writer = Writer::resume(folder.path(), example(), options(format)).unwrap();
+                    push_rest(&mut writer);
+                    writer.finish().unwrap();
+                    let state = format!("{format:?}, killed at {} bytes of {name}", content.len());
+                    assert_eq!(
+                        files(folder.path()).keys().collect::<Vec<_>>(),
+                        complete.keys().collect::<Vec<_>>(),
+                        "{state}"
+                    );
+                    assert!(files(folder.path()) == complete, "{state}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_position_is_that_of_the_last_whole_shard() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(folder.path(), example(), options(Format::Safetensors)).unwrap();
+        assert_eq!(writer.position(), Position { rows: 0, next_input: 0, last_name: None });
+        for input in &INPUTS[..5] {
+            push(&mut writer, *input).unwrap();
+        }
+        drop(writer);
+        let writer = Writer::resume(folder.path(), example(), options(Format::Safetensors)).unwrap();
+        assert_eq!(writer.position(), Position { rows: 3, next_input: 4, last_name: Some("3.png".into()) });
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_keeps_what_it_flushed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(folder.path(), example(), options(Format::Safetensors)).unwrap();
+        push(&mut writer, 0).unwrap();
+        writer.flush().unwrap();
+        writer.flush().unwrap();
+        assert_eq!(Writer::resume(folder.path(), example(), options(Format::Safetensors)).unwrap().position().rows, 1);
+        assert_eq!(files(folder.path()).keys().collect::<Vec<_>>(), ["features-00000.safetensors", "index.json"]);
+    }
+
+    #[test]
+    fn a_complete_extraction_continues_with_nothing_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(folder.path(), example(), options(Format::Npy)).unwrap();
+        push_rest(&mut writer);
+        writer.finish().unwrap();
+        let before = files(folder.path());
+        let index = Writer::resume(folder.path(), example(), options(Format::Npy)).unwrap().finish().unwrap();
+        assert_eq!((index.rows, index.complete), (7, true));
+        assert!(files(folder.path()) == before);
+    }
+
+    #[test]
+    fn what_a_folder_holds_cannot_be_continued_as_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let name = path.display().to_string();
+        Writer::create(path, example(), options(Format::Npy)).unwrap();
+        let error = Writer::create(path, example(), options(Format::Npy)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        let other = Provenance { encoder: EncoderKind::Context, version: "0.2.0".into(), ..example() };
+        let wide = WriterOptions { shape: Shape { tokens: 1, dim: 3 }, ..options(Format::Npy) };
+        let errors = [
+            error,
+            Writer::resume(path, other, options(Format::Npy)).unwrap_err(),
+            Writer::resume(path, example(), options(Format::Parquet)).unwrap_err(),
+            Writer::resume(path, example(), wide).unwrap_err(),
+        ];
+        let messages: Vec<String> = errors.iter().map(|error| error.to_string().replace(&name, "OUT")).collect();
+        insta::assert_snapshot!(messages.join("\n"), @r#"
+        OUT holds features already
+        OUT: holds features of another provenance: encoder is "target", not "context"; version is "0.1.0", not "0.2.0"
+        OUT: holds rows of 1 x 2 values as npy, not rows of 1 x 2 values as parquet
+        OUT: holds rows of 1 x 2 values as npy, not rows of 1 x 3 values as npy
+        "#);
+    }
+
+    #[test]
+    fn shards_that_are_missing_cut_or_without_an_index_stop_an_extraction() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(folder.path(), example(), options(Format::Safetensors)).unwrap();
+        push_rest(&mut writer);
+        writer.finish().unwrap();
+        let shard = folder.path().join("features-00001.safetensors");
+        let resume =
+            || Writer::resume(folder.path(), example(), options(Format::Safetensors)).map_err(|error| error.kind());
+        let whole = fs::read(&shard).unwrap();
+        fs::write(&shard, &whole[1..]).unwrap();
+        assert_eq!(resume().err(), Some(Kind::Data));
+        fs::remove_file(&shard).unwrap();
+        assert_eq!(resume().err(), Some(Kind::Data));
+        fs::remove_file(folder.path().join(INDEX_FILE)).unwrap();
+        assert_eq!(resume().err(), Some(Kind::Data));
+        assert_eq!(files(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn files_of_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = ["notes.txt", "download.partial", "features-final.npy", "features-00000.csv"];
+        for name in foreign {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        Writer::create(folder.path(), example(), options(Format::Npy)).unwrap();
+        assert!(foreign.iter().all(|name| folder.path().join(name).exists()));
+    }
+
+    #[test]
+    fn rows_that_cannot_be_stored_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = Provenance { dtype: FeatureDtype::F16, ..example() };
+        let mut writer = Writer::create(folder.path(), half.clone(), options(Format::Npy)).unwrap();
+        let row = Row { input: 3, name: "cat.png", label: None, features: &[0.0, 65504.0] };
+        writer.push(&row).unwrap();
+        let rows = [
+            Row { input: 4, features: &[0.0], ..row },
+            Row { input: 4, features: &[0.0, f32::NAN], ..row },
+            Row { input: 4, features: &[0.0, -7e4], ..row },
+            Row { input: 3, ..row },
+        ];
+        let mut messages: Vec<String> = rows.iter().map(|row| writer.push(row).unwrap_err().to_string()).collect();
+        let parquet = tempfile::tempdir().unwrap();
+        messages.push(Writer::create(parquet.path(), half, options(Format::Parquet)).unwrap_err().to_string());
+        assert!(files(parquet.path()).is_empty());
+        insta::assert_snapshot!(messages.join("\n"), @"
+        features of cat.png: expected 2 values, found 1
+        features of cat.png: value 1 is NaN
+        features of cat.png: 70000 is too large for 16 bits
+        features of cat.png: its place in the input is 3, expected 4 or later
+        features of 16 bits cannot be written as parquet
+        ");
+    }
+
+    #[test]
+    fn shards_of_wide_rows_hold_fewer() {
+        let folder = tempfile::tempdir().unwrap();
+        let shape = Shape { tokens: 196, dim: 1280 };
+        let options = WriterOptions { shape, rows_per_shard: 4096, ..options(Format::Npy) };
+        let writer = Writer::create(folder.path(), example(), options).unwrap();
+        assert_eq!(writer.rows_per_shard, 267);
+    }
+}
