@@ -43,6 +43,27 @@ impl Matrix {
         Self { rows: indices.len(), cols: self.cols, values }
     }
 
+    /// The mean of each column; 0 without rows.
+    pub fn column_means(&self) -> Vec<f64> {
+        let mut means = vec![0.0; self.cols];
+        for row in self.iter_rows() {
+            means.iter_mut().zip(row).for_each(|(mean, &value)| *mean += f64::from(value));
+        }
+        means.iter_mut().for_each(|mean| *mean /= self.rows.max(1) as f64);
+        means
+    }
+
+    /// The standard deviation of each column around its mean, over all rows; 0 without rows.
+    pub fn column_stds(&self, means: &[f64]) -> Vec<f64> {
+        let mut squares = vec![0.0; self.cols];
+        for row in self.iter_rows() {
+            for ((square, mean), &value) in squares.iter_mut().zip(means).zip(row) {
+                *square += (f64::from(value) - mean).powi(2);
+            }
+        }
+        squares.iter().map(|square| (square / self.rows.max(1) as f64).sqrt()).collect()
+    }
+
     /// Refuses a matrix without values, or with one that is not a finite number.
     ///
     /// # Errors
@@ -77,6 +98,13 @@ mod tests {
     fn selecting_keeps_the_order_asked_for() {
         let matrix = Matrix::new(3, 2, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         assert_eq!(matrix.select(&[2, 0]).values, [4.0, 5.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn columns_have_means_and_population_deviations() {
+        let matrix = Matrix::new(2, 2, vec![1.0, 5.0, 3.0, 5.0]).unwrap();
+        assert_eq!(matrix.column_means(), [2.0, 5.0]);
+        assert_eq!(matrix.column_stds(&[2.0, 5.0]), [1.0, 0.0]);
     }
 
     #[test]

@@ -36,16 +36,6 @@ pub(super) fn block(matrix: &Matrix, from: usize, to: usize, mean: &[f64]) -> DM
     })
 }
 
-/// The mean of each column.
-pub(super) fn column_means(matrix: &Matrix) -> Vec<f64> {
-    let mut mean = vec![0.0; matrix.cols];
-    for row in matrix.iter_rows() {
-        mean.iter_mut().zip(row).for_each(|(mean, &value)| *mean += f64::from(value));
-    }
-    mean.iter_mut().for_each(|mean| *mean /= matrix.rows.max(1) as f64);
-    mean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

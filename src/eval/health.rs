@@ -1,6 +1,6 @@
 //! The health of features: whether they vary, fill their dimensions and differ between images.
 
-use super::gram::{Gram, column_means, gram};
+use super::gram::{Gram, gram};
 use crate::error::Result;
 use crate::matrix::Matrix;
 
@@ -34,15 +34,7 @@ pub fn health(features: &Matrix) -> Result<Health> {
 }
 
 fn mean_std(features: &Matrix) -> f64 {
-    let mean = column_means(features);
-    let mut variance = vec![0.0; features.cols];
-    for row in features.iter_rows() {
-        for ((variance, mean), &value) in variance.iter_mut().zip(&mean).zip(row) {
-            *variance += (f64::from(value) - mean).powi(2);
-        }
-    }
-    let rows = features.rows as f64;
-    variance.iter().map(|variance| (variance / rows).sqrt()).sum::<f64>() / features.cols as f64
+    features.column_stds(&features.column_means()).iter().sum::<f64>() / features.cols as f64
 }
 
 fn rank_me(features: &Matrix) -> f64 {

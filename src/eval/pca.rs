@@ -2,7 +2,7 @@
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::gram::{Gram, block, column_means, gram};
+use super::gram::{Gram, block, gram};
 use super::probe::same_width;
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -30,7 +30,7 @@ impl Pca {
         if k == 0 {
             return Err(Error::usage("0 principal components were asked for").with_remedy("ask for 1 or more"));
         }
-        let mean = column_means(features);
+        let mean = features.column_means();
         let (eigen, of_rows) = match gram(features, &mean) {
             Gram::OfRows(product) => (SymmetricEigen::new(product), true),
             Gram::OfColumns(product) => (SymmetricEigen::new(product), false),

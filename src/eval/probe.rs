@@ -78,21 +78,10 @@ impl Accuracy {
 impl Standardiser {
     /// The mean and the population standard deviation of each column.
     pub fn fit(features: &Matrix) -> Self {
-        let rows = features.rows.max(1) as f64;
-        let mut mean = vec![0.0; features.cols];
-        for row in features.iter_rows() {
-            mean.iter_mut().zip(row).for_each(|(mean, &value)| *mean += f64::from(value) / rows);
-        }
-        let mut variance = vec![0.0; features.cols];
-        for row in features.iter_rows() {
-            for ((variance, mean), &value) in variance.iter_mut().zip(&mean).zip(row) {
-                *variance += (f64::from(value) - mean).powi(2) / rows;
-            }
-        }
-        let scale = variance.iter().zip(&mean).map(|(variance, mean)| match variance.sqrt() {
-            std if std <= CONSTANT * mean.abs() => 0.0,
-            std => 1.0 / std,
-        });
+        let mean = features.column_means();
+        let stds = features.column_stds(&mean);
+        let scale =
+            stds.into_iter().zip(&mean).map(|(std, mean)| if std <= CONSTANT * mean.abs() { 0.0 } else { 1.0 / std });
         Self { scale: scale.collect(), mean }
     }
 

@@ -42,7 +42,7 @@ fn unpacked(name: &str) -> Vec<u8> {
 #[test]
 fn the_logistic_probe_is_that_of_scikit_learn() {
     const CORRECT: usize = 1559;
-    const OBJECTIVE: f64 = 4194.328_145_533_87;
+    const OBJECTIVE: f64 = 4_194.328_145_533_87;
     /// Where no component of the gradient is above 1e-4 a sample, the objective is this near to its minimum.
     const OBJECTIVE_TOLERANCE: f64 = 1e-4;
 

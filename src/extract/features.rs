@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::formats::{Decoded, decode};
 use super::index::{INDEX_FILE, Index, ShardEntry};
-use super::provenance::{Format, Provenance};
+use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
 use crate::error::{Error, IoContext, Kind, Result, require_exists};
 use crate::matrix::Matrix;
@@ -66,16 +66,19 @@ impl FeatureSet {
     /// # Errors
     /// Of kind [`Kind::Data`], naming each field of the provenance that differs.
     pub fn compatible(&self, other: &Self) -> Result<()> {
-        let remedy = "extract both sets with the same weights and the same options";
-        let what = "cannot use features together that are";
-        self.provenance
-            .require_equal(&other.provenance, &["version"], what)
-            .map_err(|error| error.with_remedy(remedy))?;
+        let refused = |message: String| {
+            Error::new(Kind::Data, message).with_remedy("extract both sets with the same weights and the same options")
+        };
+        let mut differences = self.provenance.differences(&other.provenance);
+        differences.retain(|difference| difference.field != "version");
+        if !differences.is_empty() {
+            let list = list(&differences);
+            return Err(refused(format!("features of different provenance cannot be used together: {list}")));
+        }
         if self.shape == other.shape {
             return Ok(());
         }
-        let message = format!("cannot use rows of {:?} together with rows of {:?}", self.shape, other.shape);
-        Err(Error::new(Kind::Data, message).with_remedy(remedy))
+        Err(refused(format!("rows of {} and of {} cannot be used together", self.shape, other.shape)))
     }
 
     fn empty(provenance: Provenance, shape: Shape) -> Self {
@@ -105,7 +108,7 @@ fn open_folder(folder: &Path) -> Result<FeatureSet> {
     }
     let mut set = FeatureSet::empty(index.provenance.clone(), index.shape);
     for shard in &index.shards {
-        let path = folder.join(&shard.file);
+        let path = folder.join(&shard.file.name);
         let rows = set.features.rows as u64;
         set.append(read_shard(shard, index.format, folder)?, &path)?;
         if set.features.rows as u64 - rows != shard.rows[1] - shard.rows[0] {
@@ -118,12 +121,13 @@ fn open_folder(folder: &Path) -> Result<FeatureSet> {
 /// A shard of an index, its sums verified.
 fn read_shard(shard: &ShardEntry, format: Format, folder: &Path) -> Result<Decoded> {
     let mut contents = Vec::with_capacity(2);
-    for (path, _, sum) in shard.files(folder) {
+    for file in shard.files() {
+        let path = folder.join(&file.name);
         let content = fs::read(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::data(&path, format!("is missing, but {INDEX_FILE} names it")),
             _ => Error::io("read", &path, error),
         })?;
-        if blake3::hash(&content).to_hex().as_str() != sum {
+        if blake3::hash(&content).to_hex().as_str() != file.blake3 {
             let message = format!("was changed or damaged: it does not have the BLAKE3 that {INDEX_FILE} names");
             return Err(Error::data(&path, message).with_remedy("extract the features again"));
         }
@@ -131,7 +135,7 @@ fn read_shard(shard: &ShardEntry, format: Format, folder: &Path) -> Result<Decod
     }
     let mut contents = contents.into_iter();
     let (main, sidecar) = (contents.next().unwrap_or_default(), contents.next());
-    decode(format, main, sidecar.as_deref(), &folder.join(&shard.file))
+    decode(format, main, sidecar.as_deref(), &folder.join(&shard.file.name))
 }
 
 fn open_file(path: &Path) -> Result<FeatureSet> {
@@ -139,7 +143,7 @@ fn open_file(path: &Path) -> Result<FeatureSet> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let index = Index::find(folder)?;
     let name = path.file_name().unwrap_or_default();
-    let entry = index.as_ref().and_then(|index| index.shards.iter().find(|shard| name == shard.file.as_str()));
+    let entry = index.as_ref().and_then(|index| index.shards.iter().find(|shard| name == shard.file.name.as_str()));
     let decoded = match (entry, format) {
         (Some(entry), _) => read_shard(entry, format, folder)?,
         (None, Format::Safetensors) => decode(format, fs::read(path).at("read", path)?, None, path)?,
@@ -273,12 +277,21 @@ mod tests {
         errors.push(open(&path.join("other.safetensors")));
         fs::write(path.join("other.npy"), "").unwrap();
         errors.push(open(&path.join("other.npy")));
-        fs::remove_file(path.join(&index.shards[0].file)).unwrap();
+        fs::remove_file(path.join(&index.shards[0].file.name)).unwrap();
         errors.push(open(path));
         let name = path.display().to_string();
         let lines =
             errors.iter().map(|error| format!("{}: {}", error.exit_code(), error.to_string().replace(&name, "F")));
-        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"");
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @"
+        2: F/nothing does not exist
+        4: F: holds no features: it has no index.json
+        4: F: the extraction was not finished; it has 1 rows so far
+        4: a has no label
+        4: F/notes.txt: not a feature file: its name ends in none of .safetensors, .npy, .parquet
+        4: F/other.safetensors: not a whole safetensors file: header too large
+        4: F/other.npy: its names, labels and provenance cannot be read: F/other.json: No such file or directory (os error 2)
+        4: F/features-00000.npy: is missing, but index.json names it
+        ");
     }
 
     #[test]
@@ -289,8 +302,11 @@ mod tests {
         let other = Provenance { encoder: EncoderKind::Context, image_size: 224, layers: vec![2, 3], ..example() };
         let error = ours.compatible(&set(other)).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(
+            error,
+            @r#"features of different provenance cannot be used together: encoder is "target", not "context"; image_size is 32, not 224; layers is [3], not [2,3]"#
+        );
         let error = ours.compatible(&FeatureSet::empty(example(), Shape { tokens: 1, dim: 4 })).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"rows of 1 x 3 values and of 1 x 4 values cannot be used together");
     }
 }

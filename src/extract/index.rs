@@ -1,7 +1,7 @@
 //! `index.json` of a feature folder: which shards there are, which rows they hold, and their sums.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,31 +40,27 @@ pub struct Index {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardEntry {
-    /// The file's name in the folder.
-    pub file: String,
     /// Its first row, and the one behind its last, among the rows of the folder.
     pub rows: [u64; 2],
     /// The place in the input of its first row, and the one behind that of its last.
     pub inputs: [u64; 2],
     /// The name of its last row, by which a continued extraction can tell that the input is the same.
     pub last_name: String,
-    /// The file's size.
-    pub bytes: u64,
-    /// The file's BLAKE3, as hexadecimal digits.
-    pub blake3: String,
+    /// The shard itself.
+    pub file: FileEntry,
     /// The JSON file beside it, for npy.
-    pub sidecar: Option<Sidecar>,
+    pub sidecar: Option<FileEntry>,
 }
 
-/// The JSON file beside an npy shard.
+/// One file of a feature folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sidecar {
-    /// The file's name in the folder.
-    pub file: String,
-    /// The file's size.
+pub struct FileEntry {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size.
     pub bytes: u64,
-    /// The file's BLAKE3, as hexadecimal digits.
+    /// Its BLAKE3, as hexadecimal digits.
     pub blake3: String,
 }
 
@@ -137,9 +133,8 @@ impl Index {
         }
         let (mut row, mut input) = (0, 0);
         for (number, shard) in self.shards.iter().enumerate() {
-            let names = [Some(&shard.file), shard.sidecar.as_ref().map(|sidecar| &sidecar.file)];
-            if !names.into_iter().flatten().eq(&self.file_names(number)) {
-                return Err(Error::data(path, format!("shard {number} has the file {}", shard.file)));
+            if !shard.files().map(|file| &file.name).eq(&self.file_names(number)) {
+                return Err(Error::data(path, format!("shard {number} has the file {}", shard.file.name)));
             }
             let ([from, to], [first, end]) = (shard.rows, shard.inputs);
             if from != row || to <= from || first < input || end < first || end - first < to - from {
@@ -155,11 +150,9 @@ impl Index {
 }
 
 impl ShardEntry {
-    /// Its files with their sizes and sums.
-    pub(super) fn files(&self, folder: &Path) -> Vec<(PathBuf, u64, &str)> {
-        let main = (folder.join(&self.file), self.bytes, self.blake3.as_str());
-        let sidecar = self.sidecar.as_ref().map(|file| (folder.join(&file.file), file.bytes, file.blake3.as_str()));
-        std::iter::once(main).chain(sidecar).collect()
+    /// The shard's file, and the one beside it.
+    pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
+        std::iter::once(&self.file).chain(&self.sidecar)
     }
 }
 
@@ -182,15 +175,16 @@ mod tests {
     use super::super::provenance::example;
     use super::*;
 
+    type Change = fn(&mut Index);
+
     fn index() -> Index {
+        let file = |name| FileEntry { name, bytes: 10, blake3: "00".into() };
         let entry = |number: u64, rows| ShardEntry {
-            file: format!("features-0000{number}.npy"),
             rows,
             inputs: rows,
             last_name: "z.png".into(),
-            bytes: 10,
-            blake3: "00".into(),
-            sidecar: Some(Sidecar { file: format!("features-0000{number}.json"), bytes: 3, blake3: "11".into() }),
+            file: file(format!("features-0000{number}.npy")),
+            sidecar: Some(file(format!("features-0000{number}.json"))),
         };
         let shape = Shape { tokens: 1, dim: 2 };
         let shards = vec![entry(0, [0, 4]), entry(1, [4, 6])];
@@ -199,10 +193,10 @@ mod tests {
 
     #[test]
     fn an_index_that_contradicts_itself_is_refused() {
-        let changes: [(&str, fn(&mut Index)); 7] = [
+        let changes: [(&str, Change); 7] = [
             ("layout", |index| index.layout = 2),
-            ("path", |index| index.shards[0].file = "../../secret".into()),
-            ("sidecar path", |index| index.shards[0].sidecar.as_mut().unwrap().file = "/etc/passwd".into()),
+            ("path", |index| index.shards[0].file.name = "../../secret".into()),
+            ("sidecar path", |index| index.shards[0].sidecar.as_mut().unwrap().name = "/etc/passwd".into()),
             ("missing sidecar", |index| index.shards[1].sidecar = None),
             ("gap", |index| index.shards[1].rows = [5, 7]),
             ("empty shard", |index| index.shards[1].rows = [4, 4]),

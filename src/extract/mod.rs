@@ -8,9 +8,12 @@ mod provenance;
 mod shard;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, encode_all};
 pub use features::FeatureSet;
-pub use index::{INDEX_FILE, Index, ShardEntry, Sidecar};
+pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
 pub use provenance::{Difference, EncoderKind, FeatureDtype, Format, Provenance, Tokens};
 pub use shard::Shape;
 pub use writer::{Position, Row, Writer, WriterOptions};

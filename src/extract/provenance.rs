@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// Everything that decides the values of features; every feature file repeats it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,12 @@ pub enum Format {
     Parquet,
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.extension())
+    }
+}
+
 impl Format {
     /// How the name of a shard ends.
     pub fn extension(self) -> &'static str {
@@ -86,7 +92,7 @@ impl Format {
     /// The format of the file at `path`, by its name.
     ///
     /// # Errors
-    /// Of kind [`Kind::Data`] if the name ends like none of them.
+    /// Of kind `Data` if the name ends like none of them.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().unwrap_or_default();
         [Format::Safetensors, Format::Npy, Format::Parquet]
@@ -112,8 +118,13 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {} here and {} there", self.field, self.here, self.there)
+        write!(f, "{} is {}, not {}", self.field, self.here, self.there)
     }
+}
+
+/// Several differences in one sentence.
+pub(super) fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Provenance {
@@ -130,20 +141,6 @@ impl Provenance {
             .filter(|(there, _, here)| there != here)
             .map(|(there, field, here)| Difference { field, here: here.to_string(), there: there.to_string() })
             .collect()
-    }
-
-    /// Refuses features of another provenance; `what` names the attempt, such as "cannot compare features".
-    ///
-    /// # Errors
-    /// Of kind [`Kind::Data`], naming each field that differs.
-    pub(super) fn require_equal(&self, other: &Self, ignored: &[&str], what: &str) -> Result<()> {
-        let mut differences = self.differences(other);
-        differences.retain(|difference| !ignored.contains(&difference.field.as_str()));
-        if differences.is_empty() {
-            return Ok(());
-        }
-        let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        Err(Error::new(Kind::Data, format!("{what} of different provenance: {}", list.join("; "))))
     }
 }
 
@@ -187,12 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_fields() {
-        let other = Provenance { encoder: EncoderKind::Context, image_size: 64, version: "9".into(), ..example() };
-        let error = example().require_equal(&other, &["version"], "cannot compare features").unwrap_err();
-        insta::assert_snapshot!(
-            error,
-            @r#"cannot compare features of different provenance: encoder is "target" here and "context" there; image_size is 32 here and 64 there"#
-        );
+    fn a_difference_says_field_and_both_values() {
+        let other = Provenance { layers: vec![1, 3], ..example() };
+        insta::assert_snapshot!(example().differences(&other)[0], @"layers is [3], not [1,3]");
     }
 }

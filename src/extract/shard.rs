@@ -1,5 +1,6 @@
 //! A shard in memory: rows of features with their names, labels and places in the input.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,12 @@ pub struct Shape {
     pub tokens: usize,
     /// Values of one vector.
     pub dim: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {} values", self.tokens, self.dim)
+    }
 }
 
 impl Shape {

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::formats::encode;
-use super::index::{INDEX_FILE, Index, ShardEntry, Sidecar, is_own};
-use super::provenance::{FeatureDtype, Format, Provenance};
+use super::index::{FileEntry, INDEX_FILE, Index, ShardEntry, is_own};
+use super::provenance::{FeatureDtype, Format, Provenance, list};
 use super::shard::{NO_LABEL, Shape, Shard};
 use crate::atomic;
 use crate::error::{Error, IoContext, Kind, Result};
@@ -146,14 +146,14 @@ impl Writer {
         for (name, content) in names.into_iter().zip([Some(encoded.main), encoded.sidecar].into_iter().flatten()) {
             atomic::write(&self.folder.join(&name), &content)?;
             let (bytes, blake3) = (content.len() as u64, blake3::hash(&content).to_hex().to_string());
-            files.push(Sidecar { file: name, bytes, blake3 });
+            files.push(FileEntry { name, bytes, blake3 });
         }
         let mut files = files.into_iter();
-        let Some(Sidecar { file, bytes, blake3 }) = files.next() else { return Ok(()) };
+        let Some(file) = files.next() else { return Ok(()) };
         let rows = [self.index.rows, self.index.rows + self.pending.rows() as u64];
         let inputs = [first as u64, last as u64 + 1];
         let mut index = self.index.clone();
-        index.shards.push(ShardEntry { file, rows, inputs, last_name, bytes, blake3, sidecar: files.next() });
+        index.shards.push(ShardEntry { rows, inputs, last_name, file, sidecar: files.next() });
         index.rows = rows[1];
         index.complete = false;
         index.write(&self.folder)?;
@@ -183,7 +183,7 @@ impl Writer {
         }
         let next = self.pending.index.last().map_or(self.index.next_input(), |&last| last as u64 + 1);
         if row.input < next || i64::try_from(row.input).is_err() {
-            return Err(invalid(format!("place {} of the input does not follow {next}", row.input)));
+            return Err(invalid(format!("its place in the input is {}, expected {next} or later", row.input)));
         }
         if let Some(at) = row.features.iter().position(|value| !value.is_finite()) {
             return Err(invalid(format!("value {at} is {}", row.features[at])).with_remedy(
@@ -207,24 +207,29 @@ fn check(provenance: &Provenance, options: &WriterOptions) -> Result<()> {
 }
 
 fn check_same(index: &Index, provenance: &Provenance, options: &WriterOptions, folder: &Path) -> Result<()> {
-    let what = format!("{} holds features, and cannot be continued with those", folder.display());
-    let remedy = "choose another folder, or the options with which the extraction began";
-    provenance.require_equal(&index.provenance, &[], &what).map_err(|error| error.with_remedy(remedy))?;
-    let (asked, found) = ((options.format, options.shape), (index.format, index.shape));
-    if asked == found {
+    let refused = |message: String| {
+        Error::data(folder, message)
+            .with_remedy("choose another folder, or the options with which the extraction began")
+    };
+    let differences = index.provenance.differences(provenance);
+    if !differences.is_empty() {
+        return Err(refused(format!("holds features of another provenance: {}", list(&differences))));
+    }
+    if (index.format, index.shape) == (options.format, options.shape) {
         return Ok(());
     }
-    let message = format!("holds features as {:?} of {:?}, not as {:?} of {:?}", found.0, found.1, asked.0, asked.1);
-    Err(Error::data(folder, message).with_remedy(remedy))
+    let (found, asked) = ((index.format, index.shape), (options.format, options.shape));
+    Err(refused(format!("holds rows of {} as {}, not rows of {} as {}", found.1, found.0, asked.1, asked.0)))
 }
 
 /// Sizes only: sums are verified when the features are read.
 fn check_sizes(index: &Index, folder: &Path) -> Result<()> {
-    for (path, bytes, _) in index.shards.iter().flat_map(|shard| shard.files(folder)) {
+    for FileEntry { name, bytes, .. } in index.shards.iter().flat_map(ShardEntry::files) {
+        let path = folder.join(name);
         let found = fs::metadata(&path).map(|metadata| metadata.len());
-        if found.as_ref().ok() != Some(&bytes) {
+        if found.as_ref().ok() != Some(bytes) {
             let found = found.map_or("is missing".to_owned(), |found| format!("has {found} bytes"));
-            return Err(Error::data(&path, format!("{found}, {INDEX_FILE} says {bytes} bytes"))
+            return Err(Error::data(&path, format!("{found}, {INDEX_FILE} says it has {bytes} bytes"))
                 .with_remedy("extract into another folder"));
         }
     }
@@ -410,7 +415,12 @@ mod tests {
             Writer::resume(path, example(), wide).unwrap_err(),
         ];
         let messages: Vec<String> = errors.iter().map(|error| error.to_string().replace(&name, "OUT")).collect();
-        insta::assert_snapshot!(messages.join("\n"), @"");
+        insta::assert_snapshot!(messages.join("\n"), @r#"
+        OUT holds features already
+        OUT: holds features of another provenance: encoder is "target", not "context"; version is "0.1.0", not "0.2.0"
+        OUT: holds rows of 1 x 2 values as npy, not rows of 1 x 2 values as parquet
+        OUT: holds rows of 1 x 2 values as npy, not rows of 1 x 3 values as npy
+        "#);
     }
 
     #[test]
@@ -460,7 +470,13 @@ mod tests {
         let parquet = tempfile::tempdir().unwrap();
         messages.push(Writer::create(parquet.path(), half, options(Format::Parquet)).unwrap_err().to_string());
         assert!(files(parquet.path()).is_empty());
-        insta::assert_snapshot!(messages.join("\n"), @"");
+        insta::assert_snapshot!(messages.join("\n"), @"
+        features of cat.png: expected 2 values, found 1
+        features of cat.png: value 1 is NaN
+        features of cat.png: 70000 is too large for 16 bits
+        features of cat.png: its place in the input is 3, expected 4 or later
+        features of 16 bits cannot be written as parquet
+        ");
     }
 
     #[test]

@@ -115,6 +115,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_fill_several_pages_come_back_whole() {
+        let (rows, shape) = (300, Shape { tokens: 1, dim: 2000 });
+        let shard = Shard {
+            index: (0..rows).collect(),
+            labels: vec![1; rows as usize],
+            names: (0..rows).map(|row| format!("{row}.png")).collect(),
+            features: (0..rows as usize * shape.dim).map(|at| at as f32).collect(),
+        };
+        for format in [Format::Safetensors, Format::Npy, Format::Parquet] {
+            let encoded = encode(format, &shard, shape, &provenance()).unwrap();
+            let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), Path::new("shard")).unwrap();
+            assert!(decoded.shard == shard, "{format}");
+        }
+    }
+
+    #[test]
     fn the_same_shard_has_the_same_bytes() {
         for format in [Format::Safetensors, Format::Npy, Format::Parquet] {
             let bytes = || encode(format, &shard(), SHAPE, &provenance()).unwrap();

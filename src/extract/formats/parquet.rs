@@ -39,6 +39,8 @@ fn shape_json(shape: Shape) -> Result<String> {
 
 fn write(shard: &Shard, shape: Shape, metadata: Vec<KeyValue>) -> ParquetResult<Vec<u8>> {
     let properties = WriterProperties::builder()
+        // The library's own name and version would change the bytes, and so the sums, with every release of it.
+        .set_created_by("anyjepa".to_owned())
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_key_value_metadata(Some(metadata))
