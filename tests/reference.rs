@@ -42,3 +42,8 @@ fn a_model_saved_by_transformers_gives_its_features_at_every_layer_and_resolutio
 fn pickles_of_both_generations_give_every_tensor_to_the_bit() {
     check("pth_formats");
 }
+
+#[test]
+fn a_model_of_ours_gives_transformers_the_features_that_it_gives_here() {
+    check("hf_export");
+}

@@ -1,6 +1,8 @@
 //! What the command line takes, and how a command ends.
 
 mod devices;
+mod export;
+mod inspect;
 mod output;
 mod plan;
 //mod progress;
@@ -14,8 +16,9 @@ use std::process::ExitCode;
 
 use anyjepa::device::Spec;
 use anyjepa::error::{Error, Result};
+use anyjepa::weights::Which;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// JEPA training and feature extraction on any GPU.
 #[derive(Debug, Parser)]
@@ -45,6 +48,10 @@ struct Verbosity {
 enum Command {
     /// Pre-train I-JEPA on images
     //Train(train::Command),
+    /// Show any checkpoint, run, weights file, feature file or preset
+    Inspect(inspect::Command),
+    /// Write an encoder as a folder that Hugging Face's transformers loads
+    Export(export::Command),
     /// Print what a run will cost, and what cannot work
     Plan(plan::Command),
     /// Compare this build with golden values of the original PyTorch code
@@ -63,6 +70,25 @@ struct DeviceArgs {
     /// Where to compute: cpu, wgpu, vulkan, metal, dx12 or cuda, with :N for the Nth adapter
     #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "ANYJEPA_DEVICE")]
     device: Spec,
+}
+
+/// Which of a checkpoint's encoders a command takes.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum EncoderArg {
+    /// The moving average, which the published results use
+    #[default]
+    Target,
+    /// The one that gradients train
+    Context,
+}
+
+impl From<EncoderArg> for Which {
+    fn from(encoder: EncoderArg) -> Self {
+        match encoder {
+            EncoderArg::Target => Self::Target,
+            EncoderArg::Context => Self::Context,
+        }
+    }
 }
 
 /// How a command prints its results.
@@ -94,6 +120,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         //Command::Train(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Devices(command) => command.run(),

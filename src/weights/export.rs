@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{HostTensor, Loaded, Metadata, Tensors, hf, names, open, write};
+use super::{HostTensor, Loaded, Metadata, Tensors, hf, names, write};
 use crate::error::{Error, IoContext as _, Kind, Result};
 
 /// Writes `config.json`, `model.safetensors` and `preprocessor_config.json` into `folder`, which must be new or empty.
@@ -26,12 +26,11 @@ pub fn export_hf(folder: &Path, weights: &Loaded) -> Result<()> {
         }
         renamed.extend(split(tensor, theirs));
     }
-    let mut metadata = Metadata::from([("format".to_owned(), "pt".to_owned())]);
-    if let Some(encoder) = weights.provenance.encoder {
-        metadata.insert(open::ENCODER.to_owned(), encoder.to_string());
-    }
-    write_json(&folder.join(hf::CONFIG), &hf::Config::of(&weights.model))?;
+    let config = hf::Config::of(&weights.model, weights.provenance.encoder);
+    write_json(&folder.join(hf::CONFIG), &config)?;
     write_json(&folder.join(hf::PREPROCESSOR), &hf::Preprocessor::of(&weights.provenance.preprocessing))?;
+    // The library asks for this key.
+    let metadata = Metadata::from([("format".to_owned(), "pt".to_owned())]);
     write(&folder.join(hf::WEIGHTS), &renamed, &metadata)
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Interpolation, Preprocessing, Resize, Store};
+use super::{Interpolation, Preprocessing, Resize, Store, Which};
 use crate::config::{ModelConfig, PredictorConfig};
 use crate::error::{Error, IoContext as _, Result};
 
@@ -20,18 +20,21 @@ const INDEX: &str = "model.safetensors.index.json";
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Config {
-    pub architectures: Vec<String>,
-    pub model_type: String,
-    pub hidden_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub intermediate_size: usize,
-    pub hidden_act: String,
-    pub layer_norm_eps: f64,
+    architectures: Vec<String>,
+    model_type: String,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    hidden_act: String,
+    layer_norm_eps: f64,
     image_size: Side,
     patch_size: Side,
-    pub num_channels: usize,
-    pub qkv_bias: bool,
+    num_channels: usize,
+    qkv_bias: bool,
+    /// Ours: which encoder it is. The library keeps what it does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anyjepa_encoder: Option<Which>,
 }
 
 impl Default for Config {
@@ -49,6 +52,7 @@ impl Default for Config {
             patch_size: Side::Square(16),
             num_channels: 3,
             qkv_bias: true,
+            anyjepa_encoder: None,
         }
     }
 }
@@ -72,7 +76,7 @@ impl Side {
 
 impl Config {
     /// The configuration that the library needs for `model`.
-    pub fn of(model: &ModelConfig) -> Self {
+    pub fn of(model: &ModelConfig, encoder: Option<Which>) -> Self {
         Self {
             hidden_size: model.dim,
             num_hidden_layers: model.depth,
@@ -82,6 +86,7 @@ impl Config {
             image_size: Side::Square(model.image_size),
             patch_size: Side::Square(model.patch_size),
             num_channels: model.channels,
+            anyjepa_encoder: encoder,
             ..Self::default()
         }
     }
@@ -131,11 +136,11 @@ pub(super) fn is_folder(folder: &Path) -> bool {
     folder.join(CONFIG).is_file() && [WEIGHTS, INDEX].iter().any(|name| folder.join(name).is_file())
 }
 
-/// The model that the folder's `config.json` describes.
+/// The model that the folder's `config.json` describes, and which encoder it is.
 ///
 /// # Errors
 /// A data error where it describes anything else than an I-JEPA encoder.
-pub(super) fn model(folder: &Path) -> Result<ModelConfig> {
+pub(super) fn model(folder: &Path) -> Result<(ModelConfig, Which)> {
     let path = folder.join(CONFIG);
     let kind: BTreeMap<String, Value> = json(&path)?;
     // Defaults are for what is left out of an I-JEPA's configuration, not for a file of another kind.
@@ -143,7 +148,11 @@ pub(super) fn model(folder: &Path) -> Result<ModelConfig> {
         return Err(Error::data(&path, "no configuration of a model: it names no `model_type`"));
     }
     let config: Config = json(&path)?;
-    config.model().map_err(|problem| Error::data(&path, problem).with_remedy("give the folder of an I-JEPA model"))
+    let model = config.model();
+    let model =
+        model.map_err(|problem| Error::data(&path, problem).with_remedy("give the folder of an I-JEPA model"))?;
+    // The conversion of the published checkpoints ships the encoder that gradients trained.
+    Ok((model, config.anyjepa_encoder.unwrap_or(Which::Context)))
 }
 
 /// The tensors of the folder's weights.

@@ -10,9 +10,7 @@ use crate::config::{ModelConfig, RunConfig};
 use crate::error::{Error, IoContext as _, Kind, Result, require_exists};
 
 /// The key of a safetensors header under which a run's configuration stands.
-pub(super) const RUN: &str = "anyjepa";
-/// The key of a safetensors header that says which encoder an export holds.
-pub(super) const ENCODER: &str = "anyjepa.encoder";
+const RUN: &str = "anyjepa";
 
 /// An encoder's weights and what is known of them.
 #[derive(Debug)]
@@ -37,8 +35,23 @@ pub struct Source {
     pub store: Store,
     /// The run's configuration, where it is one of ours.
     pub run: Option<RunConfig>,
-    /// The folder whose `config.json` describes it, where it is Hugging Face's.
-    folder: Option<PathBuf>,
+    /// What the `config.json` beside it says, where it is Hugging Face's.
+    folder: Option<Described>,
+}
+
+/// What a Hugging Face folder says of its weights.
+#[derive(Debug)]
+struct Described {
+    folder: PathBuf,
+    model: ModelConfig,
+    encoder: Which,
+}
+
+impl Described {
+    fn by(folder: &Path) -> Result<Self> {
+        let (model, encoder) = hf::model(folder)?;
+        Ok(Self { folder: folder.to_path_buf(), model, encoder })
+    }
 }
 
 /// Opens the encoder `which` at `path`: an official checkpoint, a Hugging Face folder, a run, or safetensors.
@@ -79,15 +92,15 @@ impl Source {
             super::Container::Safetensors => Format::Safetensors,
             _ => Format::Pytorch,
         };
-        let beside = path.parent().map(Path::to_path_buf);
-        let folder = beside.filter(|folder| format == Format::HuggingFace && folder.join(hf::CONFIG).is_file());
+        let beside = path.parent().filter(|folder| format == Format::HuggingFace && folder.join(hf::CONFIG).is_file());
+        let folder = beside.map(Described::by).transpose()?;
         Ok(Self { format, path, store, run: None, folder })
     }
 
     fn folder(path: &Path, which: Which) -> Result<Self> {
         if hf::is_folder(path) {
             let store = hf::store(path)?;
-            let folder = Some(path.to_path_buf());
+            let folder = Some(Described::by(path)?);
             return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, run: None, folder });
         }
         if path.join("manifest.json").is_file() {
@@ -118,29 +131,22 @@ impl Source {
             return names::published(&self.path, &names, which);
         }
         let mut selection = names::hugging_face(&names);
-        let stated = self.store.metadata.get(ENCODER).map(String::as_str);
-        selection.encoder = match stated {
-            Some("target") => Some(Which::Target),
-            // The conversion of the published checkpoints ships the encoder that gradients trained.
-            _ => Some(Which::Context),
-        };
+        selection.encoder = self.stated_encoder();
         Ok(selection)
     }
 
-    /// The encoder's architecture as the weights' surroundings say it or their shapes show it.
-    ///
-    /// # Errors
-    /// A data error where neither does.
-    pub fn model(&self, which: Which) -> Result<ModelConfig> {
-        self.guess(&self.shapes(&self.select(which)?))
+    /// The encoder that a Hugging Face folder holds; none for its weights without the folder.
+    pub(super) fn stated_encoder(&self) -> Option<Which> {
+        self.folder.as_ref().map(|described| described.encoder)
     }
 
+    /// The encoder's architecture as the weights' surroundings say it or their shapes show it.
     fn guess(&self, shapes: &Shapes) -> Result<ModelConfig> {
         if let Some(run) = &self.run {
             return Ok(run.model.clone());
         }
-        if let Some(folder) = &self.folder {
-            return hf::model(folder);
+        if let Some(described) = &self.folder {
+            return Ok(described.model.clone());
         }
         let seen = Seen::of(shapes).ok_or_else(|| {
             let error = Error::data(&self.path, "the encoder's sizes cannot be read off its tensors");
@@ -177,11 +183,11 @@ impl Source {
         self.store.entries.iter().filter_map(|(name, entry)| Some((ours(name)?, entry.shape.clone()))).collect()
     }
 
-    /// Reads the encoder `which`, checked against `asked` or against what the source itself says.
+    /// The tensors that make the encoder `which` and the model that they fit: `asked`, or what the source itself says.
     ///
     /// # Errors
-    /// As [`open`].
-    pub fn load(&self, which: Which, asked: Option<&ModelConfig>) -> Result<Loaded> {
+    /// As [`open`], without a look at any value.
+    pub(super) fn fit(&self, which: Which, asked: Option<&ModelConfig>) -> Result<(Selection, ModelConfig)> {
         let selection = self.select(which)?;
         let shapes = self.shapes(&selection);
         let model = match asked {
@@ -192,11 +198,22 @@ impl Source {
             let tensors = self.store.entries.len();
             return Err(Error::data(&self.path, format!("{tensors} tensors are too few for {} blocks", model.depth)));
         }
-        if let Some((differences, look)) = architecture::misfit(&shapes, &selection.left_over, &model) {
-            let wanted = architecture::summary(&model);
-            let error = Error::data(&self.path, format!("the weights do not fit {wanted}: {differences}"));
-            return Err(with_look(error, look));
+        match architecture::misfit(&shapes, &selection.left_over, &model) {
+            None => Ok((selection, model)),
+            Some((differences, look)) => {
+                let wanted = architecture::summary(&model);
+                let error = Error::data(&self.path, format!("the weights do not fit {wanted}: {differences}"));
+                Err(with_look(error, look))
+            }
         }
+    }
+
+    /// Reads the encoder `which`, checked against `asked` or against what the source itself says.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn load(&self, which: Which, asked: Option<&ModelConfig>) -> Result<Loaded> {
+        let (selection, model) = self.fit(which, asked)?;
         let preprocessing = self.preprocessing(&model)?;
         self.warn(which, &selection, &preprocessing);
         let mut tensors = Tensors::new();
@@ -225,12 +242,12 @@ impl Source {
         }
     }
 
-    fn preprocessing(&self, model: &ModelConfig) -> Result<Preprocessing> {
+    pub(super) fn preprocessing(&self, model: &ModelConfig) -> Result<Preprocessing> {
         if let Some(run) = &self.run {
             return Ok(Preprocessing::of(run));
         }
         let stated = match &self.folder {
-            Some(folder) => hf::preprocessing(folder, model.channels)?,
+            Some(described) => hf::preprocessing(&described.folder, model.channels)?,
             None => None,
         };
         Ok(stated.unwrap_or_else(|| Preprocessing::published(model)))

@@ -202,3 +202,17 @@ fn other_things_are_called_what_they_are() {
     video/config.json: the model type is `vjepa2`, expected `ijepa`
     ");
 }
+
+/// The fixture was loaded by transformers 5.23.0, whose features stand beside it as a reference case.
+#[test]
+fn an_export_stays_as_transformers_loaded_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let model = ModelConfig { image_size: 56, patch_size: 14, dim: 12, depth: 2, heads: 2, mlp: 36, ..p16() };
+    let loaded = open_as(&fixture("ijepa_p14/checkpoint_step1.pth.tar"), Which::Target, &model).unwrap();
+    export_hf(&out, &loaded).unwrap();
+    for name in ["config.json", "preprocessor_config.json", "model.safetensors"] {
+        let (found, kept) = (out.join(name), fixture("hf_export").join(name));
+        assert!(fs::read(found).unwrap() == fs::read(kept).unwrap(), "{name} is another");
+    }
+}
