@@ -106,7 +106,7 @@ impl Source {
                 if let Some(at) = tensor.values.iter().position(|value| !value.is_finite()) {
                     return Err(problem(format!("value {at} is {}, expected a number", tensor.values[at])));
                 }
-                verified.bytes += entry.elements() * entry.dtype.size();
+                verified.bytes += entry.elements() * entry.dtype.bitsize() / 8;
             } else {
                 verified.bytes += entry.bytes().map_err(|error| problem(error.to_string()))?.len();
             }
