@@ -32,3 +32,18 @@ fn a_training_step_with_another_patch_and_mlp_equals_the_reference() {
 fn small_variances_and_stored_position_embeddings_equal_the_reference() {
     check("ijepa_eps");
 }
+
+#[test]
+fn a_model_saved_by_transformers_gives_its_features_at_every_layer_and_resolution() {
+    check("hf_ijepa");
+}
+
+#[test]
+fn pickles_of_both_generations_give_every_tensor_to_the_bit() {
+    check("pth_formats");
+}
+
+#[test]
+fn a_model_of_ours_gives_transformers_the_features_that_it_gives_here() {
+    check("hf_export");
+}

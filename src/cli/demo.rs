@@ -52,8 +52,7 @@ impl Command {
         let device = device::open(self.device.device)?;
         let seeds: Vec<u64> = (0..self.seeds).collect();
         let signal = signals::listen()?;
-        let demo =
-            Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, signal };
+        let demo = Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, signal };
         let outcome = run(&demo, &mut TrainProgress::new())?;
         let summary = Summary { probes: outcome.probes, report: outcome.report, checkpoint: outcome.checkpoint };
         if self.output.json {

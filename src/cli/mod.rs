@@ -2,6 +2,8 @@
 
 mod demo;
 mod devices;
+mod export;
+mod inspect;
 mod masks;
 mod output;
 mod plan;
@@ -16,8 +18,9 @@ use std::process::ExitCode;
 
 use anyjepa::device::Spec;
 use anyjepa::error::{Error, Result};
+use anyjepa::weights::Which;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// JEPA training and feature extraction on any GPU.
 #[derive(Debug, Parser)]
@@ -51,6 +54,10 @@ enum Command {
     Train(train::Command),
     /// Draw masks: pictures, a coverage map, and what the cut to a common size costs
     Masks(masks::Command),
+    /// Show any checkpoint, run, weights file, feature file or preset
+    Inspect(inspect::Command),
+    /// Write an encoder as a folder that Hugging Face's transformers loads
+    Export(export::Command),
     /// Print what a run will cost, and what cannot work
     Plan(plan::Command),
     /// Compare this build with golden values of the original PyTorch code
@@ -69,6 +76,25 @@ struct DeviceArgs {
     /// Where to compute: cpu, wgpu, vulkan, metal, dx12 or cuda, with :N for the Nth adapter
     #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "ANYJEPA_DEVICE")]
     device: Spec,
+}
+
+/// Which of a checkpoint's encoders a command takes.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum EncoderArg {
+    /// The moving average, which the published results use
+    #[default]
+    Target,
+    /// The one that gradients train
+    Context,
+}
+
+impl From<EncoderArg> for Which {
+    fn from(encoder: EncoderArg) -> Self {
+        match encoder {
+            EncoderArg::Target => Self::Target,
+            EncoderArg::Context => Self::Context,
+        }
+    }
 }
 
 /// How a command prints its results.
@@ -102,6 +128,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Demo(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Masks(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Devices(command) => command.run(),

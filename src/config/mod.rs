@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use preset::{PRESETS, Preset};
 pub use resolve::{Sources, resolve};
 
+use crate::error::{Error, Result};
+
 /// All of a run's configuration, as it stands in `config.toml` beside a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -246,6 +248,17 @@ impl RunConfig {
     /// The configuration as TOML, every key of it.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a configuration has nothing TOML cannot say")
+    }
+
+    /// Reads what [`RunConfig::to_toml`] wrote.
+    ///
+    /// # Errors
+    /// A usage error where a key is missing, unknown, or has a value that cannot work.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text)
+            .map_err(|error| Error::usage(format!("not a run's configuration: {}", error.message())))?;
+        config.validate()?;
+        Ok(config)
     }
 
     /// BLAKE3 of [`RunConfig::to_toml`], as hexadecimal digits.

@@ -1,14 +1,12 @@
 //! Reading a reference case: its configuration and its safetensors.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::masks::IndexMask;
-use crate::weights::{HostTensor, Tensors};
+use crate::weights::{Store, Tensors};
 
 /// A folder of golden values.
 pub struct Case {
@@ -75,26 +73,26 @@ impl Case {
     /// A data error where the file is not safetensors.
     pub fn tensors(&self, name: &str) -> Result<Tensors> {
         let path = self.path(name);
-        let bytes = std::fs::read(&path).at("read", &path)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| Error::data(&path, error))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.tensors() {
-            let data = view.data();
-            let values: Vec<f32> = match view.dtype() {
-                Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-                Dtype::I64 => words(data).map(|w| i64::from_le_bytes(w) as f32).collect(),
-                Dtype::F64 => words(data).map(|w| f64::from_le_bytes(w) as f32).collect(),
-                Dtype::U8 => data.iter().map(|byte| f32::from(*byte)).collect(),
-                other => return Err(Error::data(&path, format!("{name} has the type {other:?}, expected F32 or I64"))),
-            };
-            tensors.insert(name, HostTensor::new(view.shape().to_vec(), values)?);
+        let mut tensors = Tensors::new();
+        for (name, entry) in Store::safetensors(&path)?.entries {
+            let tensor = entry.numbers().map_err(|error| Error::data(&path, format!("{name}: {error}")))?;
+            tensors.insert(name, tensor);
         }
         Ok(tensors)
     }
-}
 
-fn words(data: &[u8]) -> impl Iterator<Item = [u8; 8]> + '_ {
-    data.chunks_exact(8).map(|b| [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+    /// The PyTorch files of the case whose names begin with `prefix`, in the order of their names.
+    ///
+    /// # Errors
+    /// Where the folder cannot be listed.
+    pub fn pytorch_files(&self, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
+        let entries = std::fs::read_dir(&self.folder).at("list", &self.folder)?.flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> =
+            names.filter(|name| name.starts_with(prefix) && name.ends_with(".pth.tar")).collect();
+        names.sort();
+        Ok(names.into_iter().map(|name| (name.clone(), self.path(&name))).collect())
+    }
 }
 
 /// The masks `PREFIX.0`, `PREFIX.1`, ... of a case's inputs, whose indices are below `tokens`.

@@ -95,7 +95,21 @@ impl Comparison {
         }
     }
 
-    /// A comparison that could not be made.
+    /// A comparison to the bit, made byte by byte.
+    pub fn identical(name: &str, shape: &[usize]) -> Self {
+        Self {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            max_abs: 0.0,
+            max_rel: 0.0,
+            cosine: 1.0,
+            tolerance: "exact".to_owned(),
+            passed: true,
+            problem: None,
+        }
+    }
+
+    /// A comparison that could not be made, or that only says whether things are equal, and they are not.
     pub fn failed(name: &str, shape: &[usize], problem: String) -> Self {
         Self {
             name: name.to_owned(),

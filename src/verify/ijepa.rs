@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 
 use super::case::{Case, masks};
+use super::checkpoint;
 use super::report::Report;
 use super::tolerance::{ACTIVATION, GRADIENT, GRADIENT_NORM, LATER_LOSS, LOSS, PARAMETER, QUIET_GRADIENT};
 use crate::config::{LossConfig, LossKind, ModelConfig, OptimConfig, PredictorConfig, Preset, RunConfig, TargetKind};
@@ -86,9 +87,11 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     let images = inputs.get("images").ok_or_else(|| missing("images"))?;
     let shape: [usize; 4] = images.shape.as_slice().try_into().map_err(|_| missing("images of four axes"))?;
     let images = upload(images.values.clone(), shape, device);
-    let networks = Networks::new(&run, Init::Constant, device).load(&case.tensors("weights.safetensors")?)?;
+    let weights = case.tensors("weights.safetensors")?;
+    let networks = Networks::new(&run, Init::Constant, device).load(&weights)?;
 
     let mut report = Report::new(expected);
+    checkpoint::verify(&mut report, case, &weights)?;
     activations(&mut report, &networks, &run.loss, images.clone(), &masks)?;
     for (loss, kind, norms) in
         [("mse", LossKind::L2, &config.grad_norm_mse), ("l1", LossKind::L1, &config.grad_norm_l1)]

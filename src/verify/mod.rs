@@ -1,8 +1,11 @@
 //! Reference cases: golden values of the original PyTorch code, and how far this crate's are from them.
 
 mod case;
+mod checkpoint;
 mod compare;
+mod hf_ijepa;
 mod ijepa;
+mod pth_formats;
 mod report;
 mod tolerance;
 
@@ -25,9 +28,11 @@ pub fn verify(folder: &Path, device: &Device) -> Result<Report> {
     let case = Case::open(folder)?;
     let report = match case.kind.as_str() {
         "ijepa" => ijepa::verify(&case, device)?,
+        "hf_ijepa" => hf_ijepa::verify(&case, device)?,
+        "pth_formats" => pth_formats::verify(&case)?,
         other => {
             return Err(Error::data(folder, format!("cases of the kind `{other}` are not known"))
-                .with_remedy("the known kinds are ijepa"));
+                .with_remedy("the known kinds are ijepa, hf_ijepa and pth_formats"));
         }
     };
     Ok(report.finish())

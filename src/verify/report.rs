@@ -79,6 +79,22 @@ impl Report {
         self.tensors.push(Comparison::new(name, (&[], &[]), &found, &golden, tolerance, |_| false));
     }
 
+    /// Compares a tensor with a golden value that stands outside the case's expected tensors.
+    pub fn against(&mut self, name: &str, found: &HostTensor, golden: &HostTensor, tolerance: Tolerance) {
+        let shapes = (found.shape.as_slice(), golden.shape.as_slice());
+        self.tensors.push(Comparison::new(name, shapes, &found.values, &golden.values, tolerance, |_| false));
+    }
+
+    /// Adds a comparison that was made elsewhere.
+    pub fn add(&mut self, comparison: Comparison) {
+        self.tensors.push(comparison);
+    }
+
+    /// The golden value called `name`.
+    pub fn golden(&self, name: &str) -> Option<&HostTensor> {
+        self.expected.get(name)
+    }
+
     /// Adds a sentence for the reader.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);

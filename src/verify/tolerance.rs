@@ -17,3 +17,5 @@ pub const GRADIENT_NORM: Tolerance = Tolerance::Elements { absolute: 2e-6, relat
 pub const PARAMETER: Tolerance = Tolerance::Elements { absolute: 2e-6, relative: 1e-6 };
 /// Gradients below this are rounding noise to AdamW.
 pub const QUIET_GRADIENT: f32 = 2e-6;
+/// What a moving average of two equal values may change: an ulp of values up to 1.
+pub const AVERAGED: Tolerance = Tolerance::Elements { absolute: 6e-8, relative: 6e-8 };

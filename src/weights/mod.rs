@@ -1,11 +1,37 @@
-//! Weights as named tensors on the host, in the layout of the published checkpoints, and their way into a module.
+//! Weights as named tensors on the host, in the layout of the published checkpoints: from every form in which they are
+//! stored, and their way into a module.
 //!
-//! Only this module renames and transposes: everywhere else a parameter's path is its name.
+//! Only this module renames and transposes: everywhere else a parameter's path is its name. Files are untrusted:
+//! pickles are parsed and never run, and every length is checked against the file before memory is taken for it.
 
+mod architecture;
+mod export;
 mod file;
+mod hf;
 mod host;
+mod inspect;
 mod module;
+mod names;
+mod open;
+mod provenance;
+mod pth;
+mod store;
+#[cfg(test)]
+mod tests;
 
+pub use export::export_hf;
 pub use file::{Metadata, read, write};
 pub use host::{HostTensor, Tensors};
+pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
 pub use module::{Gradients, Pick, Values, collect, fill, load};
+pub use open::{Loaded, Source, open, open_as};
+pub use provenance::{Format, Interpolation, Preprocessing, Provenance, Resize, Which, sum};
+pub use store::{Container, Dtype, Entry, Store};
+
+/// The first few of `names`; all of them would fill screens where a whole network is missing.
+fn abridged(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let rest = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - rest].join(", ");
+    if rest == 0 { shown } else { format!("{shown} and {rest} more") }
+}

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{HostTensor, Tensors};
+use super::{HostTensor, Tensors, abridged};
 use crate::device::read;
 use crate::error::{Error, Kind, Result};
 
@@ -146,14 +146,6 @@ fn upload<const D: usize>(found: &HostTensor, mut shape: [usize; D], device: &De
     }
     let found = if D == 2 { found.transposed() } else { found.clone() };
     Ok(Tensor::from_data(TensorData::new(found.values, found.shape), device))
-}
-
-/// The first few of `names`; all of them would fill screens where a whole network is missing.
-fn abridged(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let rest = names.len().saturating_sub(SHOWN);
-    let shown = names[..names.len() - rest].join(", ");
-    if rest == 0 { shown } else { format!("{shown} and {rest} more") }
 }
 
 struct Load<'a> {

@@ -1,0 +1,53 @@
+//! `anyjepa export WEIGHTS --out DIR`: an encoder in the layout of Hugging Face's transformers.
+
+use std::path::PathBuf;
+
+use anyjepa::config::Preset;
+use anyjepa::error::Result;
+use anyjepa::weights::{self, Provenance};
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{print, print_json};
+use super::{EncoderArg, OutputArgs};
+
+/// `anyjepa export WEIGHTS --out DIR`
+#[derive(Debug, Args)]
+pub struct Command {
+    /// A run, a checkpoint, or weights of any form
+    weights: PathBuf,
+    /// A new folder for config.json, model.safetensors and preprocessor_config.json
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Which of a checkpoint's encoders
+    #[arg(long, value_enum, default_value_t)]
+    encoder: EncoderArg,
+    /// The preset whose weights these are, where they do not say it themselves
+    #[arg(long, value_name = "PRESET")]
+    model: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    out: PathBuf,
+    tensors: usize,
+    provenance: Provenance,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        let which = self.encoder.into();
+        let loaded = match &self.model {
+            None => weights::open(&self.weights, which)?,
+            Some(name) => weights::open_as(&self.weights, which, &Preset::find(name)?.config().model)?,
+        };
+        weights::export_hf(&self.out, &loaded)?;
+        let exported = Exported { out: self.out, tensors: loaded.tensors.len(), provenance: loaded.provenance };
+        if self.output.json {
+            return print_json(&exported);
+        }
+        print(&format!("{}: {}, {} tensors", exported.out.display(), exported.provenance.model, exported.tensors))
+    }
+}

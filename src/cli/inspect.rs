@@ -1,0 +1,204 @@
+//! `anyjepa inspect [PATH|PRESET]`: what a checkpoint, a run, weights, features or a preset holds.
+
+use std::path::{Path, PathBuf};
+
+use anyjepa::config::{PRESETS, Preset, RunConfig};
+use anyjepa::error::{Error, IoContext as _, Result};
+use anyjepa::train::checkpoint::{Checkpoints, State, check};
+use anyjepa::weights::{Inspection, Source, Verified, Which};
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::OutputArgs;
+use super::output::{print, print_json, table};
+
+/// `anyjepa inspect [PATH|PRESET]`
+#[derive(Debug, Args)]
+pub struct Command {
+    /// A run, a checkpoint, weights of any form, features or a preset; lists the presets where none is given
+    #[arg(value_name = "PATH|PRESET")]
+    subject: Option<PathBuf>,
+    /// Check every sum and read every tensor
+    #[arg(long, requires = "subject")]
+    verify: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Subject {
+    Presets {
+        presets: Vec<PresetLine>,
+    },
+    Preset {
+        name: String,
+        header: String,
+        config: RunConfig,
+        #[serde(skip)]
+        text: &'static str,
+    },
+    Features {
+        path: PathBuf,
+        index: Value,
+    },
+    Weights {
+        path: PathBuf,
+        checkpoints: Vec<usize>,
+        state: Option<State>,
+        config: Option<RunConfig>,
+        files: Vec<Part>,
+    },
+}
+
+#[derive(Serialize)]
+struct PresetLine {
+    name: &'static str,
+    about: String,
+}
+
+/// One file, or a folder of shards.
+#[derive(Serialize)]
+struct Part {
+    path: PathBuf,
+    #[serde(flatten)]
+    inspection: Inspection,
+    verified: Option<Verified>,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        let subject = match &self.subject {
+            None => presets(),
+            Some(path) if path.exists() => self.stored(path)?,
+            Some(path) => preset(path)?,
+        };
+        match self.output.json {
+            true => print_json(&subject),
+            false => print(&subject.to_text()),
+        }
+    }
+
+    fn stored(&self, path: &Path) -> Result<Subject> {
+        let index = path.join("index.json");
+        if index.is_file() {
+            let text = std::fs::read_to_string(&index).at("read", &index)?;
+            let index = serde_json::from_str(&text).map_err(|error| Error::data(&index, error))?;
+            return Ok(Subject::Features { path: path.to_path_buf(), index });
+        }
+        let all = if path.is_dir() { Checkpoints::new(path, 0).list()? } else { Vec::new() };
+        let checkpoint = all.last().map_or(path.to_path_buf(), |(_, newest)| newest.clone());
+        let state = checkpoint.join("state.json");
+        let (state, sources) = if state.is_file() {
+            if self.verify {
+                all.iter().try_for_each(|(_, path)| check(path))?;
+                check(&checkpoint)?;
+            }
+            let text = std::fs::read_to_string(&state).at("read", &state)?;
+            let state: State = serde_json::from_str(&text).map_err(|error| Error::data(&state, error))?;
+            let names = ["encoder", "predictor", "target_encoder", "optimizer"];
+            let files = names.iter().map(|name| checkpoint.join(format!("{name}.safetensors")));
+            let sources = files.map(|file| Source::at(&file, Which::Target)).collect::<Result<Vec<_>>>()?;
+            (Some(state), sources)
+        } else {
+            (None, vec![Source::at(path, Which::Target)?])
+        };
+        let config = sources.iter().find_map(|source| source.run.clone());
+        let files = sources.into_iter().map(|source| self.part(&source)).collect::<Result<_>>()?;
+        let checkpoints = all.into_iter().map(|(step, _)| step).collect();
+        Ok(Subject::Weights { path: path.to_path_buf(), checkpoints, state, config, files })
+    }
+
+    fn part(&self, source: &Source) -> Result<Part> {
+        let verified = if self.verify { Some(source.verify()?) } else { None };
+        Ok(Part { path: source.path.clone(), inspection: source.inspect(), verified })
+    }
+}
+
+fn presets() -> Subject {
+    let about = |preset: &Preset| preset.header().lines().next().unwrap_or_default().to_owned();
+    Subject::Presets { presets: PRESETS.iter().map(|p| PresetLine { name: p.name, about: about(p) }).collect() }
+}
+
+fn preset(path: &Path) -> Result<Subject> {
+    let found = Preset::find(&path.to_string_lossy()).map_err(|error| {
+        let missing = Error::usage(format!("{} is neither a path nor a preset", path.display()));
+        missing.with_remedy(error.remedy().unwrap_or_default())
+    })?;
+    Ok(Subject::Preset { name: found.name.into(), header: found.header(), config: found.config(), text: found.text })
+}
+
+impl Subject {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Presets { presets } => {
+                let mut rows = table(&["preset", ""]);
+                for preset in presets {
+                    rows.add_row([preset.name, preset.about.as_str()]);
+                }
+                rows.to_string()
+            }
+            Self::Preset { text, .. } => (*text).to_owned(),
+            Self::Features { path, index } => {
+                let text = serde_json::to_string_pretty(index).unwrap_or_default();
+                format!("{}: features\n{text}", path.display())
+            }
+            Self::Weights { path, checkpoints, state, config, files } => {
+                let mut text = String::new();
+                if let Some(config) = config {
+                    text += &format!("{}: a run of {}\n", path.display(), config.name);
+                }
+                if !checkpoints.is_empty() {
+                    let steps: Vec<String> = checkpoints.iter().map(ToString::to_string).collect();
+                    text += &format!("checkpoints at steps {}\n", steps.join(", "));
+                }
+                if let Some(state) = state {
+                    let epoch = state.step / state.steps_per_epoch.max(1);
+                    let State { step, seed, version, .. } = state;
+                    text += &format!("step {step}, epoch {epoch}, seed {seed}, by version {version}\n");
+                }
+                text + &files.iter().map(Part::to_text).collect::<Vec<_>>().join("\n\n")
+            }
+        }
+    }
+}
+
+impl Part {
+    fn to_text(&self) -> String {
+        let Inspection { format, container, encoders, networks, values, .. } = &self.inspection;
+        let mut text = format!("{}: {}, {}", self.path.display(), word(format), word(container));
+        for encoder in encoders {
+            let which = encoder.encoder.map_or("unnamed".to_owned(), |which| which.to_string());
+            match (&encoder.model, &encoder.preprocessing, &encoder.problem) {
+                (Some(model), Some(input), _) => text += &format!("\n{which} encoder: {model}\ninput: {input}"),
+                (.., Some(problem)) => text += &format!("\n{which} encoder: {problem}"),
+                _ => {}
+            }
+        }
+        let plain = values.iter().filter(|(name, value)| !name.contains('.') && !value.is_array());
+        for (name, value) in plain {
+            text += &format!("\n{name}: {value}");
+        }
+        let mut rows = table(&["tensors of", "count", "elements", "type"]);
+        for network in networks {
+            let (count, elements) = (network.tensors.to_string(), network.elements.to_string());
+            rows.add_row([network.name.clone(), count, elements, network.dtypes.join(", ")]);
+        }
+        text += &format!("\n{rows}");
+        if let Some(verified) = &self.verified {
+            text +=
+                &format!("\nverified: {} tensors, {} bytes, all whole and finite", verified.tensors, verified.bytes);
+            for (encoder, sum) in &verified.encoders {
+                let which = encoder.map_or("unnamed".to_owned(), |which| which.to_string());
+                text += &format!("\nBLAKE3 of the {which} encoder: {sum}");
+            }
+        }
+        text
+    }
+}
+
+/// A value's name as JSON writes it.
+fn word<T: Serialize>(value: &T) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,208 @@
+//! Where weights come from, and how pictures must be prepared for them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Tensors, architecture};
+use crate::config::{ModelConfig, RunConfig};
+
+/// Which of a checkpoint's two encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// The moving average, which the published results use.
+    #[default]
+    Target,
+    /// The one that gradients train.
+    Context,
+}
+
+/// In what form weights were stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// PyTorch's own, as the published checkpoints.
+    Pytorch,
+    /// A folder of Hugging Face's transformers, or its weights alone.
+    HuggingFace,
+    /// A run of this crate.
+    Run,
+    /// Safetensors with the published names.
+    Safetensors,
+}
+
+/// What must be known of weights before their features may be compared with others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Which encoder; none where the file does not say.
+    pub encoder: Option<Which>,
+    /// In what form the weights were stored.
+    pub format: Format,
+    /// The model in words.
+    pub model: String,
+    /// How a picture becomes an input.
+    pub preprocessing: Preprocessing,
+    /// Side of the square input, in pixels.
+    pub resolution: usize,
+    /// BLAKE3 of the encoder's tensors, the same in every form in which they can be stored; see [`sum`].
+    pub blake3: String,
+}
+
+/// How a picture becomes an input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Mean of each channel, for values from 0 to 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, for values from 0 to 1.
+    pub std: Vec<f32>,
+    /// To which size the picture is resized.
+    pub resize: Resize,
+    /// Side of the square that is cut from the centre afterwards.
+    pub crop: Option<usize>,
+    /// How the resize weighs pixels.
+    pub interpolation: Interpolation,
+}
+
+/// To which size a picture is resized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The short side to this many pixels, the shape kept.
+    ShortSide(usize),
+    /// To this height and width, whatever the shape was.
+    Squash(usize, usize),
+    /// Not at all.
+    None,
+}
+
+/// How a resize weighs pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// A triangle, antialiased.
+    Bilinear,
+    /// A cubic, antialiased.
+    Bicubic,
+}
+
+/// ImageNet's statistics, with which the published checkpoints were trained.
+pub(super) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
+impl Preprocessing {
+    /// That of a run, outside training.
+    pub fn of(config: &RunConfig) -> Self {
+        Self {
+            mean: config.data.mean.clone(),
+            std: config.data.std.clone(),
+            resize: Resize::ShortSide(config.data.resize),
+            crop: Some(config.model.image_size),
+            interpolation: Interpolation::Bicubic,
+        }
+    }
+
+    /// That of the published evaluation: 256 for a crop of 224, and in proportion for others.
+    pub fn published(model: &ModelConfig) -> Self {
+        let (mean, std) = match model.channels {
+            3 => (IMAGENET.0.to_vec(), IMAGENET.1.to_vec()),
+            channels => (vec![0.5; channels], vec![0.5; channels]),
+        };
+        let resize = Resize::ShortSide(model.image_size * 8 / 7);
+        Self { mean, std, resize, crop: Some(model.image_size), interpolation: Interpolation::Bicubic }
+    }
+}
+
+/// BLAKE3 of tensors' names, shapes and values, in the order of their names.
+pub fn sum(tensors: &Tensors) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let number = |hasher: &mut blake3::Hasher, number: usize| {
+        hasher.update(&(number as u64).to_le_bytes());
+    };
+    for (name, tensor) in tensors {
+        // Lengths come first, so that no two different sets give the same bytes.
+        number(&mut hasher, name.len());
+        hasher.update(name.as_bytes());
+        number(&mut hasher, tensor.shape.len());
+        tensor.shape.iter().for_each(|side| number(&mut hasher, *side));
+        hasher.update(bytemuck::cast_slice(&tensor.values));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+impl Provenance {
+    pub(super) fn new(
+        encoder: Option<Which>,
+        format: Format,
+        model: &ModelConfig,
+        preprocessing: Preprocessing,
+        tensors: &Tensors,
+    ) -> Self {
+        Self {
+            encoder,
+            format,
+            model: architecture::summary(model),
+            preprocessing,
+            resolution: model.image_size,
+            blake3: sum(tensors),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Target => "target",
+            Self::Context => "context",
+        })
+    }
+}
+
+impl fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.interpolation {
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Bicubic => "bicubic",
+        };
+        match self.resize {
+            Resize::ShortSide(side) => write!(f, "short side to {side} ({how}), ")?,
+            Resize::Squash(height, width) => write!(f, "squashed to {height}x{width} ({how}), ")?,
+            Resize::None => {}
+        }
+        if let Some(side) = self.crop {
+            write!(f, "centre crop {side}, ")?;
+        }
+        write!(f, "mean {:?}, std {:?}", self.mean, self.std)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::HostTensor;
+    use super::*;
+
+    #[test]
+    fn the_sum_depends_on_names_shapes_and_values() {
+        let tensors = |name: &str, shape: Vec<usize>, values: Vec<f32>| {
+            sum(&Tensors::from([(name.to_owned(), HostTensor { shape, values })]))
+        };
+        let one = tensors("a", vec![2, 1], vec![1.0, 2.0]);
+        for other in [
+            tensors("b", vec![2, 1], vec![1.0, 2.0]),
+            tensors("a", vec![1, 2], vec![1.0, 2.0]),
+            tensors("a", vec![2, 1], vec![1.0, 2.5]),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_eq!(one, tensors("a", vec![2, 1], vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn preprocessing_reads_as_a_sentence() {
+        let model = crate::config::Preset::find("ijepa-vit-h14").unwrap().config().model;
+        insta::assert_snapshot!(Preprocessing::published(&model), @"
+        short side to 256 (bicubic), centre crop 224, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]
+        ");
+    }
+}

@@ -1,0 +1,112 @@
+//! Files that mean harm: each ends in an error of its own, and nothing of it runs.
+
+use std::fs;
+use std::path::Path;
+
+use super::super::*;
+use super::fixture;
+
+fn refused(path: &Path) -> String {
+    let error = open(path, Which::Target).unwrap_err();
+    assert_eq!(error.exit_code(), 4, "{error}");
+    error.to_string().replace(&format!("{}: ", path.display()), "")
+}
+
+/// A safetensors file of `header` and `data`, whose length is said to be `length`.
+fn safetensors(path: &Path, length: u64, header: &str, data: &[u8]) {
+    fs::write(path, [&length.to_le_bytes(), header.as_bytes(), data].concat()).unwrap();
+}
+
+#[test]
+fn a_pickle_that_calls_the_system_is_refused_and_runs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("evil.pth");
+    let mark = folder.path().join("it-ran");
+    for (module, function) in [("posix", "system"), ("builtins", "eval"), ("subprocess", "Popen")] {
+        let call = format!("c{module}\n{function}\n(Vtouch {}\ntR", mark.display());
+        // Alone, in the place of an encoder, in a list, and as a class that is only named.
+        for pickle in [
+            format!("{call}."),
+            format!("(dVencoder\n{call}s."),
+            format!("(dVextra\n(l{call}as."),
+            format!("(dVextra\nc{module}\n{function}\ns."),
+        ] {
+            fs::write(&path, &pickle).unwrap();
+            let said = refused(&path);
+            assert!(said.contains(&format!("{module}.{function}")), "{said}");
+            assert!(!mark.exists());
+        }
+    }
+}
+
+#[test]
+fn headers_that_lie_are_refused_before_memory_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let tensor =
+        |shape: &str, from: u64, to: u64| format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#);
+    let mut said = String::new();
+    let mut check = |name: &str, length: Option<u64>, header: &str, data: &[u8]| {
+        safetensors(&path, length.unwrap_or(header.len() as u64), header, data);
+        said += &format!("{name}: {}\n", refused(&path));
+    };
+    check("length", Some(1 << 63), "{}", &[]);
+    check("length beyond the file", Some(1000), "{}", &[]);
+    check("no JSON", None, "{]", &[]);
+    check("overlap", None, &format!(r#"{{"a":{},"b":{}}}"#, tensor("[2]", 0, 8), tensor("[2]", 4, 12)), &[0; 12]);
+    check("beyond the end", None, &format!(r#"{{"a":{}}}"#, tensor("[4]", 0, 16)), &[0; 8]);
+    check("overflow", None, &format!(r#"{{"a":{}}}"#, tensor("[4294967296,4294967296,2]", 0, 8)), &[0; 8]);
+    check("bytes after the end", None, &format!(r#"{{"a":{}}}"#, tensor("[1]", 0, 4)), &[0; 8]);
+    check("backwards", None, &format!(r#"{{"a":{}}}"#, tensor("[1]", 8, 4)), &[0; 8]);
+    insta::assert_snapshot!(said, @"
+    length: not a valid safetensors file: its header claims 9223372036854775808 bytes, the file has 10
+    length beyond the file: not a valid safetensors file: its header claims 1000 bytes, the file has 10
+    no JSON: not a valid safetensors file: key must be a string at line 1 column 2
+    overlap: not a valid safetensors file: invalid offset for tensor `b`
+    beyond the end: not a valid safetensors file: its tensors take 16 bytes, the file holds 8
+    overflow: not a valid safetensors file: overflow computing buffer size from shape and/or element type
+    bytes after the end: not a valid safetensors file: its tensors take 4 bytes, the file holds 8
+    backwards: not a valid safetensors file: invalid offset for tensor `a`
+    ");
+}
+
+#[test]
+fn a_file_cut_short_anywhere_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["ijepa_p16/checkpoint.pth.tar", "ijepa_p16/weights.safetensors", "pth_formats/legacy.pth.tar"] {
+        let whole = fs::read(fixture(name)).unwrap();
+        let path = folder.path().join(Path::new(name).file_name().unwrap());
+        for share in [0, 1, 7, 50, 90, 99] {
+            fs::write(&path, &whole[..whole.len() * share / 100]).unwrap();
+            refused(&path);
+        }
+    }
+}
+
+#[test]
+fn a_shard_of_another_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture("hf_ijepa/config.json"), folder.path().join("config.json")).unwrap();
+    for elsewhere in ["../model.safetensors", "/etc/passwd", "a/b.safetensors", ".."] {
+        let index = serde_json::json!({ "weight_map": { "a": elsewhere } });
+        fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let error = open(folder.path(), Which::Target).unwrap_err();
+        assert!(error.exit_code() == 4 && error.to_string().contains("no file's name"), "{error}");
+    }
+}
+
+#[test]
+fn a_configuration_of_absurd_size_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture("hf_ijepa/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    for change in [
+        r#""num_hidden_layers": 60000"#,
+        r#""hidden_size": 99999999999"#,
+        r#""patch_size": 0"#,
+        r#""layer_norm_eps": "x""#,
+    ] {
+        let config = format!(r#"{{"model_type": "ijepa", {change}}}"#);
+        fs::write(folder.path().join("config.json"), config).unwrap();
+        assert_eq!(open(folder.path(), Which::Context).unwrap_err().exit_code(), 4, "{change}");
+    }
+}

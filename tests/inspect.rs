@@ -1,0 +1,163 @@
+//! `anyjepa inspect` says what stands in every form of weights, and `--verify` finds damage.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyjepa::config::Preset;
+use anyjepa::device::{self, Spec};
+use anyjepa::model::Init;
+use anyjepa::train::Networks;
+use anyjepa::train::checkpoint::{Checkpoints, State};
+use anyjepa::weights::{Metadata, Tensors};
+use assert_cmd::Command;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(name)
+}
+
+/// Exit code, standard output and standard error of `anyjepa inspect`, without the folder `hidden`.
+fn inspect(path: &Path, flags: &[&str], hidden: &Path) -> (i32, String) {
+    let output = Command::cargo_bin("anyjepa").unwrap().arg("inspect").arg(path).args(flags).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap().replace(&format!("{}/", hidden.display()), "");
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    (output.status.code().unwrap(), lines.join("\n"))
+}
+
+/// A run of the preset `animals28` with one checkpoint.
+fn run(folder: &Path) -> PathBuf {
+    let config = Preset::find("animals28").unwrap().config();
+    let device = device::open("cpu".parse::<Spec>().unwrap()).unwrap();
+    let networks = Networks::new(&config, Init::Constant, &device);
+    let all = networks.tensors().unwrap();
+    let of = |prefix: &str| -> Tensors {
+        all.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(n, t)| (n.clone(), t.clone())).collect()
+    };
+    let parts = [
+        ("encoder", of("encoder.")),
+        ("predictor", of("predictor.")),
+        ("target_encoder", of("target_encoder.")),
+        ("optimizer", Tensors::new()),
+    ];
+    let state = State {
+        step: 300,
+        steps_per_epoch: 125,
+        seed: 7,
+        config: config.hash(),
+        data: "data".into(),
+        version: "0.0.0".into(),
+    };
+    let metadata = Metadata::from([("anyjepa".to_owned(), config.to_toml())]);
+    Checkpoints::new(folder, 0).save(&state, &parts, &metadata).unwrap()
+}
+
+#[test]
+fn an_official_checkpoint_is_shown() {
+    let case = fixture("ijepa_p14");
+    let (code, said) = inspect(&case.join("checkpoint_step1.pth.tar"), &["--verify"], &case);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(said, @"
+    checkpoint_step1.pth.tar: pytorch, pytorch_zip
+    context encoder: checkpoint_step1.pth.tar: this looks like a ViT of 2 blocks, 12 wide, with patches of 14x14 at 56 pixels, and shapes do not show the number of heads; name the model with --model, or give a run's or a Hugging Face folder, which say it
+    target encoder: checkpoint_step1.pth.tar: this looks like a ViT of 2 blocks, 12 wide, with patches of 14x14 at 56 pixels, and shapes do not show the number of heads; name the model with --model, or give a run's or a Hugging Face folder, which say it
+    batch_size: 2
+    epoch: 1
+    loss: 0.8761005997657776
+    lr: 0.001
+    world_size: 1
+     tensors of      count  elements  type
+     encoder         29     10452     f32
+     opt             141    22511     f32
+     predictor       20     1100      f32
+     target_encoder  29     10452     f32
+    verified: 219 tensors, 178060 bytes, all whole and finite
+    ");
+}
+
+#[test]
+fn a_hugging_face_folder_is_shown() {
+    let (code, said) = inspect(&fixture("hf_export"), &["--verify"], fixture("hf_export").parent().unwrap());
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(said, @"
+    hf_export: hugging_face, safetensors
+    target encoder: a ViT of 2 blocks, 12 wide, with patches of 14x14 at 56 pixels with 2 heads
+    input: short side to 64 (bicubic), centre crop 56, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]
+     tensors of  count  elements  type
+     embeddings  3      7260      f32
+     encoder     32     3168      f32
+     layernorm   2      24        f32
+    verified: 37 tensors, 41808 bytes, all whole and finite
+    BLAKE3 of the target encoder: 33fcb52bb2d479fc890376b7f823e50334cbf49ba2ec93d684054a8cb45b2656
+    ");
+}
+
+#[test]
+fn a_run_is_shown_with_its_newest_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path());
+    let (code, said) = inspect(folder.path(), &[], folder.path());
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(said.replace(&folder.path().display().to_string(), "RUN"), @"
+    RUN: a run of animals28
+    checkpoints at steps 300
+    step 300, epoch 2, seed 7, by version 0.0.0
+    checkpoints/step-00000300/encoder.safetensors: run, safetensors
+    context encoder: a ViT of 4 blocks, 128 wide, with patches of 4x4 at 28 pixels in grey with 4 heads
+    input: short side to 28 (bicubic), centre crop 28, mean [0.5], std [0.5]
+     tensors of  count  elements  type
+     encoder     53     801792    f32
+
+    checkpoints/step-00000300/predictor.safetensors: run, safetensors
+     tensors of  count  elements  type
+     predictor   32     119872    f32
+
+    checkpoints/step-00000300/target_encoder.safetensors: run, safetensors
+    target encoder: a ViT of 4 blocks, 128 wide, with patches of 4x4 at 28 pixels in grey with 4 heads
+    input: short side to 28 (bicubic), centre crop 28, mean [0.5], std [0.5]
+     tensors of      count  elements  type
+     target_encoder  53     801792    f32
+
+    checkpoints/step-00000300/optimizer.safetensors: run, safetensors
+     tensors of  count  elements  type
+    ");
+}
+
+#[test]
+fn a_flipped_byte_in_a_checkpoint_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    for path in [folder.path(), &checkpoint] {
+        assert_eq!(inspect(path, &["--verify"], folder.path()).0, 0);
+    }
+    let file = checkpoint.join("encoder.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for path in [folder.path(), &checkpoint] {
+        let (code, said) = inspect(path, &["--verify"], folder.path());
+        assert_eq!(code, 4);
+        assert!(said.contains("the checkpoint is damaged: encoder.safetensors"), "{said}");
+    }
+}
+
+#[test]
+fn presets_are_listed_and_shown_in_full() {
+    let listed = Command::cargo_bin("anyjepa").unwrap().args(["inspect", "--json"]).output().unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["kind"], "presets");
+    let presets = listed["presets"].as_array().unwrap();
+    assert!(presets.len() > 1);
+    for preset in presets {
+        let name = preset["name"].as_str().unwrap();
+        let (code, text) = inspect(Path::new(name), &[], Path::new("/"));
+        assert_eq!((code, text.trim()), (0, Preset::find(name).unwrap().text.trim()));
+    }
+}
+
+#[test]
+fn what_is_neither_path_nor_preset_is_a_mistake_of_the_command_line() {
+    let (code, said) = inspect(Path::new("ijepa-vit-h41"), &[], Path::new("/"));
+    assert_eq!(code, 2);
+    assert!(said.contains("neither a path nor a preset") && said.contains("did you mean `ijepa-vit-h14`"), "{said}");
+}
