@@ -1,0 +1,113 @@
+//! Forward, gradients and a loss curve are the same on a GPU's API as on the CPU.
+#![cfg(feature = "wgpu")]
+
+use anyjepa::config::{Preset, RunConfig};
+use anyjepa::device::{self, Spec, read};
+use anyjepa::masks::MaskSampler;
+use anyjepa::model::Init;
+use anyjepa::random::{Purpose, Stream};
+use anyjepa::train::{AdamW, Networks, Schedule, upload};
+use anyjepa::weights::Tensors;
+use burn::tensor::Device;
+
+/// Relative L2 distance of the predictions: f32 sums in another order, through three networks.
+const FORWARD: f64 = 1e-5;
+/// Relative L2 distance of a gradient tensor; summation order weighs more where terms cancel. Key biases, whose true
+/// gradient is zero, are left out.
+const GRADIENT: f64 = 1e-3;
+/// Relative distance of a loss after up to 20 steps: AdamW turns near-zero gradients' noise into whole steps.
+const CURVE: f64 = 1e-2;
+const STEPS: usize = 20;
+const BATCH: usize = 8;
+
+fn tiny() -> RunConfig {
+    let mut config = Preset::find("animals28").unwrap().config();
+    (config.model.dim, config.model.depth, config.model.heads, config.model.mlp) = (48, 2, 3, 96);
+    let predictor = &mut config.model.predictor;
+    (predictor.dim, predictor.depth, predictor.heads, predictor.mlp) = (24, 1, 3, 48);
+    config
+}
+
+struct Found {
+    prediction: Vec<f32>,
+    gradients: Tensors,
+    losses: Vec<f32>,
+}
+
+fn compute(device: &Device) -> Found {
+    let config = tiny();
+    let side = config.model.image_size;
+    let mut stream = Stream::new(1, 0, 0, Purpose::Augment);
+    let pixels: Vec<f32> = (0..BATCH * side * side).map(|_| stream.normal() as f32).collect();
+    let samples: Vec<u64> = (0..BATCH as u64).collect();
+    let masks = MaskSampler::new(&config.mask, config.model.grid()).unwrap().sample(3, 0, &samples);
+    let images = upload(pixels, [BATCH, 1, side, side], device);
+    let schedule = Schedule::new(&config.optim, STEPS);
+
+    let mut networks = Networks::new(&config, Init::Seed(5), device);
+    let mut optimizer = AdamW::default();
+    let mut found = Found { prediction: Vec::new(), gradients: Tensors::new(), losses: Vec::new() };
+    for step in 0..STEPS {
+        let forward = networks.forward(&config.loss, images.clone(), &masks);
+        found.losses.push(read::scalar(forward.loss.clone().inner()).unwrap() as f32);
+        if step == 0 {
+            found.prediction = read::values(forward.prediction.inner()).unwrap();
+        }
+        let grads = networks.backward(forward.loss);
+        if step == 0 {
+            found.gradients = networks.named(&grads.encoder, &grads.predictor).unwrap();
+        }
+        networks = networks.update(&mut optimizer, grads, &config, schedule.at(step));
+    }
+    found
+}
+
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = square(&mut found.iter().zip(expected).map(|(f, e)| f64::from(f - e)));
+    difference / square(&mut expected.iter().map(|e| f64::from(*e))).max(1e-12)
+}
+
+#[test]
+fn a_vulkan_adapter_computes_what_the_cpu_computes() {
+    if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
+        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was compared with the CPU");
+        return;
+    }
+    let vulkan = device::open("vulkan".parse::<Spec>().unwrap()).unwrap_or_else(|error| {
+        panic!("{error}; scripts/test installs a software adapter, ANYJEPA_TEST_GPU=skip does without")
+    });
+    let (cpu, gpu) = (compute(&device::open("cpu".parse::<Spec>().unwrap()).unwrap()), compute(&vulkan));
+
+    let worst_gradient = cpu
+        .gradients
+        .iter()
+        .map(|(name, expected)| {
+            let third = expected.values.len() / 3;
+            let keep = |i: &usize| !name.ends_with("attn.qkv.bias") || !(third..2 * third).contains(i);
+            let kept = |values: &[f32]| (0..values.len()).filter(keep).map(|i| values[i]).collect::<Vec<f32>>();
+            distance(&kept(&gpu.gradients[name].values), &kept(&expected.values))
+        })
+        .fold(0.0, f64::max);
+    let worst_loss = gpu
+        .losses
+        .iter()
+        .zip(&cpu.losses)
+        .map(|(found, expected)| f64::from((found - expected).abs() / expected))
+        .fold(0.0, f64::max);
+    let rows = [
+        ("forward", distance(&gpu.prediction, &cpu.prediction), FORWARD),
+        ("gradients", worst_gradient, GRADIENT),
+        ("20 steps", worst_loss, CURVE),
+    ];
+    let table: Vec<String> = rows
+        .iter()
+        .map(|(what, found, bound)| format!("vulkan  {what:10} {}", if found <= bound { "pass" } else { "FAIL" }))
+        .collect();
+    eprintln!("{rows:?}");
+    insta::assert_snapshot!(table.join("\n"), @r"
+    vulkan  forward    pass
+    vulkan  gradients  pass
+    vulkan  20 steps   pass
+    ");
+}
