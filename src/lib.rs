@@ -15,6 +15,8 @@ pub mod config;
 pub mod data;
 pub mod masks;
 
+pub mod kernels;
+
 pub mod device;
 pub mod model;
 pub mod weights;

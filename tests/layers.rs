@@ -18,6 +18,7 @@ const MODULES: &[Module] = &[
     Module { name: "config", layer: 1, foreign: &["toml"] },
     Module { name: "masks", layer: 2, foreign: &[] },
     Module { name: "data", layer: 2, foreign: &["image"] },
+    Module { name: "kernels", layer: 2, foreign: &["burn"] },
     Module { name: "device", layer: 3, foreign: &["burn", "wgpu"] },
     Module { name: "model", layer: 4, foreign: &["burn"] },
     Module { name: "weights", layer: 4, foreign: &["burn"] },

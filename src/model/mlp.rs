@@ -1,10 +1,11 @@
 //! The two-layer perceptron of a block, with the exact (erf) GELU.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 
 use super::block::BlockShape;
 use super::{Init, Linear};
+use crate::kernels;
 
 /// `fc2(gelu(fc1(x)))`.
 #[derive(Module, Debug)]
@@ -27,6 +28,6 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[B, N, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(activation::gelu(self.fc1.forward(x)))
+        self.fc2.forward(kernels::gelu(self.fc1.forward(x)))
     }
 }

@@ -3,9 +3,10 @@
 //! `B` batch, `C` channels, `P` patch side, `N` tokens in raster order, `D` width.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use super::Init;
+use crate::kernels;
 
 /// A convolution whose kernel and stride are one patch, written as a product.
 #[derive(Module, Debug)]
@@ -44,7 +45,7 @@ impl PatchEmbed {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
         let [dim, channels, patch, _] = self.proj.weight.dims();
         let weight = self.proj.weight.val().reshape([dim, channels * patch * patch]).transpose();
-        module::linear(patchify(images, patch), weight, Some(self.proj.bias.val()))
+        kernels::linear(patchify(images, patch), weight, self.proj.bias.val())
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! `R` rows (target mask, context mask, sample), `M` target tokens, `D` width, `B` batch, `K` context tokens.
 
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
 
 use crate::config::{LossConfig, LossKind};
+use crate::kernels;
 
 /// Epsilon of the targets' LayerNorm: PyTorch's default, not the model's 1e-6.
 const TARGET_NORM_EPS: f64 = 1e-5;
@@ -18,7 +19,7 @@ const VARIANCE_EPS: f64 = 1e-4;
 pub fn normalise_targets(x: Tensor<3>) -> Tensor<3> {
     let [_, _, dim] = x.dims();
     let gain = Tensor::ones([dim], &x.device());
-    module::layer_norm(x, gain, None, TARGET_NORM_EPS)
+    kernels::layer_norm(x, gain, None, TARGET_NORM_EPS)
 }
 
 /// The mean distance between `prediction` and `target`, a scalar.

@@ -1,0 +1,76 @@
+//! The exact GELU: `x` times the share of the normal distribution below `x`.
+
+use burn::backend::flex::FlexTensor;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::elementary::{exp, polynomial};
+use super::memory::{CHUNK, contiguous, tensor};
+
+/// `1 / sqrt(2 pi)`, the height of the normal distribution.
+const HEIGHT: f32 = 0.398_942_3;
+
+/// The share of the normal distribution below `x`, to 2e-7, and `e^(-x^2 / 2)`.
+///
+/// The upper tail is `e^(-x^2 / 2)` times a smooth function of `1 / (1 + x / 4)`, here a polynomial of degree 7 without
+/// constant, of the smallest largest error (2.7e-9 before rounding).
+#[inline(always)]
+fn normal(x: f32) -> (f32, f32) {
+    const TAIL: [f32; 7] =
+        [0.099_904_34, 0.104_338_89, 0.048_307_9, 0.243_934_21, -0.234_023_8, 0.326_124_46, -0.088_586_03];
+    let bell = exp(-0.5 * x * x);
+    let t = 1.0 / (1.0 + 0.25 * x.abs());
+    let tail = bell * t * polynomial(TAIL, t);
+    (if x < 0.0 { tail } else { 1.0 - tail }, bell)
+}
+
+#[inline(always)]
+fn value(x: f32) -> f32 {
+    x * normal(x).0
+}
+
+#[inline(always)]
+fn slope(x: f32) -> f32 {
+    let (share, bell) = normal(x);
+    share + x * bell * HEIGHT
+}
+
+/// GELU of every value, in place where nothing else holds them.
+pub fn forward(x: FlexTensor) -> FlexTensor {
+    let arch = Arch::new();
+    let mut x = contiguous(x);
+    if let Some(values) = x.try_storage_mut::<f32>() {
+        let each = |values: &mut [f32]| {
+            arch.dispatch(
+                #[inline(always)]
+                || values.iter_mut().for_each(|x| *x = value(*x)),
+            )
+        };
+        values.par_chunks_mut(CHUNK).for_each(each);
+        return x;
+    }
+    let values = x.storage::<f32>();
+    let mut result = vec![0.0; values.len()];
+    let each = |(y, x): (&mut [f32], &[f32])| {
+        arch.dispatch(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = value(*x)),
+        )
+    };
+    result.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(each);
+    tensor(result, x.layout().shape().clone())
+}
+
+/// The gradient of `x`, from that of the result.
+pub fn backward(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
+    let arch = Arch::new();
+    let (x, mut grad) = (contiguous(x), contiguous(grad));
+    let each = |(grad, x): (&mut [f32], &[f32])| {
+        arch.dispatch(
+            #[inline(always)]
+            || grad.iter_mut().zip(x).for_each(|(grad, x)| *grad *= slope(*x)),
+        )
+    };
+    grad.storage_mut().par_chunks_mut(CHUNK).zip(x.storage().par_chunks(CHUNK)).for_each(each);
+    grad
+}
