@@ -3,6 +3,8 @@
 mod demo;
 mod devices;
 mod export;
+mod extract;
+mod frozen;
 mod inspect;
 mod masks;
 mod output;
@@ -52,6 +54,8 @@ enum Command {
     Demo(demo::Command),
     /// Pre-train I-JEPA on images
     Train(train::Command),
+    /// Compute the features of pictures with a frozen encoder
+    Extract(extract::Command),
     /// Draw masks: pictures, a coverage map, and what the cut to a common size costs
     Masks(masks::Command),
     /// Show any checkpoint, run, weights file, feature file or preset
@@ -127,6 +131,7 @@ fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Demo(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Extract(command) => command.run(),
         Command::Masks(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Export(command) => command.run(),

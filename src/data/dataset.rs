@@ -70,14 +70,14 @@ impl Dataset {
         Ok(Self::of(open::sources(path, split)?))
     }
 
-    /// Opens each of `inputs`, a path as for [`Dataset::open`] or a glob, all parts of it, one after the other.
+    /// Opens the same part of each of `inputs`, a path as for [`Dataset::open`] or a glob, one after the other.
     ///
     /// Classes of the same name become one. Where there are several inputs, names begin with the input's.
     ///
     /// # Errors
-    /// As [`Dataset::open`].
-    pub fn open_many(inputs: &[impl AsRef<Path>]) -> Result<Self> {
-        Ok(Self::of(open::many(inputs)?))
+    /// As [`Dataset::open_split`].
+    pub fn open_many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Self> {
+        Ok(Self::of(open::many(inputs, split)?))
     }
 
     /// The picture files at `paths`, such as a list from standard input: none is looked at before it is read.

@@ -24,8 +24,8 @@ pub enum Split {
     All,
 }
 
-/// What each of `inputs`, a path or a glob, stands for, in this order.
-pub(super) fn many(inputs: &[impl AsRef<Path>]) -> Result<Vec<Named>> {
+/// What the part `split` of each of `inputs`, a path or a glob, stands for, in this order.
+pub(super) fn many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Vec<Named>> {
     let mut paths = Vec::new();
     for input in inputs {
         paths.extend(expand(input.as_ref())?);
@@ -40,7 +40,7 @@ pub(super) fn many(inputs: &[impl AsRef<Path>]) -> Result<Vec<Named>> {
         found.extend(pictures(std::mem::take(&mut files)));
         let before = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
         let before = readable(before.unwrap_or(Path::new("")).as_os_str());
-        for mut named in sources(path, Split::All)? {
+        for mut named in sources(path, split)? {
             if paths.len() > 1 && !before.is_empty() && named.prefix.is_empty() {
                 named.prefix = format!("{}/", before.trim_end_matches('/'));
             }

@@ -4,16 +4,19 @@
 //! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. What rounds elsewhere shows: a
 //! float resize is up to 25 levels off at hard edges, and fast_image_resize 6.1 up to 23 (bicubic) and 1 (bilinear).
 
-/// The weight of a source pixel by its distance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filter {
+use serde::{Deserialize, Serialize};
+
+/// How a resize weighs a source pixel by its distance; always antialiased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
     /// A triangle: training crops, and Hugging Face's preprocessing.
     Bilinear,
     /// Keys' cubic with a = -0.5: evaluation.
     Bicubic,
 }
 
-impl Filter {
+impl Interpolation {
     /// The distance from which on weights are zero.
     fn support(self) -> f64 {
         match self {
@@ -72,7 +75,7 @@ pub(super) struct Resize {
     /// The part of the result that is wanted; only that is computed.
     pub window: Region,
     /// The weights.
-    pub filter: Filter,
+    pub interpolation: Interpolation,
 }
 
 /// Resizes picture after picture in the same memory.
@@ -90,7 +93,7 @@ const HALF: i32 = 1 << (FRACTION_BITS - 1);
 impl Resizer {
     /// Puts the window of the resized picture into `out`, `[window.height, window.width, channels]`.
     pub fn resize(&mut self, picture: Pixels<'_>, resize: &Resize, out: &mut Vec<u8>) {
-        let Resize { source, size, window, filter } = *resize;
+        let Resize { source, size, window, interpolation } = *resize;
         out.clear();
         // Where a side keeps its length every sum is the pixel itself, so that its pass is a copy.
         let same_columns = source.width == size.0;
@@ -98,11 +101,11 @@ impl Resizer {
         let used = if same_rows {
             window.top..window.top + window.height
         } else {
-            self.rows.compute(filter, source.height, size.1, window.top, window.height);
+            self.rows.compute(interpolation, source.height, size.1, window.top, window.height);
             self.rows.used()
         };
         if !same_columns {
-            self.columns.compute(filter, source.width, size.0, window.left, window.width);
+            self.columns.compute(interpolation, source.width, size.0, window.left, window.width);
         }
 
         let narrowed = if same_rows { &mut *out } else { &mut self.narrowed };
@@ -167,10 +170,17 @@ struct Taps {
 
 impl Taps {
     /// The weights for outputs `from..from + count` of `from_length` pixels resized to `to_length`.
-    fn compute(&mut self, filter: Filter, from_length: usize, to_length: usize, from: usize, count: usize) {
+    fn compute(
+        &mut self,
+        interpolation: Interpolation,
+        from_length: usize,
+        to_length: usize,
+        from: usize,
+        count: usize,
+    ) {
         let ratio = from_length as f64 / to_length as f64;
         let stretch = ratio.max(1.0);
-        let support = filter.support() * stretch;
+        let support = interpolation.support() * stretch;
         let shrink = 1.0 / stretch;
         self.most = support.ceil() as usize * 2 + 1;
         self.firsts.clear();
@@ -182,7 +192,7 @@ impl Taps {
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(from_length);
             self.exact.clear();
-            self.exact.extend((first..end).map(|x| filter.weight((x as f64 - centre + 0.5) * shrink)));
+            self.exact.extend((first..end).map(|x| interpolation.weight((x as f64 - centre + 0.5) * shrink)));
             let total: f64 = self.exact.iter().sum();
             let unit = f64::from(1 << FRACTION_BITS);
             // Half away from zero, by a cast that cuts: `f64::round` is a call where the processor has no instruction.

@@ -2,7 +2,7 @@
 
 use super::crop::{RandomCrop, centre, short_side_to};
 use super::picture::Picture;
-use super::resize::{Filter, Pixels, Region, Resize, Resizer};
+use super::resize::{Interpolation, Pixels, Region, Resize, Resizer};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::random::Stream;
@@ -114,13 +114,18 @@ fn luma(rgb: &[u8]) -> u8 {
 /// What of a picture is seen outside training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Geometry {
-    /// The short side is resized to `resize` (bicubic), then the centre is cropped: the papers' evaluation.
+    /// The short side is resized to `resize`, then the centre is cropped: the papers' evaluation, bicubic.
     CentreCrop {
         /// The short side before the crop, at least the input's size.
         resize: usize,
+        /// How the resize weighs pixels.
+        interpolation: Interpolation,
     },
-    /// The whole picture is resized to the square (bilinear), whatever its aspect: the Hugging Face processor.
-    Squash,
+    /// The whole picture is resized to the square, whatever its aspect: the Hugging Face processor, bilinear.
+    Squash {
+        /// How the resize weighs pixels.
+        interpolation: Interpolation,
+    },
 }
 
 /// The transform outside training: nothing in it is random.
@@ -137,7 +142,7 @@ impl EvalTransform {
     /// A usage error where no crop of the input's size fits into the resized picture.
     pub fn new(input: InputFormat, geometry: Geometry) -> Result<Self> {
         match geometry {
-            Geometry::CentreCrop { resize } if resize < input.size => {
+            Geometry::CentreCrop { resize, .. } if resize < input.size => {
                 Err(Error::usage(format!("a picture resized to {resize} has no centre crop of {}", input.size))
                     .with_remedy(format!("set data.resize to {} or more", input.size)))
             }
@@ -150,7 +155,8 @@ impl EvalTransform {
     /// # Errors
     /// As [`EvalTransform::new`] and [`InputFormat::new`].
     pub fn of(config: &RunConfig) -> Result<Self> {
-        Self::new(InputFormat::of(config)?, Geometry::CentreCrop { resize: config.data.resize })
+        let interpolation = Interpolation::Bicubic;
+        Self::new(InputFormat::of(config)?, Geometry::CentreCrop { resize: config.data.resize, interpolation })
     }
 
     /// The form of the inputs.
@@ -175,12 +181,12 @@ impl EvalTransform {
         let source = Region::whole(picture.width, picture.height);
         let side = self.input.size;
         let resize = match self.geometry {
-            Geometry::CentreCrop { resize } => {
+            Geometry::CentreCrop { resize, interpolation } => {
                 let size = short_side_to(picture.width, picture.height, resize);
-                Resize { source, size, window: centre(size.0, size.1, side), filter: Filter::Bicubic }
+                Resize { source, size, window: centre(size.0, size.1, side), interpolation }
             }
-            Geometry::Squash => {
-                Resize { source, size: (side, side), window: Region::whole(side, side), filter: Filter::Bilinear }
+            Geometry::Squash { interpolation } => {
+                Resize { source, size: (side, side), window: Region::whole(side, side), interpolation }
             }
         };
         scratch.resize(picture, self.input.levels.len(), resize)
@@ -226,7 +232,7 @@ impl TrainTransform {
     fn resize(&self, picture: &Picture, source: Region, scratch: &mut Scratch) -> usize {
         let side = self.input.size;
         let window = Region::whole(side, side);
-        let resize = Resize { source, size: (side, side), window, filter: Filter::Bilinear };
+        let resize = Resize { source, size: (side, side), window, interpolation: Interpolation::Bilinear };
         scratch.resize(picture, self.input.levels.len(), resize)
     }
 }

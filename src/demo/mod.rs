@@ -16,15 +16,17 @@ use crate::config::RunConfig;
 use crate::data::{Dataset, EvalPlan, EvalTransform, Split};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::{
-    BurnEngine, EncoderKind, FeatureDtype, Format, Provenance, ReadOut, Row, Tokens, Writer, WriterOptions,
+    BurnEngine, FeatureDtype, FeatureEngine, Format, Provenance, ReadOut, Row, Tokens, Writer, WriterOptions,
+    encode_all,
 };
-use crate::extract::{FeatureEngine, encode_all};
 use crate::matrix::Matrix;
 use crate::model::{Encoder, Init, Layers};
 use crate::train::{Networks, Observer, Resume, Run, train};
+use crate::weights::{self, Which};
 
 /// Blocks whose pooled outputs are joined into the features, as in I-JEPA's own linear evaluation.
 pub const LAYERS: usize = 4;
+const READ_OUT: ReadOut = ReadOut { layers: Layers::LastOf(LAYERS), tokens: Tokens::Pooled };
 /// Labels of each class in the probe with few labels.
 pub const FEW_LABELS: usize = 50;
 /// Images of one forward pass in extraction.
@@ -112,9 +114,10 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
         }
         if first.is_none() {
             if let Some((_, [train_features, test_features])) = sets.last() {
-                let weights = outcome.checkpoint.join("target_encoder.safetensors");
-                write(&out.join("features/train"), train_features, &data, &config, &weights)?;
-                write(&out.join("features/test"), test_features, &test, &config, &weights)?;
+                let loaded = weights::open(&outcome.checkpoint, Which::Target)?;
+                let provenance = Provenance::of(&loaded, Which::Target, READ_OUT, FeatureDtype::F32)?;
+                write(&out.join("features/train"), train_features, &data, &provenance)?;
+                write(&out.join("features/test"), test_features, &test, &provenance)?;
             }
             first = Some((pair, out.join("metrics.jsonl"), outcome.checkpoint));
         }
@@ -130,8 +133,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
 
 /// An engine that reads the features of this demonstration.
 pub(crate) fn engine(encoder: &Encoder, device: &Device) -> impl FeatureEngine + use<> {
-    let read_out = ReadOut { layers: Layers::LastOf(LAYERS), tokens: Tokens::Pooled };
-    BurnEngine::new(encoder.clone(), device.clone(), read_out)
+    BurnEngine::new(encoder.clone(), device.clone(), READ_OUT)
 }
 
 fn part(path: &Path, split: Split) -> Result<Part> {
@@ -141,26 +143,13 @@ fn part(path: &Path, split: Split) -> Result<Part> {
     Ok(Part { data: Arc::new(data), labels })
 }
 
-fn write(folder: &Path, features: &Matrix, part: &Part, config: &RunConfig, weights: &Path) -> Result<()> {
+fn write(folder: &Path, features: &Matrix, part: &Part, provenance: &Provenance) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).at("replace", folder)?;
     }
-    let sum = fs::read(weights).map(|bytes| blake3::hash(&bytes)).at("read", weights)?;
-    let depth = config.model.depth;
-    let provenance = Provenance {
-        encoder: EncoderKind::Target,
-        weights_blake3: sum.to_hex().to_string(),
-        model: config.name.clone(),
-        preprocessing: format!("resize {} bicubic, centre crop {}", config.data.resize, config.model.image_size),
-        image_size: config.model.image_size,
-        layers: (depth.saturating_sub(LAYERS)..depth).collect(),
-        tokens: Tokens::Pooled,
-        dtype: FeatureDtype::F32,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
     let shape = crate::extract::Shape { tokens: 1, dim: features.cols };
     let options = WriterOptions { format: Format::Safetensors, shape, rows_per_shard: 4096 };
-    let mut writer = Writer::create(folder, provenance, options)?;
+    let mut writer = Writer::create(folder, provenance.clone(), options)?.with_classes(part.data.classes())?;
     if features.rows != part.labels.len() {
         return Err(Error::new(
             Kind::Data,

@@ -23,6 +23,8 @@ pub struct FeatureSet {
     pub names: Vec<String>,
     /// Each row's class, where it is known.
     pub labels: Vec<Option<u32>>,
+    /// The names of the labels 0, 1, ...; none where they are not known.
+    pub classes: Vec<String>,
     /// Where the features come from.
     pub provenance: Provenance,
 }
@@ -51,6 +53,28 @@ impl FeatureSet {
                 "extract from a folder with one subfolder a class, from IDX files, or give a list of labels",
             )
         })
+    }
+
+    /// The class of every row, numbered as in `other`: by its name, where both know the names of their classes.
+    ///
+    /// # Errors
+    /// As [`FeatureSet::labels`]; of kind [`Kind::Data`] too if a class of these rows is none of the other's.
+    pub fn labels_as_in(&self, other: &Self) -> Result<Vec<u32>> {
+        let labels = self.labels()?;
+        if self.classes == other.classes || self.classes.is_empty() || other.classes.is_empty() {
+            return Ok(labels);
+        }
+        let number = |label: u32| {
+            let class = self.classes.get(label as usize);
+            let place = class.and_then(|class| other.classes.iter().position(|known| known == class));
+            place.map(|place| place as u32).ok_or_else(|| {
+                let class = class.map_or(label.to_string(), |class| format!("`{class}`"));
+                let (count, known) = (other.classes.len(), other.classes.iter().take(5).cloned().collect::<Vec<_>>());
+                let message = format!("the class {class} is none of the {count} to learn from: {}", known.join(", "));
+                Error::new(Kind::Data, message).with_remedy("give both parts the same names of classes")
+            })
+        };
+        labels.into_iter().map(number).collect()
     }
 
     /// The vectors of all rows, `[rows * tokens, dim]`: for patch features, one row a patch.
@@ -83,7 +107,15 @@ impl FeatureSet {
 
     fn empty(provenance: Provenance, shape: Shape) -> Self {
         let features = Matrix { rows: 0, cols: shape.width(), values: Vec::new() };
-        Self { features, shape, inputs: Vec::new(), names: Vec::new(), labels: Vec::new(), provenance }
+        Self {
+            features,
+            shape,
+            inputs: Vec::new(),
+            names: Vec::new(),
+            labels: Vec::new(),
+            classes: Vec::new(),
+            provenance,
+        }
     }
 
     fn append(&mut self, decoded: Decoded, path: &Path) -> Result<()> {
@@ -107,15 +139,34 @@ fn open_folder(folder: &Path) -> Result<FeatureSet> {
             .with_remedy("continue it with `anyjepa extract --resume`"));
     }
     let mut set = FeatureSet::empty(index.provenance.clone(), index.shape);
+    set.classes = index.classes.clone();
     for shard in &index.shards {
-        let path = folder.join(&shard.file.name);
-        let rows = set.features.rows as u64;
-        set.append(read_shard(shard, index.format, folder)?, &path)?;
-        if set.features.rows as u64 - rows != shard.rows[1] - shard.rows[0] {
-            return Err(Error::data(&path, format!("does not have the rows that {INDEX_FILE} says")));
-        }
+        append_shard(&mut set, shard, &index, folder)?;
     }
     Ok(set)
+}
+
+impl Index {
+    /// Reads every shard of `folder`, finished or not, and verifies it; no more than one is in memory at a time.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] if a file is missing or damaged, or does not hold what the index says.
+    pub fn verify(&self, folder: &Path) -> Result<()> {
+        for shard in &self.shards {
+            append_shard(&mut FeatureSet::empty(self.provenance.clone(), self.shape), shard, self, folder)?;
+        }
+        Ok(())
+    }
+}
+
+fn append_shard(set: &mut FeatureSet, shard: &ShardEntry, index: &Index, folder: &Path) -> Result<()> {
+    let path = folder.join(&shard.file.name);
+    let rows = set.features.rows as u64;
+    set.append(read_shard(shard, index.format, folder)?, &path)?;
+    if set.features.rows as u64 - rows != shard.rows[1] - shard.rows[0] {
+        return Err(Error::data(&path, format!("does not have the rows that {INDEX_FILE} says")));
+    }
+    Ok(())
 }
 
 /// A shard of an index, its sums verified.
@@ -144,6 +195,7 @@ fn open_file(path: &Path) -> Result<FeatureSet> {
     let index = Index::find(folder)?;
     let name = path.file_name().unwrap_or_default();
     let entry = index.as_ref().and_then(|index| index.shards.iter().find(|shard| name == shard.file.name.as_str()));
+    let indexed = entry.is_some();
     let decoded = match (entry, format) {
         (Some(entry), _) => read_shard(entry, format, folder)?,
         (None, Format::Safetensors) => decode(format, fs::read(path).at("read", path)?, None, path)?,
@@ -168,14 +220,16 @@ fn open_file(path: &Path) -> Result<FeatureSet> {
     };
     let mut set = FeatureSet::empty(decoded.provenance.clone(), decoded.shape);
     set.append(decoded, path)?;
+    set.classes = index.filter(|_| indexed).map(|index| index.classes).unwrap_or_default();
     Ok(set)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::provenance::{EncoderKind, FeatureDtype, Tokens, example};
+    use super::super::provenance::{FeatureDtype, Tokens, example};
     use super::super::writer::{Row, Writer, WriterOptions};
     use super::*;
+    use crate::weights::Which;
 
     const FORMATS: [Format; 3] = [Format::Safetensors, Format::Npy, Format::Parquet];
 
@@ -299,7 +353,7 @@ mod tests {
         let set = |provenance| FeatureSet::empty(provenance, Shape { tokens: 1, dim: 3 });
         let ours = set(example());
         assert!(ours.compatible(&set(Provenance { version: "9.9.9".into(), ..example() })).is_ok());
-        let other = Provenance { encoder: EncoderKind::Context, image_size: 224, layers: vec![2, 3], ..example() };
+        let other = Provenance { encoder: Which::Context, image_size: 224, layers: vec![2, 3], ..example() };
         let error = ours.compatible(&set(other)).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         insta::assert_snapshot!(

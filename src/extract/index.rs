@@ -32,6 +32,9 @@ pub struct Index {
     pub rows: u64,
     /// Whether every input has been extracted.
     pub complete: bool,
+    /// The names of the labels 0, 1, ...; none where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// The shards, in the order of the input.
     pub shards: Vec<ShardEntry>,
 }
@@ -74,7 +77,16 @@ pub(super) fn shard_stem(number: usize) -> String {
 
 impl Index {
     pub(super) fn new(provenance: Provenance, format: Format, shape: Shape) -> Self {
-        Self { layout: LAYOUT, provenance, format, shape, rows: 0, complete: false, shards: Vec::new() }
+        Self {
+            layout: LAYOUT,
+            provenance,
+            format,
+            shape,
+            rows: 0,
+            complete: false,
+            classes: Vec::new(),
+            shards: Vec::new(),
+        }
     }
 
     /// The index of a feature folder, or nothing where there is none.

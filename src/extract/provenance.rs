@@ -5,17 +5,20 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::ReadOut;
 use crate::error::{Error, Result};
+use crate::model::Layers;
+use crate::weights::{self, Which};
 
 /// Everything that decides the values of features; every feature file repeats it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// Which of a run's two encoders.
-    pub encoder: EncoderKind,
-    /// BLAKE3 of the weights, as hexadecimal digits.
+    pub encoder: Which,
+    /// BLAKE3 of the encoder's tensors, as hexadecimal digits; the same in every form in which weights are stored.
     pub weights_blake3: String,
-    /// The model's name, such as a preset's.
+    /// The model in words.
     pub model: String,
     /// How pictures became inputs: resize, crop, mean and standard deviation, in words and numbers.
     pub preprocessing: String,
@@ -29,16 +32,6 @@ pub struct Provenance {
     pub dtype: FeatureDtype,
     /// The version of anyjepa that computed the features.
     pub version: String,
-}
-
-/// Which of a run's two encoders computed the features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EncoderKind {
-    /// The moving average, which the published results use.
-    Target,
-    /// The one that gradients train.
-    Context,
 }
 
 /// What a row of features holds.
@@ -128,6 +121,34 @@ pub(super) fn list(differences: &[Difference]) -> String {
 }
 
 impl Provenance {
+    /// That of features of `loaded`, read out as `read_out` says; weights that do not say which encoder they are count
+    /// as `which`.
+    ///
+    /// # Errors
+    /// A usage error where there are not as many blocks as are to be read out.
+    pub fn of(loaded: &weights::Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype) -> Result<Self> {
+        let weights::Loaded { model, provenance, .. } = loaded;
+        let count = match read_out.layers {
+            Layers::Last => 1,
+            Layers::LastOf(count) => count,
+        };
+        let first = model.depth.checked_sub(count).filter(|_| count > 0).ok_or_else(|| {
+            Error::usage(format!("the last {count} of {} blocks cannot be read out", model.depth))
+                .with_remedy(format!("choose --layers last, or from -1.. to -{}..", model.depth))
+        })?;
+        Ok(Self {
+            encoder: provenance.encoder.unwrap_or(which),
+            weights_blake3: provenance.blake3.clone(),
+            model: provenance.model.clone(),
+            preprocessing: provenance.preprocessing.to_string(),
+            image_size: provenance.resolution,
+            layers: (first..model.depth).collect(),
+            tokens: read_out.tokens,
+            dtype,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
     /// The fields in which `other` differs, in the order in which they stand here.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let fields = |provenance: &Self| match serde_json::to_value(provenance) {
@@ -148,7 +169,7 @@ impl Provenance {
 #[cfg(test)]
 pub(super) fn example() -> Provenance {
     Provenance {
-        encoder: EncoderKind::Target,
+        encoder: Which::Target,
         weights_blake3: "0123abcd".into(),
         model: "tiny".into(),
         preprocessing: "resize 32, crop 32, mean [0.5], std [0.5]".into(),
@@ -167,7 +188,7 @@ mod tests {
     #[test]
     fn every_field_takes_part_in_the_comparison() {
         let other = Provenance {
-            encoder: EncoderKind::Context,
+            encoder: Which::Context,
             weights_blake3: "ffff".into(),
             model: "small".into(),
             preprocessing: "none".into(),

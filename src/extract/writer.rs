@@ -107,6 +107,20 @@ impl Writer {
         Ok(Self { folder: folder.to_owned(), index, rows_per_shard, pending: Shard::default() })
     }
 
+    /// Names the labels 0, 1, ... of all rows.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] if rows are there already whose labels have other names.
+    pub fn with_classes(mut self, classes: &[String]) -> Result<Self> {
+        if self.index.rows > 0 && self.index.classes != classes {
+            let message = "the classes are not those of the features that are there already";
+            return Err(Error::data(&self.folder, message)
+                .with_remedy("give the inputs with which the extraction began, or choose another folder"));
+        }
+        self.index.classes = classes.to_vec();
+        Ok(self)
+    }
+
     /// How far whole shards reach.
     pub fn position(&self) -> Position {
         Position {
@@ -264,8 +278,9 @@ fn own_files(folder: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::provenance::{EncoderKind, example};
+    use super::super::provenance::example;
     use super::*;
+    use crate::weights::Which;
 
     const FORMATS: [Format; 3] = [Format::Safetensors, Format::Npy, Format::Parquet];
 
@@ -406,7 +421,7 @@ mod tests {
         Writer::create(path, example(), options(Format::Npy)).unwrap();
         let error = Writer::create(path, example(), options(Format::Npy)).unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
-        let other = Provenance { encoder: EncoderKind::Context, version: "0.2.0".into(), ..example() };
+        let other = Provenance { encoder: Which::Context, version: "0.2.0".into(), ..example() };
         let wide = WriterOptions { shape: Shape { tokens: 1, dim: 3 }, ..options(Format::Npy) };
         let errors = [
             error,

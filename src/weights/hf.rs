@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Interpolation, Preprocessing, Resize, Store, Which};
+use super::{Preprocessing, Resize, Store, Which};
 use crate::config::{ModelConfig, PredictorConfig};
+use crate::data::Interpolation;
 use crate::error::{Error, IoContext as _, Result};
 
 pub(super) const CONFIG: &str = "config.json";

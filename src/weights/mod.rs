@@ -25,7 +25,7 @@ pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use open::{Loaded, Source, open, open_as};
-pub use provenance::{Format, Interpolation, Preprocessing, Provenance, Resize, Which, sum};
+pub use provenance::{Format, Preprocessing, Provenance, Resize, Which, sum};
 pub use store::{Container, Dtype, Entry, Store};
 
 /// The first few of `names`; all of them would fill screens where a whole network is missing.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Tensors, architecture};
 use crate::config::{ModelConfig, RunConfig};
+use crate::data::{EvalTransform, Geometry, InputFormat, Interpolation};
+use crate::error::{Error, Kind, Result};
 
 /// Which of a checkpoint's two encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,16 +80,6 @@ pub enum Resize {
     None,
 }
 
-/// How a resize weighs pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// A triangle, antialiased.
-    Bilinear,
-    /// A cubic, antialiased.
-    Bicubic,
-}
-
 /// ImageNet's statistics, with which the published checkpoints were trained.
 pub(super) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
@@ -111,6 +103,26 @@ impl Preprocessing {
         };
         let resize = Resize::ShortSide(model.image_size * 8 / 7);
         Self { mean, std, resize, crop: Some(model.image_size), interpolation: Interpolation::Bicubic }
+    }
+
+    /// The transform that prepares pictures as this says, to squares of `side` pixels.
+    ///
+    /// # Errors
+    /// A data error where what it says does not end in such squares, or is not among what this crate does.
+    pub fn transform(&self, side: usize) -> Result<EvalTransform> {
+        let interpolation = self.interpolation;
+        let geometry = match (self.resize, self.crop) {
+            (Resize::ShortSide(resize), Some(crop)) if crop == side => Geometry::CentreCrop { resize, interpolation },
+            (Resize::Squash(height, width), crop) if [height, width, crop.unwrap_or(side)] == [side; 3] => {
+                Geometry::Squash { interpolation }
+            }
+            _ => {
+                let message = format!("the weights ask for {self}, which does not give {side}x{side} pixels");
+                return Err(Error::new(Kind::Data, message)
+                    .with_remedy("correct preprocessor_config.json: a resize and a crop to the model's image_size"));
+            }
+        };
+        EvalTransform::new(InputFormat::new(side, &self.mean, &self.std)?, geometry)
     }
 }
 

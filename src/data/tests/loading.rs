@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{animals, png, put, repository};
 use crate::data::{
-    Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, Geometry, InputFormat, RandomCrop, TrainLoader, TrainPlan,
-    TrainTransform,
+    Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, Geometry, InputFormat, Interpolation, RandomCrop, TrainLoader,
+    TrainPlan, TrainTransform,
 };
 
 const CROP: RandomCrop = RandomCrop { scale: [0.3, 1.0], aspect: [0.75, 4.0 / 3.0] };
@@ -117,7 +117,11 @@ fn evaluation_goes_through_the_data_set_in_its_order() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = mixed(folder.path());
     let load = |workers, samples| {
-        let transform = EvalTransform::new(input(16, 1), Geometry::CentreCrop { resize: 20 }).unwrap();
+        let transform = EvalTransform::new(
+            input(16, 1),
+            Geometry::CentreCrop { resize: 20, interpolation: Interpolation::Bicubic },
+        )
+        .unwrap();
         let plan = EvalPlan { batch: 4, workers, transform, samples };
         EvalLoader::new(Arc::clone(&dataset), plan).unwrap().collect::<Vec<_>>()
     };

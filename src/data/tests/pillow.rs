@@ -5,8 +5,10 @@ use sha2::{Digest, Sha256};
 
 use super::{picture, repository, tensors};
 use crate::data::crop::centre;
-use crate::data::resize::{Filter, Pixels, Resize, Resizer};
-use crate::data::{EvalTransform, Geometry, InputFormat, Picture, RandomCrop, Region, Scratch, TrainTransform};
+use crate::data::resize::{Pixels, Resize, Resizer};
+use crate::data::{
+    EvalTransform, Geometry, InputFormat, Interpolation, Picture, RandomCrop, Region, Scratch, TrainTransform,
+};
 use crate::random::{Purpose, Stream};
 
 const REFERENCE: &str = "tests/fixtures/reference/preprocess";
@@ -24,10 +26,10 @@ fn read(folder: &str, file: &str) -> Picture {
     Picture::read(&repository(folder).join(file)).unwrap()
 }
 
-fn resized(picture: &Picture, source: Region, size: (usize, usize), filter: Filter) -> Picture {
+fn resized(picture: &Picture, source: Region, size: (usize, usize), interpolation: Interpolation) -> Picture {
     let mut pixels = Vec::new();
     let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
-    let resize = Resize { source, size, window: Region::whole(size.0, size.1), filter };
+    let resize = Resize { source, size, window: Region::whole(size.0, size.1), interpolation };
     Resizer::default().resize(values, &resize, &mut pixels);
     Picture { width: size.0, height: size.1, channels: picture.channels, pixels }
 }
@@ -66,7 +68,8 @@ fn imagenet(size: usize) -> InputFormat {
 }
 
 fn evaluation() -> EvalTransform {
-    EvalTransform::new(imagenet(224), Geometry::CentreCrop { resize: 256 }).unwrap()
+    EvalTransform::new(imagenet(224), Geometry::CentreCrop { resize: 256, interpolation: Interpolation::Bicubic })
+        .unwrap()
 }
 
 #[test]
@@ -111,7 +114,11 @@ fn bilinear_resizes_equal_pillow_to_the_level() {
         let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
         let source = Region::whole(picture.width, picture.height);
         let window = centre(size.0, size.1, 224);
-        Resizer::default().resize(values, &Resize { source, size, window, filter: Filter::Bilinear }, &mut pixels);
+        Resizer::default().resize(
+            values,
+            &Resize { source, size, window, interpolation: Interpolation::Bilinear },
+            &mut pixels,
+        );
         let square = Picture { width: 224, height: 224, channels: picture.channels, pixels };
         assert!(every(3, &square) == expected[&format!("{name}.u8_bilinear_hwc_stride3")].1, "{name}");
     }
@@ -119,9 +126,9 @@ fn bilinear_resizes_equal_pillow_to_the_level() {
     let edges = &pictures[0].1;
     let number = |key: &str| config["rrc"][key].as_u64().unwrap() as usize;
     let crop = Region { left: number("left"), top: number("top"), width: number("width"), height: number("height") };
-    assert!(resized(edges, crop, (64, 64), Filter::Bilinear).pixels == expected["rrc_bilinear_64.u8_hwc"].1);
+    assert!(resized(edges, crop, (64, 64), Interpolation::Bilinear).pixels == expected["rrc_bilinear_64.u8_hwc"].1);
 
-    let squash = EvalTransform::new(imagenet(64), Geometry::Squash).unwrap();
+    let squash = EvalTransform::new(imagenet(64), Geometry::Squash { interpolation: Interpolation::Bilinear }).unwrap();
     let matches = pictures.iter().filter(|(_, picture)| {
         every(1, &squash.square(picture, &mut Scratch::default())) == expected["hf_squash_bilinear_64.u8_hwc"].1
     });
@@ -135,18 +142,18 @@ fn noise_resized_to_any_size_equals_pillow_to_the_level() {
     let mut cases = 0;
     for (key, tensor) in &expected {
         let parts: Vec<&str> = key.split('.').collect();
-        let [kind, filter, size] = parts[..] else { continue };
+        let [kind, interpolation, size] = parts[..] else { continue };
         if kind == "decoded" {
             continue;
         }
-        let filter = if filter == "bilinear" { Filter::Bilinear } else { Filter::Bicubic };
+        let interpolation = if interpolation == "bilinear" { Interpolation::Bilinear } else { Interpolation::Bicubic };
         let (width, height) = size.split_once('x').unwrap();
         let size = (width.parse().unwrap(), height.parse().unwrap());
         let whole = Region::whole(noise.width, noise.height);
         let found = match kind {
-            "resized" => resized(&noise, whole, size, filter),
-            "resized_grey" => resized(&grey(&noise), whole, size, filter),
-            _ => resized(&noise, Region { left: 11, top: 5, width: 49, height: 45 }, size, filter),
+            "resized" => resized(&noise, whole, size, interpolation),
+            "resized_grey" => resized(&grey(&noise), whole, size, interpolation),
+            _ => resized(&noise, Region { left: 11, top: 5, width: 49, height: 45 }, size, interpolation),
         };
         assert!(found == picture(tensor), "{key}: {:?}", difference(&found, &picture(tensor)));
         cases += 1;
@@ -162,7 +169,9 @@ fn grey(picture: &Picture) -> Picture {
         to[..from.len()].copy_from_slice(from);
     }
     let input = InputFormat::new(side, &[0.5], &[0.5]).unwrap();
-    let seen = EvalTransform::new(input, Geometry::Squash).unwrap().square(&square, &mut Scratch::default());
+    let seen = EvalTransform::new(input, Geometry::Squash { interpolation: Interpolation::Bilinear })
+        .unwrap()
+        .square(&square, &mut Scratch::default());
     let rows = seen.pixels.chunks_exact(side).take(picture.height);
     let pixels = rows.flat_map(|row| row[..picture.width].to_vec()).collect();
     Picture { channels: 1, pixels, ..*picture }

@@ -176,7 +176,7 @@ fn several_inputs_follow_each_other_and_share_classes() {
     }
     let open = |inputs: &[&str]| {
         let inputs: Vec<_> = inputs.iter().map(|input| folder.join(input)).collect();
-        let dataset = Dataset::open_many(&inputs).unwrap();
+        let dataset = Dataset::open_many(&inputs, Split::All).unwrap();
         let prefix = format!("{}/", folder.display());
         contents(&dataset).into_iter().map(|name| name.replace(&prefix, "")).collect::<Vec<_>>()
     };
@@ -246,7 +246,7 @@ fn mistakes_say_what_was_looked_for_and_how_to_mend_it() {
     mistakes.push(mistake(Dataset::open(&folder.join("empty")), folder));
     mistakes.push(mistake(Dataset::open(&folder.join("only")), folder));
     mistakes.push(mistake(Dataset::open(&folder.join("nowhere")), folder));
-    mistakes.push(mistake(Dataset::open_many(&[folder.join("*.nothing")]), folder));
+    mistakes.push(mistake(Dataset::open_many(&[folder.join("*.nothing")], Split::All), folder));
     insta::assert_snapshot!(mistakes.join("\n"));
 }
 

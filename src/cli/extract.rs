@@ -1,0 +1,220 @@
+//! `anyjepa extract INPUT... --weights PATH --out PATH`: features of pictures, written a shard at a time.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyjepa::data::{Dataset, Split};
+use anyjepa::device;
+use anyjepa::error::{Error, IoContext as _, Result};
+use anyjepa::extract::{
+    Existing, Extraction, FeatureDtype, Format, MAX_BAD, Provenance, SKIPPED_FILE, Shape, check_bad, extract,
+};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::frozen::{FrozenArgs, Opened};
+use super::output::{print, print_json, say};
+use super::progress::CountProgress;
+use super::{DeviceArgs, OutputArgs, signals};
+
+/// `anyjepa extract INPUT... --weights PATH --out PATH`
+#[derive(Debug, Args)]
+pub struct Command {
+    /// Files, folders, globs, lists, IDX or CIFAR files, tar shards; - reads paths from standard input, one a line
+    #[arg(value_name = "INPUT", required_unless_present = "null")]
+    inputs: Vec<PathBuf>,
+    /// Paths from standard input end in NUL instead of a line feed
+    #[arg(short = '0', long)]
+    null: bool,
+    /// A run, a checkpoint, or weights of any form
+    #[arg(long, value_name = "PATH")]
+    weights: PathBuf,
+    /// The folder of the features
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    /// Which part of data that come in parts
+    #[arg(long, value_enum, default_value_t)]
+    split: SplitArg,
+    #[command(flatten)]
+    frozen: FrozenArgs,
+    /// How values are stored
+    #[arg(long, value_enum, default_value_t)]
+    dtype: DtypeArg,
+    /// The container of a shard
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatArg,
+    /// Rows of a shard; a kill loses at most so many
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    shard_rows: u32,
+    /// Continue an extraction that was stopped or killed
+    #[arg(long)]
+    resume: bool,
+    /// The share of inputs that may be unreadable before the exit code is 3
+    #[arg(long, value_name = "SHARE", default_value_t = MAX_BAD, value_parser = parse_share)]
+    max_bad: f64,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum SplitArg {
+    Train,
+    Test,
+    #[default]
+    All,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum DtypeArg {
+    #[default]
+    F32,
+    F16,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum FormatArg {
+    #[default]
+    Safetensors,
+    Npy,
+    Parquet,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    out: PathBuf,
+    inputs: usize,
+    rows: u64,
+    rows_before: u64,
+    skipped: usize,
+    shards: usize,
+    format: Format,
+    shape: Shape,
+    seconds: f64,
+    images_per_second: f64,
+    provenance: Provenance,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        let dtype = match self.dtype {
+            DtypeArg::F32 => FeatureDtype::F32,
+            DtypeArg::F16 => FeatureDtype::F16,
+        };
+        let format = match self.format {
+            FormatArg::Safetensors => Format::Safetensors,
+            FormatArg::Npy => Format::Npy,
+            FormatArg::Parquet => Format::Parquet,
+        };
+        let data = Arc::new(self.data()?);
+        let device = device::open(self.device.device)?;
+        let Opened { frozen, batch, workers } = self.frozen.open(&self.weights, dtype, self.device.device, &device)?;
+        say(&format!("{}: {} pictures, on {}", frozen.provenance.model, data.len(), self.device.device));
+        let extraction = Extraction {
+            data: Arc::clone(&data),
+            engine: &frozen.engine,
+            transform: frozen.transform,
+            provenance: frozen.provenance,
+            out: &self.out,
+            existing: if self.resume { Existing::Continue } else { Existing::Refuse },
+            format,
+            rows_per_shard: self.shard_rows as usize,
+            batch,
+            workers,
+            signal: signals::listen()?,
+        };
+        let start = Instant::now();
+        let mut progress = CountProgress::new(data.len(), "images");
+        let done = extract(&extraction, &mut |behind| progress.at(behind))?;
+        progress.finish();
+
+        let seconds = start.elapsed().as_secs_f64();
+        let rows = done.index.rows;
+        let summary = Summary {
+            inputs: data.len(),
+            rows,
+            rows_before: done.rows_before,
+            skipped: done.skipped,
+            shards: done.index.shards.len(),
+            format,
+            shape: done.index.shape,
+            seconds,
+            images_per_second: (rows - done.rows_before) as f64 / seconds,
+            provenance: done.index.provenance,
+            out: self.out,
+        };
+        let log = summary.out.join(SKIPPED_FILE);
+        match self.output.json {
+            true => print_json(&summary)?,
+            false => print(&summary.to_text())?,
+        }
+        check_bad(summary.skipped, summary.inputs, self.max_bad)
+            .map_err(|error| error.with_remedy(format!("{} says why; --max-bad permits a larger share", log.display())))
+    }
+
+    fn data(&self) -> Result<Dataset> {
+        let split = match self.split {
+            SplitArg::Train => Split::Train,
+            SplitArg::Test => Split::Test,
+            SplitArg::All => Split::All,
+        };
+        let listed = |path: &PathBuf| path.as_path() == Path::new("-");
+        if !self.null && !self.inputs.iter().any(listed) {
+            return Dataset::open_many(&self.inputs, split);
+        }
+        if !self.inputs.iter().all(listed) {
+            return Err(Error::usage("paths from standard input cannot be joined with other inputs")
+                .with_remedy("give - alone, or add the other paths to the list"));
+        }
+        let paths = list_from_stdin(if self.null { 0 } else { b'\n' })?;
+        if paths.is_empty() {
+            return Err(Error::usage("standard input names no path").with_remedy(
+                "pipe in a list, such as `find pictures -name '*.jpg' -print0 | anyjepa extract -0 ...`",
+            ));
+        }
+        Ok(Dataset::of_pictures(paths))
+    }
+}
+
+impl Summary {
+    fn to_text(&self) -> String {
+        let Self { out, rows, rows_before, skipped, shards, format, shape, images_per_second, .. } = self;
+        let mut text = format!("{}: {rows} rows of {shape} in {shards} shards of {format}", out.display());
+        if *rows_before > 0 {
+            text += &format!(", {rows_before} of them from before");
+        }
+        if *skipped > 0 {
+            text += &format!(", {skipped} inputs skipped ({SKIPPED_FILE})");
+        }
+        text + &format!("; {images_per_second:.1} images/s")
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| Error::usage("write a share from 0 to 1"))
+}
+
+/// The paths on standard input, each ended by `end`; empty ones are left out.
+fn list_from_stdin(end: u8) -> Result<Vec<PathBuf>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).at("read", "standard input")?;
+    let lines = bytes.split(|byte| *byte == end);
+    let lines = lines.map(|line| if end == b'\n' { line.strip_suffix(b"\r").unwrap_or(line) } else { line });
+    lines.filter(|line| !line.is_empty()).map(path).collect()
+}
+
+#[cfg(unix)]
+fn path(bytes: &[u8]) -> Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    Ok(std::ffi::OsStr::from_bytes(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn path(bytes: &[u8]) -> Result<PathBuf> {
+    let text = std::str::from_utf8(bytes);
+    text.map(Into::into).map_err(|_| Error::data("standard input", "not UTF-8"))
+}

@@ -1,0 +1,36 @@
+//! Weights on a device, ready to extract: the encoder, how pictures are prepared for it, and where its features come
+//! from.
+
+use burn::tensor::Device;
+
+use super::{BurnEngine, FeatureDtype, Provenance, ReadOut};
+use crate::config::Precision;
+use crate::data::EvalTransform;
+use crate::error::Result;
+use crate::model::{Encoder, Init};
+use crate::weights::{self, Loaded, Which};
+
+/// An encoder that no longer learns.
+pub struct Frozen {
+    /// Computes the features.
+    pub engine: BurnEngine,
+    /// Prepares pictures as the weights ask for.
+    pub transform: EvalTransform,
+    /// Where the features come from.
+    pub provenance: Provenance,
+}
+
+impl Frozen {
+    /// Puts `loaded` on `device`; weights that do not say which encoder they are count as `which`.
+    ///
+    /// # Errors
+    /// A usage error where there are not as many blocks as are to be read out; a data error where the weights ask for
+    /// pictures that this crate cannot prepare.
+    pub fn new(loaded: &Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, device: &Device) -> Result<Self> {
+        let provenance = Provenance::of(loaded, which, read_out, dtype)?;
+        let transform = loaded.provenance.preprocessing.transform(loaded.model.image_size)?;
+        let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
+        let encoder = weights::load(encoder, "", &loaded.tensors)?;
+        Ok(Self { engine: BurnEngine::new(encoder, device.clone(), read_out), transform, provenance })
+    }
+}

@@ -1,0 +1,171 @@
+//! The extraction: every picture of a data set in order, through an engine, to shards on disk.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::{FeatureEngine, Format, Index, Position, Provenance, Row, Writer, WriterOptions};
+use crate::atomic::PARTIAL;
+use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog};
+use crate::error::{Error, IoContext as _, Kind, Result};
+
+/// The file beside the shards that names what could not be read.
+pub const SKIPPED_FILE: &str = "skipped.jsonl";
+/// The share of inputs that may be unreadable before an extraction counts as one with too many bad inputs.
+pub const MAX_BAD: f64 = 0.01;
+
+/// What is done where features are in the folder already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// They are left alone, and nothing is extracted.
+    Refuse,
+    /// The extraction goes on behind them; it begins where there are none.
+    Continue,
+}
+
+/// An extraction to be done.
+pub struct Extraction<'a> {
+    /// The pictures.
+    pub data: Arc<Dataset>,
+    /// What computes the features.
+    pub engine: &'a dyn FeatureEngine,
+    /// How a picture becomes an input.
+    pub transform: EvalTransform,
+    /// Where the features come from.
+    pub provenance: Provenance,
+    /// The folder of the features.
+    pub out: &'a Path,
+    /// What is done where features are in it already.
+    pub existing: Existing,
+    /// The container of a shard.
+    pub format: Format,
+    /// Rows of a shard; a kill loses at most so many.
+    pub rows_per_shard: usize,
+    /// Pictures of a forward pass. The last digits of features depend on it, so a continued extraction that keeps it
+    /// gives what an uninterrupted one would have given.
+    pub batch: usize,
+    /// Threads that read and decode pictures.
+    pub workers: usize,
+    /// A signal's number, once one has come.
+    pub signal: Arc<AtomicI32>,
+}
+
+/// What an extraction did.
+#[derive(Debug)]
+pub struct Extracted {
+    /// What the folder holds now.
+    pub index: Index,
+    /// Rows that were there before.
+    pub rows_before: u64,
+    /// Pictures that could not be read, now or before.
+    pub skipped: usize,
+}
+
+/// Extracts; `progress` hears, once at the start and after each batch, how many inputs are behind.
+///
+/// # Errors
+/// A usage error where the folder is not new and [`Existing::Refuse`] was asked for; a data error where it holds features
+/// of other weights or inputs, or where there is no picture; [`Kind::Interrupted`] after a signal: what was computed is
+/// then on disk, and the extraction can be continued.
+pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result<Extracted> {
+    let Extraction { data, engine, out, batch, signal, .. } = extraction;
+    if data.is_empty() {
+        return Err(Error::new(Kind::Data, "there is no picture to extract from"));
+    }
+    let mut writer = open(extraction)?;
+    let mut skips = SkipLog::open(&out.join(SKIPPED_FILE))?;
+    let Position { rows: rows_before, next_input, .. } = writer.position();
+
+    // Batches lie as they would have lain without an interruption; rows that are on disk already are dropped.
+    let batch = (*batch).max(1);
+    let first = next_input as usize / batch * batch;
+    let plan = EvalPlan {
+        batch,
+        workers: extraction.workers,
+        transform: extraction.transform.clone(),
+        samples: if next_input as usize == data.len() { 0..0 } else { first..data.len() },
+    };
+    progress(next_input);
+    for batch in EvalLoader::new(Arc::clone(data), plan)? {
+        let signal = signal.load(Ordering::Relaxed);
+        if signal != 0 {
+            writer.flush()?;
+            let rows = writer.position().rows;
+            let message = format!("stopped by signal {signal}; {} holds {rows} rows", out.display());
+            return Err(Error::new(Kind::Interrupted(signal), message)
+                .with_remedy("the same command with --resume continues the extraction"));
+        }
+        skips.add(&batch.skipped)?;
+        push(&mut writer, *engine, data, &batch, next_input)?;
+        let behind = batch.samples.iter().chain(batch.skipped.iter().map(|skip| &skip.sample)).max();
+        progress(behind.map_or(next_input, |last| last + 1));
+    }
+    Ok(Extracted { index: writer.finish()?, rows_before, skipped: skips.len() })
+}
+
+/// Refuses a result of which more than the share `max_bad` of the inputs could not be read.
+///
+/// # Errors
+/// Of kind [`Kind::BadInputs`].
+pub fn check_bad(skipped: usize, inputs: usize, max_bad: f64) -> Result<()> {
+    if skipped as f64 <= max_bad * inputs as f64 {
+        return Ok(());
+    }
+    let message = format!("{skipped} of {inputs} inputs could not be read, more than {} %", 100.0 * max_bad);
+    Err(Error::new(Kind::BadInputs, message))
+}
+
+/// The writer, where the features in the folder are those of the same inputs.
+fn open(extraction: &Extraction) -> Result<Writer> {
+    let Extraction { data, engine, provenance, out, existing, format, rows_per_shard, .. } = extraction;
+    let options = WriterOptions { format: *format, shape: engine.shape(), rows_per_shard: *rows_per_shard };
+    let begun = Index::find(out)?.is_some();
+    if !begun {
+        require_new(out)?;
+    }
+    let writer = match existing {
+        Existing::Refuse => Writer::create(out, provenance.clone(), options)?,
+        Existing::Continue => Writer::resume(out, provenance.clone(), options)?,
+    };
+    let Position { next_input, last_name, .. } = writer.position();
+    if let Some(last_name) = last_name {
+        let found = (next_input as usize <= data.len()).then(|| data.name(next_input as usize - 1));
+        if found.as_ref() != Some(&last_name) {
+            let found = found.map_or(format!("there are only {}", data.len()), |found| format!("it is {found} now"));
+            let message = format!("the inputs have changed: number {next_input} was {last_name}, and {found}");
+            return Err(Error::data(out, message).with_remedy("give the inputs with which the extraction began"));
+        }
+    }
+    writer.with_classes(data.classes())
+}
+
+/// Refuses a folder in which something else stands; what a killed process left half-written is nothing.
+fn require_new(out: &Path) -> Result<()> {
+    if !out.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(out).at("list", out)? {
+        let name = entry.at("list", out)?.file_name();
+        if !name.to_string_lossy().ends_with(PARTIAL) {
+            let message = format!("{} is not empty: it holds {}", out.display(), name.display());
+            return Err(Error::usage(message).with_remedy("choose a new folder with --out"));
+        }
+    }
+    Ok(())
+}
+
+fn push(writer: &mut Writer, engine: &dyn FeatureEngine, data: &Dataset, batch: &Batch, next_input: u64) -> Result<()> {
+    // Of a batch of nothing but pictures that are done or cannot be read, nothing is computed.
+    if batch.samples.last().is_none_or(|last| *last < next_input) {
+        return Ok(());
+    }
+    let features = engine.encode(batch)?;
+    for (&input, features) in batch.samples.iter().zip(features.iter_rows()) {
+        if input >= next_input {
+            let at = input as usize;
+            writer.push(&Row { input, name: &data.name(at), label: data.label(at), features })?;
+        }
+    }
+    Ok(())
+}
