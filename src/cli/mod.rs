@@ -9,6 +9,7 @@ mod inspect;
 mod masks;
 mod output;
 mod plan;
+mod probe;
 mod progress;
 mod settings;
 mod shell;
@@ -56,6 +57,8 @@ enum Command {
     Train(train::Command),
     /// Compute the features of pictures with a frozen encoder
     Extract(extract::Command),
+    /// Fit a linear or nearest-neighbour probe on frozen features
+    Probe(probe::Command),
     /// Draw masks: pictures, a coverage map, and what the cut to a common size costs
     Masks(masks::Command),
     /// Show any checkpoint, run, weights file, feature file or preset
@@ -132,6 +135,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Demo(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Extract(command) => command.run(),
+        Command::Probe(command) => command.run(),
         Command::Masks(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Export(command) => command.run(),

@@ -7,7 +7,7 @@ use super::Part;
 use crate::config::RunConfig;
 use crate::data::{EvalTransform, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::eval::{KnnConfig, Labelled, LogisticConfig, Standardiser, few_labels, knn, logistic};
+use crate::eval::{KnnConfig, Labelled, LogisticConfig, Probe, score};
 use crate::matrix::Matrix;
 
 /// Whose features are probed.
@@ -51,29 +51,22 @@ pub fn probe(
     seed: u64,
     device: &Device,
 ) -> Result<ProbeRow> {
-    let rows: Vec<usize> = match labels_per_class {
-        None => (0..train.1.len()).collect(),
-        Some(count) => few_labels(train.1, count, seed)?,
-    };
     if train.0.rows != train.1.len() || test.0.rows != test.1.len() {
         return Err(Error::new(
             Kind::Data,
             "some pictures could not be read, so features and labels do not correspond",
         ));
     }
-    let labels: Vec<u32> = rows.iter().map(|row| train.1[*row]).collect();
-    let chosen = train.0.select(&rows);
-    let standardiser = Standardiser::fit(&chosen);
-    let (chosen, tested) = (standardiser.apply(&chosen)?, standardiser.apply(test.0)?);
-    let classes = train.1.iter().chain(test.1).max().map_or(0, |label| *label as usize + 1);
-    let train = Labelled { features: &chosen, labels: &labels };
-    let test = Labelled { features: &tested, labels: test.1 };
+    let train = Labelled { features: train.0, labels: train.1 };
+    let test = Labelled { features: test.0, labels: test.1 };
+    let fraction =
+        |probe| score(&probe, train, test, (labels_per_class, seed), device).map(|accuracy| accuracy.fraction());
     Ok(ProbeRow {
         features,
         labels_per_class,
         seed,
-        logistic: logistic(train, test, classes, &LogisticConfig::default(), device)?.fraction(),
-        knn: knn(train, test, &KnnConfig::default(), device)?.fraction(),
+        logistic: fraction(Probe::Linear(LogisticConfig::default()))?,
+        knn: fraction(Probe::Knn(KnnConfig::default()))?,
     })
 }
 

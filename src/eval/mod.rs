@@ -8,6 +8,7 @@ mod logistic;
 mod pca;
 mod probe;
 mod product;
+mod score;
 
 #[cfg(test)]
 mod tests;
@@ -18,3 +19,4 @@ pub use knn::{KnnConfig, Metric, Neighbour, knn, neighbours};
 pub use logistic::{Logistic, LogisticConfig, logistic};
 pub use pca::{Pca, feature_colours};
 pub use probe::{Accuracy, Labelled, Standardiser, few_labels};
+pub use score::{Probe, score};

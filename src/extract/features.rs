@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::formats::{Decoded, decode};
+use super::formats::{Decoded, decode, is_shard};
 use super::index::{INDEX_FILE, Index, ShardEntry};
 use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
@@ -39,6 +39,14 @@ impl FeatureSet {
     pub fn open(path: &Path) -> Result<Self> {
         require_exists(path)?;
         if path.is_dir() { open_folder(path) } else { open_file(path) }
+    }
+
+    /// Whether features stand at `path`, whole or not, and not something else, such as weights.
+    pub fn stand_at(path: &Path) -> bool {
+        match path.is_dir() {
+            true => path.join(INDEX_FILE).is_file(),
+            false => Format::of(path).is_ok_and(|format| is_shard(format, path)),
+        }
     }
 
     /// The class of every row.

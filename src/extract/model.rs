@@ -1,11 +1,13 @@
 //! Weights on a device, ready to extract: the encoder, how pictures are prepared for it, and where its features come
 //! from.
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 
-use super::{BurnEngine, FeatureDtype, Provenance, ReadOut};
+use super::{BurnEngine, FeatureDtype, FeatureEngine as _, FeatureSet, Provenance, ReadOut, encode_all};
 use crate::config::Precision;
-use crate::data::EvalTransform;
+use crate::data::{Dataset, EvalPlan, EvalTransform, Skip};
 use crate::error::Result;
 use crate::model::{Encoder, Init};
 use crate::weights::{self, Loaded, Which};
@@ -32,5 +34,32 @@ impl Frozen {
         let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
         let encoder = weights::load(encoder, "", &loaded.tensors)?;
         Ok(Self { engine: BurnEngine::new(encoder, device.clone(), read_out), transform, provenance })
+    }
+
+    /// The features of all pictures of `data` in memory, and what could not be read; `progress` hears how many more are
+    /// done.
+    ///
+    /// # Errors
+    /// A device error where the device fails.
+    pub fn features(
+        &self,
+        data: &Arc<Dataset>,
+        batch: usize,
+        workers: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(FeatureSet, Vec<Skip>)> {
+        let plan = EvalPlan { batch, workers, transform: self.transform.clone(), samples: 0..data.len() };
+        let encoded = encode_all(&self.engine, data, plan, progress)?;
+        let of_row = || encoded.samples.iter().map(|&sample| sample as usize);
+        let set = FeatureSet {
+            shape: self.engine.shape(),
+            names: of_row().map(|i| data.name(i)).collect(),
+            labels: of_row().map(|i| data.label(i)).collect(),
+            classes: data.classes().to_vec(),
+            provenance: self.provenance.clone(),
+            features: encoded.features,
+            inputs: encoded.samples,
+        };
+        Ok((set, encoded.skipped))
     }
 }

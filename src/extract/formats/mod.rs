@@ -11,6 +11,7 @@ use ::half::f16;
 use super::provenance::{FeatureDtype, Format, Provenance};
 use super::shard::{Shape, Shard};
 use crate::error::{Error, Kind, Result};
+use crate::weights::Store;
 
 /// What a shard is on disk.
 #[derive(Debug)]
@@ -27,6 +28,16 @@ pub(super) struct Decoded {
     pub shard: Shard,
     pub shape: Shape,
     pub provenance: Provenance,
+}
+
+/// Whether the file at `path`, whose name says `format`, holds features and nothing else, such as weights.
+pub(super) fn is_shard(format: Format, path: &Path) -> bool {
+    match format {
+        Format::Safetensors => {
+            Store::safetensors(path).is_ok_and(|store| store.metadata.contains_key(safetensors::PROVENANCE))
+        }
+        Format::Npy | Format::Parquet => path.is_file(),
+    }
 }
 
 /// The bytes of a shard.

@@ -22,7 +22,7 @@ use crate::extract::provenance::{FeatureDtype, Provenance};
 use crate::extract::shard::{Shape, Shard};
 
 /// The only key of the header's metadata; with a second one the order in the file would be random.
-const PROVENANCE: &str = "provenance";
+pub(super) const PROVENANCE: &str = "provenance";
 
 pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Result<Encoded> {
     let rows = shard.rows();

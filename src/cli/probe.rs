@@ -1,0 +1,195 @@
+//! `anyjepa probe linear|knn --train PATH --test PATH`: what frozen features are worth.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyjepa::data::{Dataset, Split};
+use anyjepa::device;
+use anyjepa::error::{Error, Kind, Result};
+use anyjepa::eval::{KnnConfig, Labelled, LogisticConfig, Metric, Probe, score};
+use anyjepa::extract::{FeatureDtype, FeatureSet, MAX_BAD, check_bad};
+use burn::tensor::Device;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::frozen::{FrozenArgs, Opened};
+use super::output::{print, print_json, table};
+use super::progress::CountProgress;
+use super::{DeviceArgs, OutputArgs};
+
+/// `anyjepa probe linear|knn --train PATH --test PATH`
+#[derive(Debug, Args)]
+pub struct Command {
+    #[command(subcommand)]
+    kind: KindArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum KindArgs {
+    /// Logistic regression on standardised features
+    Linear {
+        /// Weight of the penalty on squared weights: 1 / C of scikit-learn
+        #[arg(long, value_name = "X", default_value_t = LogisticConfig::default().l2, value_parser = parse_l2, allow_negative_numbers = true)]
+        l2: f64,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// The vote of the nearest neighbours among standardised features
+    Knn {
+        /// How many neighbours vote
+        #[arg(long, value_name = "N", default_value_t = KnnConfig::default().k)]
+        k: usize,
+        /// What near means
+        #[arg(long, value_enum, default_value_t)]
+        metric: MetricArg,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// What to learn from: features that `anyjepa extract` wrote, or with --weights pictures, of which the training part
+    #[arg(long, value_name = "PATH")]
+    train: PathBuf,
+    /// What to be tested on: features, or with --weights pictures, of which the test part
+    #[arg(long, value_name = "PATH")]
+    test: PathBuf,
+    /// Labels of each class to learn from; all where none are given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    labels_per_class: Option<u32>,
+    /// Choices of these labels, with the seeds 0, 1, ...
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    /// A run, a checkpoint, or weights of any form, to compute the features of pictures with
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "With --weights")]
+    frozen: FrozenArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum MetricArg {
+    #[default]
+    Cosine,
+    Euclidean,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    probe: &'static str,
+    labels_per_class: Option<u32>,
+    results: Vec<Scored>,
+    mean: f64,
+}
+
+#[derive(Serialize)]
+struct Scored {
+    seed: u64,
+    accuracy: f64,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        match self.kind {
+            KindArgs::Linear { l2, common } => {
+                common.run("linear", &Probe::Linear(LogisticConfig { l2, ..LogisticConfig::default() }))
+            }
+            KindArgs::Knn { k, metric, common } => {
+                let metric = match metric {
+                    MetricArg::Cosine => Metric::Cosine,
+                    MetricArg::Euclidean => Metric::Euclidean,
+                };
+                common.run("knn", &Probe::Knn(KnnConfig { k, metric }))
+            }
+        }
+    }
+}
+
+impl CommonArgs {
+    fn run(self, name: &'static str, probe: &Probe) -> Result<()> {
+        let device = device::open(self.device.device)?;
+        let ([train, test], bad) = self.sets(&device)?;
+        train.compatible(&test)?;
+        let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
+        let train = Labelled { features: &train.features, labels: &train_labels };
+        let test = Labelled { features: &test.features, labels: &test_labels };
+
+        let few = self.labels_per_class.map(|count| count as usize);
+        let mut results: Vec<Scored> = Vec::new();
+        for seed in 0..self.seeds {
+            let accuracy = match results.first() {
+                // All labels leave nothing to choose, so every seed finds the same.
+                Some(first) if few.is_none() => first.accuracy,
+                _ => score(probe, train, test, (few, seed), &device)?.fraction(),
+            };
+            results.push(Scored { seed, accuracy });
+        }
+        let mean = results.iter().map(|scored| scored.accuracy).sum::<f64>() / results.len() as f64;
+        let outcome = Outcome { probe: name, labels_per_class: self.labels_per_class, results, mean };
+        match self.output.json {
+            true => print_json(&outcome)?,
+            false => print(&outcome.to_text())?,
+        }
+        bad
+    }
+
+    /// What to learn from and what to be tested on, and whether too much of it could not be read.
+    fn sets(&self, device: &Device) -> Result<([FeatureSet; 2], Result<()>)> {
+        let Some(weights) = &self.weights else {
+            return Ok(([features(&self.train)?, features(&self.test)?], Ok(())));
+        };
+        let data = [
+            Arc::new(Dataset::open_split(&self.train, Split::Train)?),
+            Arc::new(Dataset::open_split(&self.test, Split::Test)?),
+        ];
+        let Opened { frozen, batch, workers } =
+            self.frozen.open(weights, FeatureDtype::F32, self.device.device, device)?;
+        let inputs = data.iter().map(|data| data.len()).sum();
+        let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
+        progress.at(0);
+        let mut encode = |data| -> Result<FeatureSet> {
+            let (set, skips) = frozen.features(data, batch, workers, &mut |more| {
+                done += more as u64;
+                progress.at(done);
+            })?;
+            skips.iter().for_each(|skip| tracing::warn!("{skip}"));
+            skipped += skips.len();
+            Ok(set)
+        };
+        let sets = [encode(&data[0])?, encode(&data[1])?];
+        let bad = check_bad(skipped, inputs, MAX_BAD);
+        Ok((sets, bad.map_err(|error| error.with_remedy("the warnings above say why"))))
+    }
+}
+
+/// The features at `path`; pictures need an encoder first.
+fn features(path: &Path) -> Result<FeatureSet> {
+    FeatureSet::open(path).map_err(|error| match error.kind() {
+        Kind::Data if !FeatureSet::stand_at(path) => Error::data(path, "holds no features")
+            .with_remedy("give what `anyjepa extract` wrote, or pictures together with --weights"),
+        _ => error,
+    })
+}
+
+fn parse_l2(text: &str) -> Result<f64> {
+    let l2 = text.parse().ok().filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0);
+    l2.ok_or_else(|| Error::usage("write a number from 0 on"))
+}
+
+impl Outcome {
+    fn to_text(&self) -> String {
+        let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+        let mut rows = table(&["probe", "labels", "seed", "accuracy"]);
+        let labels = self.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class"));
+        for Scored { seed, accuracy } in &self.results {
+            rows.add_row([self.probe.to_owned(), labels.clone(), seed.to_string(), percent(*accuracy)]);
+        }
+        rows.add_row([self.probe.to_owned(), labels, "mean".to_owned(), percent(self.mean)]);
+        rows.to_string()
+    }
+}

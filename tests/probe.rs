@@ -1,0 +1,148 @@
+//! `anyjepa probe` over extracted features and over pictures, and what it refuses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn weights() -> String {
+    root().join("tests/fixtures/reference/hf_ijepa").display().to_string()
+}
+
+/// Exit code, standard output and standard error.
+fn anyjepa(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("anyjepa").unwrap().arg("-q").args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn probe(arguments: &[&str]) -> Value {
+    let (code, out, said) = anyjepa(&[&["probe"], arguments, &["--json"]].concat());
+    assert_eq!(code, 0, "{said}");
+    serde_json::from_str(&out).unwrap()
+}
+
+fn extract(input: &Path, out: &Path, arguments: &[&str]) -> String {
+    let (input, out) = (input.display().to_string(), out.display().to_string());
+    let weights = weights();
+    let all = [&["extract", &input, "--weights", &weights, "--out", &out], arguments].concat();
+    let (code, _, said) = anyjepa(&all);
+    assert_eq!(code, 0, "{said}");
+    out
+}
+
+/// Pictures of one colour a class, in folders of the classes' names.
+fn colours(folder: &Path, classes: &[&str], count: u8) -> PathBuf {
+    for class in classes {
+        fs::create_dir_all(folder.join(class)).unwrap();
+        for i in 0..count {
+            let (full, rest) = (200 + i, 3 * i);
+            let colour = match *class {
+                "ant" => [full, rest, rest],
+                "bee" => [rest, full, rest],
+                _ => [rest, rest, full],
+            };
+            RgbImage::from_pixel(64, 64, Rgb(colour)).save(folder.join(class).join(format!("{i}.png"))).unwrap();
+        }
+    }
+    folder.to_owned()
+}
+
+#[test]
+fn features_and_pictures_with_weights_give_the_same_accuracies() {
+    let folder = tempfile::tempdir().unwrap();
+    let animals = root().join("examples/data/animals28");
+    let train = extract(&animals, &folder.path().join("train"), &["--split", "train"]);
+    let test = extract(&animals, &folder.path().join("test"), &["--split", "test"]);
+    let (animals, weights) = (animals.display().to_string(), weights());
+    for kind in ["linear", "knn"] {
+        let few = ["--labels-per-class", "20", "--seeds", "2"];
+        let features = probe(&[&[kind, "--train", &train, "--test", &test], &few[..]].concat());
+        let pictures =
+            probe(&[&[kind, "--train", &animals, "--test", &animals, "--weights", &weights], &few[..]].concat());
+        assert_eq!(features, pictures, "{kind}");
+        let keys: Vec<_> = features.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys, ["probe", "labels_per_class", "results", "mean"]);
+        assert_eq!((&features["probe"], &features["labels_per_class"]), (&kind.into(), &20.into()));
+        let results = features["results"].as_array().unwrap();
+        let accuracies: Vec<f64> = results.iter().map(|result| result["accuracy"].as_f64().unwrap()).collect();
+        assert_eq!(results.iter().map(|result| result["seed"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1]);
+        assert_ne!(accuracies[0], accuracies[1], "{kind}: another choice of labels finds something else");
+        assert_eq!(features["mean"], (accuracies[0] + accuracies[1]) / 2.0);
+        // Even an untrained encoder's mean colour tells more than chance, 1 in 10.
+        assert!(accuracies.iter().all(|accuracy| *accuracy > 0.15), "{kind}: {accuracies:?}");
+    }
+}
+
+#[test]
+fn classes_are_matched_by_name_where_the_test_part_lacks_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = colours(&folder.path().join("pictures/train"), &["ant", "bee", "cat"], 12);
+    let test = colours(&folder.path().join("pictures/test"), &["bee", "cat"], 5);
+    let features = [
+        extract(&train, &folder.path().join("train"), &["--shard-rows", "10"]),
+        extract(&test, &folder.path().join("test"), &["--format", "safetensors"]),
+    ];
+    let (train, test) = (train.display().to_string(), test.display().to_string());
+    for (train, test, more) in [(&features[0], &features[1], vec![]), (&train, &test, vec!["--weights"])] {
+        let weights = weights();
+        let more: Vec<&str> = more.into_iter().flat_map(|flag| [flag, weights.as_str()]).collect();
+        for kind in [&["linear"][..], &["knn", "--k", "3"], &["knn", "--k", "1", "--metric", "euclidean"]] {
+            let outcome = probe(&[kind, &["--train", train, "--test", test, "--seeds", "3"], &more].concat());
+            assert_eq!(outcome["mean"], 1.0, "{kind:?}");
+            assert_eq!(outcome["results"].as_array().unwrap().len(), 3);
+            assert_eq!(outcome["labels_per_class"], Value::Null);
+        }
+    }
+    let (code, table, _) = anyjepa(&["probe", "linear", "--train", &features[0], "--test", &features[1]]);
+    assert_eq!(code, 0);
+    let lines: Vec<_> = table.lines().map(str::trim_end).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    probe   labels  seed  accuracy
+    linear  all     0     100.00 %
+    linear  all     mean  100.00 %
+    ");
+}
+
+#[test]
+fn mistakes_are_named_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let train = colours(&path("pictures"), &["ant", "bee"], 4);
+    let other = colours(&path("others"), &["bee", "cat"], 4);
+    let plain = path("plain");
+    fs::create_dir(&plain).unwrap();
+    fs::copy(train.join("ant/0.png"), plain.join("a.png")).unwrap();
+    let features = extract(&train, &path("features"), &[]);
+    let deeper = extract(&train, &path("deeper"), &["--layers", "-2.."]);
+    let unknown = extract(&other, &path("unknown"), &[]);
+    let unlabelled = extract(&plain, &path("unlabelled"), &[]);
+    let (train, weights) = (train.display().to_string(), weights());
+    let nowhere = path("nowhere").display().to_string();
+    let cases: [&[&str]; 10] = [
+        &["linear", "--train", &features, "--test", &deeper],
+        &["linear", "--train", &features, "--test", &unknown],
+        &["linear", "--train", &features, "--test", &unlabelled],
+        &["linear", "--train", &train, "--test", &train],
+        &["linear", "--train", &features, "--test", &nowhere],
+        &["linear", "--train", &features, "--test", &features, "--labels-per-class", "5"],
+        &["linear", "--train", &features, "--test", &features, "--l2", "-1"],
+        &["knn", "--train", &features, "--test", &features, "--k", "9"],
+        &["knn", "--train", &features, "--test", &features, "--weights", &weights],
+        &["svm", "--train", &features, "--test", &features],
+    ];
+    let mut said = String::new();
+    for arguments in cases {
+        let (code, _, error) = anyjepa(&[&["probe"], arguments].concat());
+        let error = error.split("\n\nFor more").next().unwrap().trim_end();
+        said += &format!("{}\n{code}: {error}\n\n", arguments.join(" "));
+    }
+    let said = said.replace(&folder.path().display().to_string(), "T").replace(&weights, "WEIGHTS");
+    insta::assert_snapshot!(said);
+}
