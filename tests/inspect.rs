@@ -161,3 +161,44 @@ fn what_is_neither_path_nor_preset_is_a_mistake_of_the_command_line() {
     assert_eq!(code, 2);
     assert!(said.contains("neither a path nor a preset") && said.contains("did you mean `ijepa-vit-h14`"), "{said}");
 }
+
+#[test]
+fn features_are_shown_and_verified_as_a_folder_and_as_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/features/safetensors");
+    for entry in fs::read_dir(&fixtures).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let shard = folder.path().join("features-00001.safetensors");
+    let show = |path: &Path| inspect(path, &["--verify"], folder.path());
+    let (code, said) = show(folder.path());
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(said.replace(&folder.path().display().to_string(), "F"), @"
+    F: 3 rows of 1 x 3 values in 2 shards of safetensors
+    target encoder: tiny
+    input: resize 32, crop 32, mean [0.5], std [0.5]
+    blocks [3], pooled tokens, f32, by version 0.1.0
+    BLAKE3 of the encoder: 0123abcd
+    verified: 2 shards, all whole
+    ");
+    let (code, said) = show(&shard);
+    assert_eq!(code, 0);
+    assert!(said.starts_with("features-00001.safetensors: 1 rows of 1 x 3 values"), "{said}");
+
+    let mut bytes = fs::read(&shard).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    assert_eq!(inspect(folder.path(), &[], folder.path()).0, 0);
+    for path in [folder.path(), &shard] {
+        let (code, said) = show(path);
+        assert_eq!(code, 4);
+        assert!(said.contains("was changed or damaged"), "{said}");
+    }
+    fs::remove_file(folder.path().join("index.json")).unwrap();
+    fs::copy(fixtures.join("features-00001.safetensors"), &shard).unwrap();
+    assert_eq!(inspect(&shard, &[], folder.path()).0, 0);
+    let (code, said) = show(&shard);
+    assert_eq!(code, 4);
+    assert!(said.contains("no index.json beside it"), "{said}");
+}

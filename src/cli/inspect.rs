@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyjepa::config::{PRESETS, Preset, RunConfig};
 use anyjepa::error::{Error, IoContext as _, Result};
+use anyjepa::extract::{FeatureSet, Format, Index, Provenance, Shape};
 use anyjepa::train::checkpoint::{Checkpoints, State, check};
 use anyjepa::weights::{Inspection, Source, Verified, Which};
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::OutputArgs;
 use super::output::{print, print_json, table};
@@ -41,7 +41,14 @@ enum Subject {
     },
     Features {
         path: PathBuf,
-        index: Value,
+        format: Format,
+        shape: Shape,
+        rows: u64,
+        shards: usize,
+        complete: bool,
+        classes: Vec<String>,
+        provenance: Provenance,
+        verified: bool,
     },
     Weights {
         path: PathBuf,
@@ -81,11 +88,8 @@ impl Command {
     }
 
     fn stored(&self, path: &Path) -> Result<Subject> {
-        let index = path.join("index.json");
-        if index.is_file() {
-            let text = std::fs::read_to_string(&index).at("read", &index)?;
-            let index = serde_json::from_str(&text).map_err(|error| Error::data(&index, error))?;
-            return Ok(Subject::Features { path: path.to_path_buf(), index });
+        if FeatureSet::stand_at(path) {
+            return self.features(path);
         }
         let all = if path.is_dir() { Checkpoints::new(path, 0).list()? } else { Vec::new() };
         let checkpoint = all.last().map_or(path.to_path_buf(), |(_, newest)| newest.clone());
@@ -108,6 +112,41 @@ impl Command {
         let files = sources.into_iter().map(|source| self.part(&source)).collect::<Result<_>>()?;
         let checkpoints = all.into_iter().map(|(step, _)| step).collect();
         Ok(Subject::Weights { path: path.to_path_buf(), checkpoints, state, config, files })
+    }
+
+    fn features(&self, path: &Path) -> Result<Subject> {
+        let path = path.to_path_buf();
+        if !path.is_dir() {
+            // Opening a single file verifies it where its sum is known: in an index beside it, or npy's other file.
+            let format = Format::of(&path)?;
+            let FeatureSet { shape, inputs, classes, provenance, .. } = FeatureSet::open(&path)?;
+            let index = Index::find(path.parent().unwrap_or(Path::new("")))?;
+            let named = |index: Index| index.shards.iter().any(|shard| path.ends_with(&shard.file.name));
+            let verified = format == Format::Npy || index.is_some_and(named);
+            if self.verify && !verified {
+                return Err(Error::data(&path, "cannot be verified: no index.json beside it names its sum")
+                    .with_remedy("give the whole folder that `anyjepa extract` wrote"));
+            }
+            let (rows, shards, complete) = (inputs.len() as u64, 1, true);
+            return Ok(Subject::Features {
+                path,
+                format,
+                shape,
+                rows,
+                shards,
+                complete,
+                classes,
+                provenance,
+                verified,
+            });
+        }
+        let index = Index::read(&path)?;
+        if self.verify {
+            index.verify(&path)?;
+        }
+        let Index { format, shape, rows, complete, classes, provenance, .. } = index;
+        let (shards, verified) = (index.shards.len(), self.verify);
+        Ok(Subject::Features { path, format, shape, rows, shards, complete, classes, provenance, verified })
     }
 
     fn part(&self, source: &Source) -> Result<Part> {
@@ -140,9 +179,22 @@ impl Subject {
                 rows.to_string()
             }
             Self::Preset { text, .. } => (*text).to_owned(),
-            Self::Features { path, index } => {
-                let text = serde_json::to_string_pretty(index).unwrap_or_default();
-                format!("{}: features\n{text}", path.display())
+            Self::Features { path, format, shape, rows, shards, complete, classes, provenance, verified } => {
+                let whole = if *complete { "" } else { ", not finished" };
+                let mut text = format!("{}: {rows} rows of {shape} in {shards} shards of {format}", path.display());
+                text += &format!("{whole}\n{} encoder: {}", provenance.encoder, provenance.model);
+                text += &format!("\ninput: {}", provenance.preprocessing);
+                let Provenance { layers, tokens, dtype, version, weights_blake3, .. } = provenance;
+                let (tokens, dtype) = (word(tokens), word(dtype));
+                text += &format!("\nblocks {layers:?}, {tokens} tokens, {dtype}, by version {version}");
+                text += &format!("\nBLAKE3 of the encoder: {weights_blake3}");
+                if !classes.is_empty() {
+                    text += &format!("\n{} classes: {}", classes.len(), shortened(classes));
+                }
+                if *verified {
+                    text += &format!("\nverified: {shards} shards, all whole");
+                }
+                text
             }
             Self::Weights { path, checkpoints, state, config, files } => {
                 let mut text = String::new();
@@ -196,6 +248,13 @@ impl Part {
         }
         text
     }
+}
+
+/// The first few names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown}, ...") } else { shown }
 }
 
 /// A value's name as JSON writes it.
