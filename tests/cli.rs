@@ -1,0 +1,109 @@
+//! The command line's texts: help, exit codes, and what common mistakes are answered with.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+fn anyjepa(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("anyjepa").unwrap();
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear().env("NO_COLOR", "1").env("COLUMNS", "100");
+    let output = command.args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let (code, top, _) = anyjepa(&["--help"]);
+    assert_eq!(code, 0);
+    let mut texts = vec![top.clone()];
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    for command in commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        let (code, help, _) = anyjepa(&[command, "--help"]);
+        assert_eq!(code, 0, "{command}");
+        texts.push(format!("$ anyjepa {command} --help\n{help}"));
+    }
+    insta::assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn mistakes_are_answered_with_cause_remedy_and_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let html = path("page.jpg", "<html>no picture</html>");
+    let weights = path("weights.safetensors", "no weights");
+    let pickle = path("weights.pth.tar", "no pickle");
+    let toml = path("run.toml", "preset = \"animals28\"\n[optim]\nlearning_rate = 1.0\n");
+    let broken = path("broken.toml", "[optim\n");
+    let out = folder.path().join("out").to_str().unwrap().to_owned();
+    let data = "examples/data/animals28";
+    let mistakes: &[&[&str]] = &[
+        &["trian"],
+        &["train"],
+        &["train", "animals28", "--data", "nowhere", "--out", &out],
+        &["train", "animals29", "--data", data, "--out", &out],
+        &["train", "animals28", "--data", data, "--out", &out, "--set", "lr=1"],
+        &["train", "animals28", "--data", data, "--out", &out, "--set", "optim.lr=fast"],
+        &["train", "animals28", "--data", data, "--out", &out, "--set", "train.batch=0"],
+        &["train", "animals28", "--data", data, "--out", &out, "--set", "train.batch=100000"],
+        &["train", "animals28", "--data", data, "--out", &out, "--device", "gpu"],
+        &["train", "animals28", "--data", data, "--out", &out, "--device", "cpu:1"],
+        &["train", "animals28", "--data", &html, "--out", &out],
+        &["train", "--config", &toml, "--data", data, "--out", &out],
+        &["train", "--config", &broken, "--data", data, "--out", &out],
+        &["verify"],
+        &["verify", "nowhere"],
+        &["verify", "examples"],
+        &["plan", "ijepa-vit-h14", "--memory", "much"],
+        &["plan", "ijepa-vit-h14", "--gpus", "0"],
+        &["masks", "animals28", "--mode", "blocky", "--out", &out],
+        &["inspect", "nowhere"],
+        &["inspect", &weights],
+        &["inspect", &pickle],
+        &["export", "nowhere", "--out", &out],
+        &["extract", "nowhere", "--weights", &weights, "--out", &out],
+        &["demo", "--data", "nowhere"],
+    ];
+    let answers: Vec<String> = mistakes
+        .iter()
+        .map(|arguments| {
+            let (code, stdout, stderr) = anyjepa(arguments);
+            assert!(stdout.is_empty(), "{arguments:?} printed a result: {stdout}");
+            assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+            format!("$ anyjepa {}\n{stderr}\nexit code {code}", arguments.join(" "))
+        })
+        .collect();
+    let text = answers.join("\n\n").replace(folder.path().to_str().unwrap(), "FOLDER");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn json_results_have_the_fields_of_the_guide() {
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/GUIDE.md")).unwrap();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["plan", "animals28", "--json"], &["encoder_parameters", "predictor_parameters", "schedule"]),
+        (&["verify", "tests/fixtures/reference/ijepa_eps", "--json"], &["tensors", "passed"]),
+        (&["devices", "--json"], &["devices"]),
+    ];
+    for (arguments, fields) in cases {
+        let (code, stdout, stderr) = anyjepa(arguments);
+        assert_eq!(code, 0, "{stderr}");
+        let result: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        for field in *fields {
+            assert!(result.get(field).is_some(), "{arguments:?} has no {field}");
+            assert!(guide.contains(&format!("`{field}`")), "docs/GUIDE.md does not name {field}");
+        }
+    }
+}
+
+#[test]
+fn the_shell_gets_completions_and_a_manual_page() {
+    let (code, completions, _) = anyjepa(&["completions", "bash"]);
+    assert!(code == 0 && completions.contains("_anyjepa"));
+    let (code, page, _) = anyjepa(&["man"]);
+    assert!(code == 0 && page.contains(".TH anyjepa"));
+}
