@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 
 use super::{picture, repository, tensors};
 use crate::data::crop::centre;
-use crate::data::resize::{Filter, Pixels, Resize, Resizer};
-use crate::data::{EvalTransform, Geometry, InputFormat, Picture, RandomCrop, Region, Scratch, TrainTransform};
+use crate::data::{
+    EvalTransform, Filter, Geometry, InputFormat, Picture, RandomCrop, Region, Resize, Scratch, TrainTransform,
+};
 use crate::random::{Purpose, Stream};
 
 const REFERENCE: &str = "tests/fixtures/reference/preprocess";
@@ -25,11 +26,7 @@ fn read(folder: &str, file: &str) -> Picture {
 }
 
 fn resized(picture: &Picture, source: Region, size: (usize, usize), filter: Filter) -> Picture {
-    let mut pixels = Vec::new();
-    let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
-    let resize = Resize { source, size, window: Region::whole(size.0, size.1), filter };
-    Resizer::default().resize(values, &resize, &mut pixels);
-    Picture { width: size.0, height: size.1, channels: picture.channels, pixels }
+    picture.resized(&Resize { source, size, window: Region::whole(size.0, size.1), filter }).unwrap()
 }
 
 /// Largest and mean difference of two pictures of the same size.
@@ -107,12 +104,9 @@ fn bilinear_resizes_equal_pillow_to_the_level() {
     for (name, picture) in &pictures {
         let size = config["images"][name]["resized_wh"].as_array().unwrap();
         let size = (size[0].as_u64().unwrap() as usize, size[1].as_u64().unwrap() as usize);
-        let mut pixels = Vec::new();
-        let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
         let source = Region::whole(picture.width, picture.height);
         let window = centre(size.0, size.1, 224);
-        Resizer::default().resize(values, &Resize { source, size, window, filter: Filter::Bilinear }, &mut pixels);
-        let square = Picture { width: 224, height: 224, channels: picture.channels, pixels };
+        let square = picture.resized(&Resize { source, size, window, filter: Filter::Bilinear }).unwrap();
         assert!(every(3, &square) == expected[&format!("{name}.u8_bilinear_hwc_stride3")].1, "{name}");
     }
 
