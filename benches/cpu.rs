@@ -33,7 +33,9 @@ fn main() {
     };
     let [wall, processor] = times;
     let (median_s, cpu_median_s) = (median(wall), median(processor));
-    println!(r#"{{"bench":"{what}","size":"{size}","batch":{batch},"median_s":{median_s:.5},"cpu_median_s":{cpu_median_s:.5}}}"#);
+    println!(
+        r#"{{"bench":"{what}","size":"{size}","batch":{batch},"median_s":{median_s:.5},"cpu_median_s":{cpu_median_s:.5}}}"#
+    );
 }
 
 fn preset(size: &str) -> RunConfig {

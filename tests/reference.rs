@@ -5,7 +5,8 @@ use std::path::Path;
 use anyjepa::device::{self, Spec};
 use anyjepa::verify::verify;
 
-fn check(case: &str) {
+/// Runs a case, and gives its notes.
+fn check(case: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(case);
     let device = device::open("cpu".parse::<Spec>().unwrap()).unwrap();
     let report = verify(&folder, &device).unwrap();
@@ -16,6 +17,7 @@ fn check(case: &str) {
         .map(|t| format!("{}: max abs {:.2e}, {}, {:?}", t.name, t.max_abs, t.tolerance, t.problem))
         .collect();
     assert!(report.passed(), "{case}: {} of {} fail\n{}", failed.len(), report.tensors.len(), failed.join("\n"));
+    report.notes
 }
 
 #[test]
@@ -46,4 +48,26 @@ fn pickles_of_both_generations_give_every_tensor_to_the_bit() {
 #[test]
 fn a_model_of_ours_gives_transformers_the_features_that_it_gives_here() {
     check("hf_export");
+}
+
+#[test]
+fn pictures_become_the_levels_and_inputs_of_torchvision_on_pillow() {
+    check("preprocess");
+}
+
+#[test]
+fn schedules_position_tables_and_gathering_equal_the_reference() {
+    let notes = check("misc");
+    insta::assert_snapshot!(notes.join("\n"));
+}
+
+#[test]
+fn an_unknown_kind_is_an_error_that_lists_the_known_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), r#"{"kind": "sonata"}"#).unwrap();
+    let device = device::open("cpu".parse::<Spec>().unwrap()).unwrap();
+    let error = verify(folder.path(), &device).unwrap_err();
+    assert!(error.to_string().ends_with("cases of the kind `sonata` are not known"), "{error}");
+    let remedy = error.remedy().unwrap();
+    assert_eq!(remedy, "the known kinds are ijepa, hf_ijepa, preprocess, misc, pth_formats");
 }

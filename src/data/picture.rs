@@ -8,7 +8,9 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use super::resize::{Pixels, Resize, Resizer};
 use super::skip::{Fault, SkipReason};
+use crate::error::Error;
 
 /// Longest side of a picture that is decoded.
 pub const MAX_SIDE: u32 = 16_384;
@@ -74,6 +76,23 @@ impl Picture {
         // Decoders have had bugs that panic; one bad file must not end a run.
         catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes)))
             .unwrap_or_else(|_| Err(Fault::new(SkipReason::Corrupt, "the decoder panicked")))
+    }
+
+    /// Part of the picture, resized as Pillow resizes.
+    ///
+    /// # Errors
+    /// A usage error where the part does not lie inside the picture, or the window inside the result.
+    pub fn resized(&self, resize: &Resize) -> crate::error::Result<Self> {
+        let Resize { source, size, window, .. } = *resize;
+        let wanted = size.0.max(size.1) <= MAX_SIDE as usize;
+        if !(wanted && source.fits(self.width, self.height) && window.fits(size.0, size.1)) {
+            let (width, height) = (self.width, self.height);
+            return Err(Error::usage(format!("{resize:?} does not fit a picture of {width}x{height}")));
+        }
+        let mut pixels = Vec::new();
+        let values = Pixels { width: self.width, channels: self.channels, values: &self.pixels };
+        Resizer::default().resize(values, resize, &mut pixels);
+        Ok(Self { width: window.width, height: window.height, channels: self.channels, pixels })
     }
 }
 

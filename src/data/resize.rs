@@ -4,12 +4,18 @@
 //! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. What rounds elsewhere shows: a
 //! float resize is up to 25 levels off at hard edges, and fast_image_resize 6.1 up to 23 (bicubic) and 1 (bilinear).
 
+<<<<<<< HEAD
 use serde::{Deserialize, Serialize};
 
 /// How a resize weighs a source pixel by its distance; always antialiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
+=======
+/// The weight of a source pixel by its distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+>>>>>>> bench
     /// A triangle: training crops, and Hugging Face's preprocessing.
     Bilinear,
     /// Keys' cubic with a = -0.5: evaluation.
@@ -55,6 +61,12 @@ impl Region {
     pub fn whole(width: usize, height: usize) -> Self {
         Self { left: 0, top: 0, width, height }
     }
+
+    /// Whether it has pixels, all of them inside a picture of this size.
+    pub fn fits(&self, width: usize, height: usize) -> bool {
+        let inside = |from: usize, length: usize, side: usize| length > 0 && from <= side && length <= side - from;
+        inside(self.left, self.width, width) && inside(self.top, self.height, height)
+    }
 }
 
 /// Borrowed pixels, `[height, width, channels]` with 1 or 3 channels; the height follows from the length.
@@ -67,7 +79,7 @@ pub(super) struct Pixels<'a> {
 
 /// What is resized to what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Resize {
+pub struct Resize {
     /// The part of the picture that is resized, as if it had been cut out beforehand.
     pub source: Region,
     /// Width and height to which that part is resized.

@@ -56,10 +56,12 @@ impl Schedule {
             cosine(optim.lr, optim.final_lr, (count - warmup) / (end - warmup).max(1.0))
         };
         let [first, last] = optim.ema;
+        // Reference: the momentum's end is not cut to a whole step, as the others' is.
+        let whole = (optim.schedule_scale * self.steps as f64).max(1.0);
         Rates {
             lr,
             weight_decay: cosine(optim.weight_decay, optim.final_weight_decay, count / end.max(1.0)),
-            momentum: first + (step as f64).min(end) * (last - first) / end.max(1.0),
+            momentum: first + (step as f64 / whole).min(1.0) * (last - first),
         }
     }
 }

@@ -5,6 +5,8 @@ mod checkpoint;
 mod compare;
 mod hf_ijepa;
 mod ijepa;
+mod misc;
+mod preprocess;
 mod pth_formats;
 mod report;
 mod tolerance;
@@ -19,6 +21,18 @@ pub use report::Report;
 
 use crate::error::{Error, Result};
 
+/// How a case of one kind is run.
+type Verify = fn(&Case, &Device) -> Result<Report>;
+
+/// The kinds of cases, as a case's configuration names them.
+const KINDS: &[(&str, Verify)] = &[
+    ("ijepa", ijepa::verify),
+    ("hf_ijepa", hf_ijepa::verify),
+    ("preprocess", |case, _| preprocess::verify(case)),
+    ("misc", misc::verify),
+    ("pth_formats", |case, _| pth_formats::verify(case)),
+];
+
 /// Runs the case in `folder` on `device`.
 ///
 /// # Errors
@@ -26,14 +40,10 @@ use crate::error::{Error, Result};
 /// that fails is no error: see [`Report::passed`].
 pub fn verify(folder: &Path, device: &Device) -> Result<Report> {
     let case = Case::open(folder)?;
-    let report = match case.kind.as_str() {
-        "ijepa" => ijepa::verify(&case, device)?,
-        "hf_ijepa" => hf_ijepa::verify(&case, device)?,
-        "pth_formats" => pth_formats::verify(&case)?,
-        other => {
-            return Err(Error::data(folder, format!("cases of the kind `{other}` are not known"))
-                .with_remedy("the known kinds are ijepa, hf_ijepa and pth_formats"));
-        }
+    let Some((_, verify)) = KINDS.iter().find(|(kind, _)| *kind == case.kind) else {
+        let known: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+        return Err(Error::data(folder, format!("cases of the kind `{}` are not known", case.kind))
+            .with_remedy(format!("the known kinds are {}", known.join(", "))));
     };
-    Ok(report.finish())
+    Ok(verify(&case, device)?.finish())
 }

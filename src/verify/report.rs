@@ -1,6 +1,6 @@
 //! What a case found: one comparison a golden value, and every golden value that nothing was compared with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -21,12 +21,15 @@ pub struct Report {
     expected: Tensors,
     #[serde(skip)]
     seen: BTreeSet<String>,
+    /// By reason, the golden values that are not this build's to meet.
+    #[serde(skip)]
+    skipped: BTreeMap<String, Vec<String>>,
 }
 
 impl Report {
     /// A report against the golden values `expected`.
     pub fn new(expected: Tensors) -> Self {
-        Self { tensors: Vec::new(), notes: Vec::new(), expected, seen: BTreeSet::new() }
+        Self { tensors: Vec::new(), notes: Vec::new(), expected, seen: BTreeSet::new(), skipped: BTreeMap::new() }
     }
 
     /// Whether every golden value was met. A golden value that was compared with nothing counts as a failure.
@@ -100,6 +103,17 @@ impl Report {
         self.notes.push(note);
     }
 
+    /// Leaves out the golden value `name`; the report's notes name it with the `reason`.
+    pub fn skip(&mut self, name: &str, reason: &str) {
+        self.seen.insert(name.to_owned());
+        self.skipped.entry(reason.to_owned()).or_default().push(name.to_owned());
+    }
+
+    /// The names of the golden values.
+    pub fn names(&self) -> Vec<String> {
+        self.expected.keys().cloned().collect()
+    }
+
     /// Ends the report: every golden value that nothing was compared with becomes a failure.
     #[must_use]
     pub fn finish(mut self) -> Self {
@@ -112,6 +126,9 @@ impl Report {
         for (name, shape) in unseen {
             let problem = "nothing was computed to compare with this golden value".to_owned();
             self.tensors.push(Comparison::failed(&name, &shape, problem));
+        }
+        for (reason, names) in std::mem::take(&mut self.skipped) {
+            self.note(format!("not compared, {reason}: {}", names.join(", ")));
         }
         self
     }

@@ -19,3 +19,14 @@ pub const PARAMETER: Tolerance = Tolerance::Elements { absolute: 2e-6, relative:
 pub const QUIET_GRADIENT: f32 = 2e-6;
 /// What a moving average of two equal values may change: an ulp of values up to 1.
 pub const AVERAGED: Tolerance = Tolerance::Elements { absolute: 6e-8, relative: 6e-8 };
+/// Position tables: angles in f64, rounded once; an ulp of values up to 1, where the libraries' sines differ.
+pub const TABLE: Tolerance = Tolerance::Elements { absolute: 6e-8, relative: 0.0 };
+/// Interpolated position tables: PyTorch sums 16 products in f32, whose rounding alone is 8e-7 against f64.
+pub const INTERPOLATED: Tolerance = Tolerance::Elements { absolute: 2e-6, relative: 0.0 };
+/// Schedules: f64 on both sides, compared as f32.
+pub const RATE: Tolerance = Tolerance::Elements { absolute: 1e-12, relative: 2e-7 };
+/// Means over an input: the golden values were summed in f32.
+pub const MEAN: Tolerance = Tolerance::Elements { absolute: 1e-6, relative: 1e-6 };
+/// Levels of 255 by which decoders may differ on a JPEG whose colour is stored at half resolution: blue shows a chroma
+/// that was rounded the other way 1.77 times.
+pub const DECODED_LEVELS: Tolerance = Tolerance::Elements { absolute: 4.0, relative: 0.0 };

@@ -5,9 +5,14 @@ use sha2::{Digest, Sha256};
 
 use super::{picture, repository, tensors};
 use crate::data::crop::centre;
+<<<<<<< HEAD
 use crate::data::resize::{Pixels, Resize, Resizer};
 use crate::data::{
     EvalTransform, Geometry, InputFormat, Interpolation, Picture, RandomCrop, Region, Scratch, TrainTransform,
+=======
+use crate::data::{
+    EvalTransform, Filter, Geometry, InputFormat, Picture, RandomCrop, Region, Resize, Scratch, TrainTransform,
+>>>>>>> bench
 };
 use crate::random::{Purpose, Stream};
 
@@ -26,12 +31,17 @@ fn read(folder: &str, file: &str) -> Picture {
     Picture::read(&repository(folder).join(file)).unwrap()
 }
 
+<<<<<<< HEAD
 fn resized(picture: &Picture, source: Region, size: (usize, usize), interpolation: Interpolation) -> Picture {
     let mut pixels = Vec::new();
     let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
     let resize = Resize { source, size, window: Region::whole(size.0, size.1), interpolation };
     Resizer::default().resize(values, &resize, &mut pixels);
     Picture { width: size.0, height: size.1, channels: picture.channels, pixels }
+=======
+fn resized(picture: &Picture, source: Region, size: (usize, usize), filter: Filter) -> Picture {
+    picture.resized(&Resize { source, size, window: Region::whole(size.0, size.1), filter }).unwrap()
+>>>>>>> bench
 }
 
 /// Largest and mean difference of two pictures of the same size.
@@ -110,16 +120,18 @@ fn bilinear_resizes_equal_pillow_to_the_level() {
     for (name, picture) in &pictures {
         let size = config["images"][name]["resized_wh"].as_array().unwrap();
         let size = (size[0].as_u64().unwrap() as usize, size[1].as_u64().unwrap() as usize);
-        let mut pixels = Vec::new();
-        let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
         let source = Region::whole(picture.width, picture.height);
         let window = centre(size.0, size.1, 224);
+<<<<<<< HEAD
         Resizer::default().resize(
             values,
             &Resize { source, size, window, interpolation: Interpolation::Bilinear },
             &mut pixels,
         );
         let square = Picture { width: 224, height: 224, channels: picture.channels, pixels };
+=======
+        let square = picture.resized(&Resize { source, size, window, filter: Filter::Bilinear }).unwrap();
+>>>>>>> bench
         assert!(every(3, &square) == expected[&format!("{name}.u8_bilinear_hwc_stride3")].1, "{name}");
     }
 
