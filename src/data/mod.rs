@@ -30,10 +30,6 @@ pub use loader::{Batch, EvalLoader, EvalPlan, TrainLoader, TrainPlan, steps_per_
 pub use open::Split;
 pub use order::EpochOrder;
 pub use picture::{MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_SIDE, Picture};
-<<<<<<< HEAD
-pub use resize::{Interpolation, Region};
-=======
-pub use resize::{Filter, Region, Resize};
->>>>>>> bench
+pub use resize::{Interpolation, Region, Resize};
 pub use skip::{Fault, Skip, SkipLog, SkipReason};
 pub use transform::{EvalTransform, Geometry, InputFormat, Scratch, TrainTransform};

@@ -4,18 +4,12 @@
 //! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. What rounds elsewhere shows: a
 //! float resize is up to 25 levels off at hard edges, and fast_image_resize 6.1 up to 23 (bicubic) and 1 (bilinear).
 
-<<<<<<< HEAD
 use serde::{Deserialize, Serialize};
 
 /// How a resize weighs a source pixel by its distance; always antialiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-=======
-/// The weight of a source pixel by its distance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
->>>>>>> bench
     /// A triangle: training crops, and Hugging Face's preprocessing.
     Bilinear,
     /// Keys' cubic with a = -0.5: evaluation.

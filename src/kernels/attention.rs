@@ -122,7 +122,8 @@ impl WithSimd for Forward<'_, '_> {
             softmax(scores, sums, &mut log_sums[start..start + count]);
             let sizes = Sizes { rows: width, depth: tokens, columns: padded };
             product(simd, sizes, Left::Columns(scores, width), values, mixed, Store::Replace); // [W, P]
-            for ((row, mixed), sum) in rows[start..].iter_mut().zip(mixed.chunks_exact(padded)).zip(&*sums).take(count) {
+            for ((row, mixed), sum) in rows[start..].iter_mut().zip(mixed.chunks_exact(padded)).zip(&*sums).take(count)
+            {
                 row.iter_mut().zip(mixed).for_each(|(to, mixed)| *to = mixed / sum);
             }
         }

@@ -1,10 +1,10 @@
 //! The fused operations under automatic differentiation, each with its backward pass.
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::autodiff::NodeId;
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
@@ -107,14 +107,22 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         let y = linear::forward(x.primitive().clone(), weight.primitive().clone(), bias.primitive());
         match Linear.prepare::<C>([x.node(), weight.node(), bias.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state = [weight.is_tracked().then(|| prep.checkpoint(&x)), x.is_tracked().then(|| prep.checkpoint(&weight))];
+                let state = [
+                    weight.is_tracked().then(|| prep.checkpoint(&x)),
+                    x.is_tracked().then(|| prep.checkpoint(&weight)),
+                ];
                 prep.finish(state, y)
             }
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 
-    fn fused_norm(x: FloatTensor<Self>, gain: FloatTensor<Self>, bias: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+    fn fused_norm(
+        x: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
         let y = norm::forward(x.primitive(), gain.primitive(), bias.primitive(), eps);
         match Norm.prepare::<C>([x.node(), gain.node(), bias.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {

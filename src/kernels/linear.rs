@@ -1,9 +1,9 @@
 //! `y = x W + b`, with the bias added, and its gradient summed, by all threads.
 
+use burn::backend::Flex;
 use burn::backend::Shape;
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::ModuleOps;
-use burn::backend::Flex;
 use pulp::Arch;
 use rayon::prelude::*;
 

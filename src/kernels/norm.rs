@@ -1,7 +1,7 @@
 //! LayerNorm over the last axis.
 
-use burn::backend::flex::FlexTensor;
 use burn::backend::Shape;
+use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 use rayon::prelude::*;
 

@@ -91,7 +91,10 @@ fn gelu_is_right_where_the_tail_is_thin() {
     let found = values(gelu(Tensor::<1>::from_floats(xs.as_slice(), &Device::flex().autodiff())));
     for (x, found) in xs.iter().zip(found) {
         let share = 0.5 * libm_erfc(-f64::from(*x) / std::f64::consts::SQRT_2);
-        assert!((f64::from(found) - f64::from(*x) * share).abs() < 5e-7 * f64::from(x.abs().max(1.0)), "gelu({x}) = {found}");
+        assert!(
+            (f64::from(found) - f64::from(*x) * share).abs() < 5e-7 * f64::from(x.abs().max(1.0)),
+            "gelu({x}) = {found}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use super::case::Case;
 use super::compare::Comparison;
 use super::report::Report;
 use super::tolerance::{DECODED_LEVELS, MEAN};
-use crate::data::{EvalTransform, Filter, Geometry, InputFormat, Picture, Region, Resize, Scratch};
+use crate::data::{EvalTransform, Geometry, InputFormat, Interpolation, Picture, Region, Resize, Scratch};
 use crate::error::{Error, Result};
 use crate::weights::HostTensor;
 
@@ -96,26 +96,29 @@ fn read(case: &Case, file: &str) -> Result<Picture> {
 }
 
 /// The centre crop of the resized picture, as levels.
-fn crop(image: &Image, side: usize, filter: Filter, picture: &Picture) -> Result<Picture> {
+fn crop(image: &Image, side: usize, interpolation: Interpolation, picture: &Picture) -> Result<Picture> {
     let ([width, height], [left, top]) = (image.resized_wh, image.crop_left_top);
     picture.resized(&Resize {
         source: Region::whole(picture.width, picture.height),
         size: (width, height),
         window: Region { left, top, width: side, height: side },
-        filter,
+        interpolation,
     })
 }
 
 /// The transform that extraction uses.
 fn transform(image: &Image, side: usize, mean: &[f32], std: &[f32]) -> Result<EvalTransform> {
     let resize = image.resized_wh[0].min(image.resized_wh[1]);
-    EvalTransform::new(InputFormat::new(side, mean, std)?, Geometry::CentreCrop { resize })
+    EvalTransform::new(
+        InputFormat::new(side, mean, std)?,
+        Geometry::CentreCrop { resize, interpolation: Interpolation::Bicubic },
+    )
 }
 
 /// Compares the crops with the golden values `NAME.u8_FILTER_hwc`, whole or strided.
 fn evaluation(report: &mut Report, name: &str, image: &Image, side: usize, picture: &Picture) -> Result<()> {
     let square = transform(image, side, &[0.5; 3], &[0.5; 3])?.square(picture, &mut Scratch::default());
-    let bilinear = crop(image, side, Filter::Bilinear, picture)?;
+    let bilinear = crop(image, side, Interpolation::Bilinear, picture)?;
     for (kind, found) in [("u8_bicubic_hwc", &square), ("u8_bilinear_hwc", &bilinear)] {
         for (golden, stride) in strided(report, &format!("{name}.{kind}")) {
             report.host(&golden, &levels(found, stride), Tolerance::Exact);
@@ -173,16 +176,19 @@ fn decoding(report: &mut Report, name: &str, image: &Image, side: usize, picture
 
 /// Compares the training crop with `rrc_FILTER_SIZE`, and the whole picture as a square with `hf_squash_FILTER_SIZE`.
 fn squares(report: &mut Report, crop: &Crop, picture: &Picture) -> Result<()> {
-    let filter = if crop.interpolation == "bicubic" { Filter::Bicubic } else { Filter::Bilinear };
+    let interpolation = if crop.interpolation == "bicubic" { Interpolation::Bicubic } else { Interpolation::Bilinear };
     let source = Region { left: crop.left, top: crop.top, width: crop.width, height: crop.height };
     let (size, window) = ((crop.size, crop.size), Region::whole(crop.size, crop.size));
-    let found = picture.resized(&Resize { source, size, window, filter })?;
+    let found = picture.resized(&Resize { source, size, window, interpolation })?;
     report.host(&format!("rrc_{}_{}.u8_hwc", crop.interpolation, crop.size), &levels(&found, 1), Tolerance::Exact);
 
     for name in report.names() {
         let size = name.strip_prefix("hf_squash_bilinear_").and_then(|rest| rest.strip_suffix(".u8_hwc")?.parse().ok());
         let Some(size) = size else { continue };
-        let squash = EvalTransform::new(InputFormat::new(size, &[0.5; 3], &[0.5; 3])?, Geometry::Squash)?;
+        let squash = EvalTransform::new(
+            InputFormat::new(size, &[0.5; 3], &[0.5; 3])?,
+            Geometry::Squash { interpolation: Interpolation::Bilinear },
+        )?;
         let found = squash.square(picture, &mut Scratch::default());
         report.host(&name, &levels(&found, 1), Tolerance::Exact);
     }

@@ -5,14 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::{picture, repository, tensors};
 use crate::data::crop::centre;
-<<<<<<< HEAD
-use crate::data::resize::{Pixels, Resize, Resizer};
 use crate::data::{
-    EvalTransform, Geometry, InputFormat, Interpolation, Picture, RandomCrop, Region, Scratch, TrainTransform,
-=======
-use crate::data::{
-    EvalTransform, Filter, Geometry, InputFormat, Picture, RandomCrop, Region, Resize, Scratch, TrainTransform,
->>>>>>> bench
+    EvalTransform, Geometry, InputFormat, Interpolation, Picture, RandomCrop, Region, Resize, Scratch, TrainTransform,
 };
 use crate::random::{Purpose, Stream};
 
@@ -31,17 +25,8 @@ fn read(folder: &str, file: &str) -> Picture {
     Picture::read(&repository(folder).join(file)).unwrap()
 }
 
-<<<<<<< HEAD
 fn resized(picture: &Picture, source: Region, size: (usize, usize), interpolation: Interpolation) -> Picture {
-    let mut pixels = Vec::new();
-    let values = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
-    let resize = Resize { source, size, window: Region::whole(size.0, size.1), interpolation };
-    Resizer::default().resize(values, &resize, &mut pixels);
-    Picture { width: size.0, height: size.1, channels: picture.channels, pixels }
-=======
-fn resized(picture: &Picture, source: Region, size: (usize, usize), filter: Filter) -> Picture {
-    picture.resized(&Resize { source, size, window: Region::whole(size.0, size.1), filter }).unwrap()
->>>>>>> bench
+    picture.resized(&Resize { source, size, window: Region::whole(size.0, size.1), interpolation }).unwrap()
 }
 
 /// Largest and mean difference of two pictures of the same size.
@@ -122,16 +107,7 @@ fn bilinear_resizes_equal_pillow_to_the_level() {
         let size = (size[0].as_u64().unwrap() as usize, size[1].as_u64().unwrap() as usize);
         let source = Region::whole(picture.width, picture.height);
         let window = centre(size.0, size.1, 224);
-<<<<<<< HEAD
-        Resizer::default().resize(
-            values,
-            &Resize { source, size, window, interpolation: Interpolation::Bilinear },
-            &mut pixels,
-        );
-        let square = Picture { width: 224, height: 224, channels: picture.channels, pixels };
-=======
-        let square = picture.resized(&Resize { source, size, window, filter: Filter::Bilinear }).unwrap();
->>>>>>> bench
+        let square = picture.resized(&Resize { source, size, window, interpolation: Interpolation::Bilinear }).unwrap();
         assert!(every(3, &square) == expected[&format!("{name}.u8_bilinear_hwc_stride3")].1, "{name}");
     }
 
