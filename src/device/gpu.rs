@@ -100,7 +100,7 @@ fn adapters(api: Api) -> Vec<Found> {
             api,
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             software: info.device_type == DeviceType::Cpu,
-            max_binding_bytes: limits.max_storage_buffer_binding_size as u64,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroups: features.contains(wgpu::Features::SUBGROUP),
         };

@@ -55,7 +55,6 @@ pub fn product<S: Simd>(simd: S, sizes: Sizes, left: Left, right: &[f32], out: &
 
 /// `V` vectors of columns of all rows; returns `V`.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined; a struct of them would only be taken apart again")]
 fn strip<S: Simd, const V: usize>(
     simd: S,
     sizes: Sizes,
@@ -85,7 +84,6 @@ fn strip<S: Simd, const V: usize>(
 
 /// `R` rows by `V` vectors of columns, summed in `R * V` registers.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined; a struct of them would only be taken apart again")]
 fn tile<S: Simd, const R: usize, const V: usize>(
     simd: S,
     sizes: Sizes,

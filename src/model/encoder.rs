@@ -102,7 +102,8 @@ impl Encoder {
     /// A usage error where a side is no multiple of the patch size; a device error where the table cannot be read.
     pub fn at_resolution(mut self, height: usize, width: usize) -> Result<Self> {
         let patch = self.patch_embed.patch_size();
-        if height % patch != 0 || width % patch != 0 || height == 0 || width == 0 {
+        let divides = |side: usize| side > 0 && side.is_multiple_of(patch);
+        if !divides(height) || !divides(width) {
             return Err(Error::usage(format!("{height}x{width} pixels do not divide into patches of {patch}x{patch}"))
                 .with_remedy(format!("take sides that are multiples of {patch}")));
         }
