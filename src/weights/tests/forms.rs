@@ -104,7 +104,7 @@ fn shapes_of_a_preset_need_no_name() {
     let loaded = open(&path, Which::Target).unwrap();
     assert_eq!((loaded.model, loaded.provenance.encoder), (model, None));
     insta::assert_snapshot!(loaded.provenance.model, @"
-    a ViT of 4 blocks, 128 wide, with patches of 4x4 at 28 pixels in grey with 4 heads
+    a ViT of 4 blocks, 256 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
     ");
 }
 
@@ -127,12 +127,12 @@ fn weights_of_another_model_are_refused_with_a_list_and_a_name() {
     tensors.remove("norm.bias");
     tensors.insert("head.weight".into(), HostTensor { shape: vec![2], values: vec![0.0; 2] });
     write(&path, &tensors, &Metadata::new()).unwrap();
-    let wanted = ModelConfig { mlp: 64, patch_size: 7, depth: 3, ..small };
+    let wanted = ModelConfig { mlp: 64, patch_size: 4, depth: 3, ..small };
     let error = open_as(&path, Which::Target, &wanted).unwrap_err();
     assert_eq!(error.exit_code(), 4);
     insta::assert_snapshot!(told(&error, folder.path()), @"
-    w.safetensors: the weights do not fit a ViT of 3 blocks, 128 wide, with patches of 7x7 at 28 pixels in grey with 4 heads: 1 missing (norm.bias), 11 of another shape (blocks.0.mlp.fc1.bias [512] instead of [64], blocks.0.mlp.fc1.weight [512, 128] instead of [64, 128], blocks.0.mlp.fc2.weight [128, 512] instead of [128, 64], blocks.1.mlp.fc1.bias [512] instead of [64], blocks.1.mlp.fc1.weight [512, 128] instead of [64, 128], blocks.1.mlp.fc2.weight [128, 512] instead of [128, 64], blocks.2.mlp.fc1.bias [512] instead of [64], blocks.2.mlp.fc1.weight [512, 128] instead of [64, 128] and 3 more), 13 not expected (blocks.3.attn.proj.bias, blocks.3.attn.proj.weight, blocks.3.attn.qkv.bias, blocks.3.attn.qkv.weight, blocks.3.mlp.fc1.bias, blocks.3.mlp.fc1.weight, blocks.3.mlp.fc2.bias, blocks.3.mlp.fc2.weight and 5 more)
-    help: this looks like a ViT of 4 blocks, 128 wide, with patches of 4x4 at 28 pixels in grey; try --model animals28
+    w.safetensors: the weights do not fit a ViT of 3 blocks, 256 wide, with patches of 4x4 at 28 pixels in grey with 8 heads: 1 missing (norm.bias), 11 of another shape (blocks.0.mlp.fc1.bias [1024] instead of [64], blocks.0.mlp.fc1.weight [1024, 256] instead of [64, 256], blocks.0.mlp.fc2.weight [256, 1024] instead of [256, 64], blocks.1.mlp.fc1.bias [1024] instead of [64], blocks.1.mlp.fc1.weight [1024, 256] instead of [64, 256], blocks.1.mlp.fc2.weight [256, 1024] instead of [256, 64], blocks.2.mlp.fc1.bias [1024] instead of [64], blocks.2.mlp.fc1.weight [1024, 256] instead of [64, 256] and 3 more), 13 not expected (blocks.3.attn.proj.bias, blocks.3.attn.proj.weight, blocks.3.attn.qkv.bias, blocks.3.attn.qkv.weight, blocks.3.mlp.fc1.bias, blocks.3.mlp.fc1.weight, blocks.3.mlp.fc2.bias, blocks.3.mlp.fc2.weight and 5 more)
+    help: this looks like a ViT of 4 blocks, 256 wide, with patches of 7x7 at 28 pixels in grey; try --model animals28
     ");
 }
 
