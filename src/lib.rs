@@ -27,5 +27,6 @@ pub mod viz;
 pub mod extract;
 pub mod train;
 
+pub mod bench;
 pub mod demo;
 pub mod verify;

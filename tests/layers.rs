@@ -26,6 +26,7 @@ const MODULES: &[Module] = &[
     Module { name: "viz", layer: 5, foreign: &["image"] },
     Module { name: "extract", layer: 6, foreign: &["burn"] },
     Module { name: "train", layer: 6, foreign: &["burn"] },
+    Module { name: "bench", layer: 7, foreign: &["burn"] },
     Module { name: "demo", layer: 7, foreign: &["burn", "image"] },
     Module { name: "verify", layer: 7, foreign: &["burn", "image"] },
 ];

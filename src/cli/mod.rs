@@ -1,5 +1,6 @@
 //! What the command line takes, and how a command ends.
 
+mod bench;
 mod demo;
 mod devices;
 mod export;
@@ -69,6 +70,8 @@ enum Command {
     Plan(plan::Command),
     /// Compare this build with golden values of the original PyTorch code
     Verify(verify::Command),
+    /// Measure how fast a device extracts and trains, beside its measured peak
+    Bench(bench::Command),
     /// List the devices of this machine
     Devices(devices::Command),
     /// Print the completions of a shell
@@ -141,6 +144,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Completions(command) => command.run(Cli::command()),
         Command::Man(command) => command.run(&Cli::command()),

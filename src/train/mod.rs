@@ -14,7 +14,7 @@ mod step;
 pub use metrics::{Metrics, read_series};
 pub use objective::{distance, normalise_targets, spread};
 pub use optimizer::{AdamW, moving_average};
-pub use plan::{Corners, Machine, Plan};
+pub use plan::{Corners, Flops, Machine, Plan};
 pub use run::{Observer, Outcome, Resume, Run, train};
 pub use schedule::{Rates, Schedule};
 pub use step::{Forward, Networks, StepGradients, upload};

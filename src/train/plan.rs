@@ -91,22 +91,12 @@ impl Plan {
         let context_tokens = mean(&|i| draws[i].context.first().map_or(0, |mask| mask.keep));
         let target_tokens = mean(&|i| draws[i].targets.first().map_or(0, |mask| mask.keep));
 
-        let encoder = Shape { dim: model.dim, depth: model.depth, mlp: model.mlp, heads: model.heads };
-        let small = &model.predictor;
-        let predictor = Shape { dim: small.dim, depth: small.depth, mlp: small.mlp, heads: small.heads };
+        let (encoder, predictor) = shapes(config);
         let (values, output) = (model.patch_values(), output_values(config));
-        let tokens = model.tokens() as f64;
+        let small = &model.predictor;
         let sequence = context_tokens + target_tokens;
         let sequences = (config.mask.targets * config.mask.contexts) as f64;
-        let embed = 2.0 * tokens * (values * model.dim) as f64;
-        let encoder_flops = embed + encoder.flops(tokens);
-        let narrow = 2.0 * context_tokens * (model.dim * small.dim) as f64;
-        let widen = 2.0 * sequences * target_tokens * (small.dim * output) as f64;
-        let learning = embed
-            + config.mask.contexts as f64 * (encoder.flops(context_tokens) + narrow)
-            + sequences * predictor.flops(sequence)
-            + widen;
-        let target = if config.loss.target == TargetKind::Features { encoder_flops } else { 0.0 };
+        let flops = Flops::new(config, context_tokens, target_tokens);
 
         let encoder_parameters = encoder.parameters() + (values + 1) * model.dim;
         let predictor_parameters =
@@ -124,8 +114,8 @@ impl Plan {
             tokens: model.tokens(),
             context_tokens,
             target_tokens,
-            encoder_flops,
-            step_flops_per_image: target + 3.0 * learning,
+            encoder_flops: flops.encoder,
+            step_flops_per_image: flops.step,
             global_batch,
             steps_per_epoch,
             steps: schedule.steps,
@@ -180,6 +170,45 @@ impl Plan {
         }
         warnings
     }
+}
+
+/// Floating-point operations of one image, those of matrix products only.
+#[derive(Debug, Clone, Copy)]
+pub struct Flops {
+    /// Of an encoder's forward pass over all tokens.
+    pub encoder: f64,
+    /// Of a training step: the target encoder once, what learns three times.
+    pub step: f64,
+}
+
+impl Flops {
+    /// Those of `config` with masks that keep so many tokens.
+    pub fn new(config: &RunConfig, context_tokens: f64, target_tokens: f64) -> Self {
+        let model = &config.model;
+        let (encoder, predictor) = shapes(config);
+        let tokens = model.tokens() as f64;
+        let contexts = config.mask.contexts as f64;
+        let sequences = contexts * config.mask.targets as f64;
+        let embed = 2.0 * tokens * (model.patch_values() * model.dim) as f64;
+        let full = embed + encoder.flops(tokens);
+        let narrow = 2.0 * context_tokens * (model.dim * predictor.dim) as f64;
+        let widen = 2.0 * sequences * target_tokens * (predictor.dim * output_values(config)) as f64;
+        let learning = embed
+            + contexts * (encoder.flops(context_tokens) + narrow)
+            + sequences * predictor.flops(context_tokens + target_tokens)
+            + widen;
+        let target = if config.loss.target == TargetKind::Features { full } else { 0.0 };
+        Self { encoder: full, step: target + 3.0 * learning }
+    }
+}
+
+/// The blocks of encoder and predictor.
+fn shapes(config: &RunConfig) -> (Shape, Shape) {
+    let (model, small) = (&config.model, &config.model.predictor);
+    (
+        Shape { dim: model.dim, depth: model.depth, mlp: model.mlp, heads: model.heads },
+        Shape { dim: small.dim, depth: small.depth, mlp: small.mlp, heads: small.heads },
+    )
 }
 
 /// Values that the predictor gives for a token.

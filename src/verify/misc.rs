@@ -80,8 +80,9 @@ fn schedules(report: &mut Report, case: &Case) -> Result<()> {
         for (key, found, golden) in corners {
             report.value(&format!("schedulers.{name}.{key}"), found as f64, golden as f64, Tolerance::Exact);
         }
-        let series: [(&str, &[f64], fn(Rates) -> f64); 3] = [
-            ("lr", &golden.lr, |rates| rates.lr),
+        let lr: fn(Rates) -> f64 = |rates| rates.lr;
+        let series = [
+            ("lr", &golden.lr, lr),
             ("wd", &golden.wd, |rates| rates.weight_decay),
             ("momentum", &golden.momentum, |rates| rates.momentum),
         ];

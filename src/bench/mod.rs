@@ -1,0 +1,182 @@
+//! How fast a device extracts features and trains, beside what it reaches on one large matrix product.
+//!
+//! Weights and pixels are random, drawn on the host: times do not depend on their values.
+
+mod clock;
+mod extract;
+mod peak;
+mod train;
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+pub use clock::{Repetitions, Timing};
+pub use peak::{Peak, peak};
+
+use crate::config::{Precision, Preset, RunConfig};
+use crate::error::Result;
+use crate::random::{Purpose, Stream};
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// From pixels on the host to one pooled feature row an image on the host.
+    Extract,
+    /// One optimizer step: forward, backward, AdamW, moving average.
+    Train,
+}
+
+/// A measurement to make.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    work: Work,
+    config: RunConfig,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measurement {
+    /// What was timed.
+    pub work: Work,
+    /// The preset's name.
+    pub model: String,
+    /// Images of a repetition.
+    pub batch: usize,
+    /// The arithmetic of the matrix products.
+    pub precision: Precision,
+    /// Tokens of an image.
+    pub tokens: usize,
+    /// Tokens of a context mask, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<usize>,
+    /// Tokens of a target mask, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_tokens: Option<usize>,
+    /// Images a second, from the median.
+    pub images_per_second: f64,
+    /// Thousand millions of floating-point operations of an image, those of matrix products only.
+    pub gflop_per_image: f64,
+    /// Those a second, from the median.
+    pub gflops: f64,
+    /// That over [`Peak::gflops`].
+    pub share_of_peak: f64,
+    /// The seconds of a repetition.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+/// All measurements of one device. The numbers at its head are those of one pass through all cases; of a single case,
+/// they are its own.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// The device's name.
+    pub device: String,
+    /// Images a second.
+    pub images_per_second: f64,
+    /// Thousand millions of floating-point operations a second.
+    pub gflops: f64,
+    /// Those that one large matrix product reaches in the same precision.
+    pub peak_gflops: f64,
+    /// The former over the latter.
+    pub share_of_peak: f64,
+    /// Sum of the cases' medians.
+    pub median_s: f64,
+    /// Sum of the cases' processor seconds, over all threads, where the system counts them.
+    pub cpu_median_s: Option<f64>,
+    /// The matrix product.
+    pub peak: Peak,
+    /// One entry a workload.
+    pub cases: Vec<Measurement>,
+}
+
+impl Workload {
+    /// `work` with the preset called `model`, over `batch` images at once.
+    ///
+    /// # Errors
+    /// A usage error where there is no such preset.
+    pub fn new(work: Work, model: &str, batch: usize, precision: Precision) -> Result<Self> {
+        let mut config = Preset::find(model)?.config();
+        (config.train.batch, config.train.accumulate) = (batch, 1);
+        config.train.precision = precision;
+        Ok(Self { work, config })
+    }
+
+    /// Makes the measurement on `device`, which reaches `peak`.
+    ///
+    /// # Errors
+    /// A usage error where no mask fits, a device error where the device fails or computes what is no number.
+    pub fn measure(&self, repetitions: Repetitions, peak: &Peak, device: &Device) -> Result<Measurement> {
+        match self.work {
+            Work::Extract => extract::measure(&self.config, repetitions, peak, device),
+            Work::Train => train::measure(&self.config, repetitions, peak, device),
+        }
+    }
+}
+
+impl Measurement {
+    /// A measurement of `config` from the seconds of a repetition and the operations of an image.
+    fn new(work: Work, config: &RunConfig, flop_per_image: f64, timing: Timing, peak: &Peak) -> Self {
+        let batch = config.train.batch;
+        let images_per_second = batch as f64 / timing.median_s;
+        let gflops = images_per_second * flop_per_image / 1e9;
+        Self {
+            work,
+            model: config.name.clone(),
+            batch,
+            precision: config.train.precision,
+            tokens: config.model.tokens(),
+            context_tokens: None,
+            target_tokens: None,
+            images_per_second,
+            gflop_per_image: flop_per_image / 1e9,
+            gflops,
+            share_of_peak: gflops / peak.gflops,
+            timing,
+        }
+    }
+}
+
+impl Summary {
+    /// The measurements `cases`, made on the device called `device`, which reaches `peak`.
+    pub fn new(device: String, peak: Peak, cases: Vec<Measurement>) -> Self {
+        let sum = |value: fn(&Measurement) -> f64| cases.iter().map(value).sum::<f64>();
+        let median_s = sum(|case| case.timing.median_s);
+        let gflops = sum(|case| case.gflop_per_image * case.batch as f64) / median_s;
+        Self {
+            device,
+            images_per_second: sum(|case| case.batch as f64) / median_s,
+            gflops,
+            peak_gflops: peak.gflops,
+            share_of_peak: gflops / peak.gflops,
+            median_s,
+            cpu_median_s: cases.iter().map(|case| case.timing.cpu_median_s).sum(),
+            peak,
+            cases,
+        }
+    }
+}
+
+/// Work, preset and batch of the set by which a processor is judged.
+pub const STANDARD: &[(Work, &str, usize)] = &[
+    (Work::Extract, "ijepa-vit-b16", 1),
+    (Work::Extract, "ijepa-vit-b16", 8),
+    (Work::Extract, "ijepa-vit-l16", 1),
+    (Work::Extract, "ijepa-vit-l16", 8),
+    (Work::Train, "ijepa-vit-s16", 16),
+];
+
+/// A set that shows in seconds whether everything runs.
+pub const QUICK: &[(Work, &str, usize)] = &[
+    (Work::Extract, "ijepa-vit-tiny16", 1),
+    (Work::Extract, "ijepa-vit-tiny16", 4),
+    (Work::Train, "ijepa-vit-tiny16", 2),
+];
+
+/// Random pixels for a batch of `config`, `[B, C, H, W]`.
+fn pixels(config: &RunConfig) -> (Vec<f32>, [usize; 4]) {
+    let side = config.model.image_size;
+    let shape = [config.train.batch, config.model.channels, side, side];
+    let mut stream = Stream::new(0, 0, 0, Purpose::Augment);
+    ((0..shape.iter().product()).map(|_| stream.normal() as f32).collect(), shape)
+}

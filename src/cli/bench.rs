@@ -1,0 +1,153 @@
+//! `anyjepa bench`: how fast a device extracts and trains.
+
+use anyjepa::bench::{Measurement, Peak, QUICK, Repetitions, STANDARD, Summary, Work, Workload, peak};
+use anyjepa::config::Precision;
+use anyjepa::device;
+use anyjepa::error::Result;
+use clap::{Args, ValueEnum};
+
+use super::output::{print, print_json, say, table};
+use super::{DeviceArgs, OutputArgs};
+
+/// Repetitions where `--quick` is not given: enough for a median.
+const REPETITIONS: Repetitions = Repetitions { warm_up: 2, counted: 5 };
+/// Repetitions of `--quick`.
+const QUICK_REPETITIONS: Repetitions = Repetitions { warm_up: 1, counted: 2 };
+/// Repetitions of the matrix product, which is short.
+const PEAK_REPETITIONS: Repetitions = Repetitions { warm_up: 3, counted: 10 };
+
+/// `anyjepa bench [extract|train]`
+#[derive(Debug, Args)]
+pub struct Command {
+    /// What to time; both where nothing is named
+    work: Option<WorkArg>,
+    /// A preset; without one, ViT-B/16 and L/16 extract and ViT-S/16 trains
+    #[arg(long, value_name = "PRESET")]
+    model: Option<String>,
+    /// Images at once, such as 1,8; without it 1 and 8 where features are extracted, 16 where a step is trained
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Vec<u32>,
+    /// Repetitions that count
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    reps: Option<u32>,
+    /// Repetitions before them
+    #[arg(long, value_name = "N")]
+    warm_up: Option<u32>,
+    /// The arithmetic of matrix products
+    #[arg(long, value_enum, default_value_t)]
+    precision: PrecisionArg,
+    /// A tiny model and few repetitions
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WorkArg {
+    /// From pixels to pooled features
+    Extract,
+    /// One optimizer step
+    Train,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum PrecisionArg {
+    /// 32 bits
+    #[default]
+    F32,
+    /// bfloat16, accumulated in 32 bits where the device does
+    Bf16,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        let precision = match self.precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::Bf16 => Precision::Bf16,
+        };
+        let workloads: Vec<Workload> = self
+            .cases()
+            .into_iter()
+            .map(|(work, model, batch)| Workload::new(work, &model, batch, precision))
+            .collect::<Result<_>>()?;
+        let device = device::open(self.device.device)?;
+        let default = if self.quick { QUICK_REPETITIONS } else { REPETITIONS };
+        let repetitions = Repetitions {
+            warm_up: self.warm_up.map_or(default.warm_up, |count| count as usize),
+            counted: self.reps.map_or(default.counted, |count| count as usize),
+        };
+
+        let peak = peak(precision, if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS }, &device)?;
+        say(&peak_sentence(&peak));
+        let mut cases = Vec::new();
+        for workload in &workloads {
+            let case = workload.measure(repetitions, &peak, &device)?;
+            say(&format!("{}: {:.3} images/s", name(&case), case.images_per_second));
+            cases.push(case);
+        }
+        let summary = Summary::new(self.device.device.to_string(), peak, cases);
+        if self.output.json { print_json(&summary) } else { print_table(&summary) }
+    }
+
+    /// Work, preset and batch of each measurement.
+    fn cases(&self) -> Vec<(Work, String, usize)> {
+        let wanted = |work: Work| match self.work {
+            None => true,
+            Some(WorkArg::Extract) => work == Work::Extract,
+            Some(WorkArg::Train) => work == Work::Train,
+        };
+        let mut cases: Vec<(Work, String, usize)> = Vec::new();
+        let set = if self.quick { QUICK } else { STANDARD };
+        for (work, model, batch) in set.iter().filter(|(work, ..)| wanted(*work)) {
+            let model = self.model.as_deref().unwrap_or(model);
+            let batches = if self.batch.is_empty() { vec![*batch as u32] } else { self.batch.clone() };
+            for batch in batches {
+                let case = (*work, model.to_owned(), batch as usize);
+                // One model in the place of two, or one batch, gives the same case twice.
+                if !cases.contains(&case) {
+                    cases.push(case);
+                }
+            }
+        }
+        cases
+    }
+}
+
+fn peak_sentence(peak: &Peak) -> String {
+    format!(
+        "measured peak: {:.1} GFLOP/s, a product of two {side} x {side} matrices ({:.1} to {:.1} ms)",
+        peak.gflops,
+        1e3 * peak.timing.min_s,
+        1e3 * peak.timing.max_s,
+        side = peak.side,
+    )
+}
+
+fn name(case: &Measurement) -> String {
+    let work = match case.work {
+        Work::Extract => "extract",
+        Work::Train => "train",
+    };
+    format!("{work} {} x {}", case.model, case.batch)
+}
+
+fn print_table(summary: &Summary) -> Result<()> {
+    let mut rows = table(&["", "images/s", "GFLOP/s", "of peak", "median s", "from", "to", "CPU s"]);
+    for case in &summary.cases {
+        let timing = &case.timing;
+        rows.add_row([
+            name(case),
+            format!("{:.3}", case.images_per_second),
+            format!("{:.1}", case.gflops),
+            format!("{:.0} %", 100.0 * case.share_of_peak),
+            format!("{:.4}", timing.median_s),
+            format!("{:.4}", timing.min_s),
+            format!("{:.4}", timing.max_s),
+            timing.cpu_median_s.map_or("-".into(), |seconds| format!("{seconds:.2}")),
+        ]);
+    }
+    print(&format!("{}, {}\n{rows}", summary.device, peak_sentence(&summary.peak)))
+}

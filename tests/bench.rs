@@ -1,0 +1,65 @@
+//! `anyjepa bench` as other tools call it: its JSON and its mistakes.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn anyjepa(words: &str) -> Command {
+    let mut command = Command::cargo_bin("anyjepa").unwrap();
+    command.args(words.split(' ')).env("NO_COLOR", "1").env_remove("ANYJEPA_DEVICE");
+    command
+}
+
+fn measured(words: &str) -> Value {
+    let output = anyjepa(words).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn positive(value: &Value) -> f64 {
+    let number = value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
+    assert!(number > 0.0, "{number}");
+    number
+}
+
+#[test]
+fn the_numbers_at_the_head_are_those_of_a_single_case() {
+    let result = measured("bench extract --quick --batch 2 --reps 1 --json");
+    let [case] = result["cases"].as_array().unwrap().as_slice() else { panic!("one case: {result}") };
+    for key in ["images_per_second", "gflops", "share_of_peak", "median_s"] {
+        let (head, own) = (positive(&result[key]), positive(&case[key]));
+        assert!((head / own - 1.0).abs() < 1e-9, "{key}: {head} and {own}");
+    }
+    assert_eq!(result["cpu_median_s"], case["cpu_median_s"]);
+    assert_eq!(positive(&result["peak_gflops"]), positive(&result["peak"]["gflops"]));
+    assert_eq!(
+        (&case["work"], &case["model"], &case["batch"]),
+        (&"extract".into(), &"ijepa-vit-tiny16".into(), &2.into())
+    );
+    let rate = positive(&case["images_per_second"]) * positive(&case["gflop_per_image"]);
+    assert!((rate / positive(&case["gflops"]) - 1.0).abs() < 1e-9);
+    // 12 blocks of width 192 over 196 tokens: 2 * 196 * (768 * 192 + 12 * (12 * 192^2 + 2 * 196 * 192)).
+    assert!((positive(&case["gflop_per_image"]) - 2.492_743_68).abs() < 1e-6, "{case}");
+}
+
+#[test]
+fn without_a_word_both_are_measured_and_the_head_is_one_pass_through_all() {
+    let result = measured("bench --quick --reps 1 --warm-up 0 --json");
+    let cases = result["cases"].as_array().unwrap();
+    let works: Vec<_> =
+        cases.iter().map(|case| (case["work"].as_str().unwrap(), case["batch"].as_u64().unwrap())).collect();
+    assert_eq!(works, [("extract", 1), ("extract", 4), ("train", 2)]);
+    let seconds: f64 = cases.iter().map(|case| positive(&case["median_s"])).sum();
+    assert!((positive(&result["images_per_second"]) - 7.0 / seconds).abs() < 1e-6);
+    assert!(positive(&cases[2]["context_tokens"]) > positive(&cases[2]["target_tokens"]));
+}
+
+#[test]
+fn mistakes_end_with_a_remedy_and_the_exit_code_of_usage() {
+    let said = |words: &str| {
+        let output = anyjepa(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(said("bench extract --model ijepa-vit-b61").contains("did you mean `ijepa-vit-b16`?"));
+    assert!(said("bench extract --batch 0").contains("0 is not in 1.."));
+}
