@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::elementary::exp;
 use super::memory::tensor;
-use super::product::{Left, STEP, Sizes, Store, product};
+use super::product::{Left, Out, Right, STEP, Store, product};
 
 /// The most queries of a block: its scores and those of the gradient stay in the second cache at usual lengths.
 const BLOCK: usize = 64;
@@ -117,11 +117,23 @@ impl WithSimd for Forward<'_, '_> {
             let (turned, scores) = (&mut turned[..size * width], &mut scores[..tokens * width]);
             let (mixed, sums) = (&mut mixed[..width * padded], &mut sums[..width]);
             transpose(&queries[start * padded..][..count * padded], padded, shapes.scale(), width, turned);
-            let sizes = Sizes { rows: tokens, depth: size, columns: width };
-            product(simd, sizes, Left::Rows(keys, padded), turned, scores, Store::Replace); // [N, W]
+            product(
+                simd,
+                [tokens, size, width],
+                Left::Rows(keys, padded),
+                right(turned, width),
+                &mut out(scores, width),
+                Store::Replace,
+            );
             softmax(scores, sums, &mut log_sums[start..start + count]);
-            let sizes = Sizes { rows: width, depth: tokens, columns: padded };
-            product(simd, sizes, Left::Columns(scores, width), values, mixed, Store::Replace); // [W, P]
+            product(
+                simd,
+                [count, tokens, padded],
+                Left::Columns(scores, width),
+                right(values, padded),
+                &mut out(mixed, padded),
+                Store::Replace,
+            );
             for ((row, mixed), sum) in rows[start..].iter_mut().zip(mixed.chunks_exact(padded)).zip(&*sums).take(count)
             {
                 row.iter_mut().zip(mixed).for_each(|(to, mixed)| *to = mixed / sum);
@@ -167,21 +179,54 @@ impl WithSimd for Backward<'_, '_> {
             let queries = &queries[start * padded..][..count * padded];
             let grads = &grads[start * padded..][..count * padded];
 
-            let sizes = Sizes { rows: tokens, depth: size, columns: width };
             transpose(queries, padded, shapes.scale(), width, turned);
-            product(simd, sizes, Left::Rows(keys, padded), turned, shares, Store::Replace); // [N, W]
+            product(
+                simd,
+                [tokens, size, width],
+                Left::Rows(keys, padded),
+                right(turned, width),
+                &mut out(shares, width),
+                Store::Replace,
+            );
             column.fill(0.0);
             column[..count].copy_from_slice(&log_sums[start..start + count]);
             shares_of(shares, column);
             transpose(grads, padded, 1.0, width, dturned);
-            product(simd, sizes, Left::Rows(values, padded), dturned, dscores, Store::Replace); // [N, W]
+            product(
+                simd,
+                [tokens, size, width],
+                Left::Rows(values, padded),
+                right(dturned, width),
+                &mut out(dscores, width),
+                Store::Replace,
+            );
             softmax_backward(shares, dscores, width, shapes.scale());
 
-            let sizes = Sizes { rows: width, depth: tokens, columns: padded };
-            product(simd, sizes, Left::Columns(dscores, width), keys, dqueries, Store::Replace); // [W, P]
-            let sizes = Sizes { rows: tokens, depth: count, columns: padded };
-            product(simd, sizes, Left::Rows(dscores, width), queries, dkeys, Store::Add); // [N, P]
-            product(simd, sizes, Left::Rows(shares, width), grads, dvalues, Store::Add); // [N, P]
+            product(
+                simd,
+                [count, tokens, padded],
+                Left::Columns(dscores, width),
+                right(keys, padded),
+                &mut out(dqueries, padded),
+                Store::Replace,
+            );
+            let sizes = [tokens, count, padded];
+            product(
+                simd,
+                sizes,
+                Left::Rows(dscores, width),
+                right(queries, padded),
+                &mut out(dkeys, padded),
+                Store::Add,
+            );
+            product(
+                simd,
+                sizes,
+                Left::Rows(shares, width),
+                right(grads, padded),
+                &mut out(dvalues, padded),
+                Store::Add,
+            );
             for (token, dquery) in dqueries.chunks_exact(padded).enumerate().take(count) {
                 rows[(start + token) * 3].copy_from_slice(&dquery[..size]);
             }
@@ -191,6 +236,14 @@ impl WithSimd for Backward<'_, '_> {
             rows[token * 3 + 2].copy_from_slice(&dvalues[token * padded..][..size]);
         }
     }
+}
+
+fn right(values: &[f32], stride: usize) -> Right<'_> {
+    Right { values, stride }
+}
+
+fn out(values: &mut [f32], stride: usize) -> Out<'_> {
+    Out { values, stride }
 }
 
 /// A block of queries: the first, how many, and their number filled up to whole steps.

@@ -6,7 +6,6 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 
@@ -44,10 +43,10 @@ impl Backward<Flex, 3> for Linear {
             grads.register::<Flex>(parent.id, linear::bias_backward(&grad));
         }
         if let (Some(parent), Some(x)) = (weight_parent, x) {
-            grads.register::<Flex>(parent.id, Flex::linear_weight_backward(x, grad.clone()));
+            grads.register::<Flex>(parent.id, linear::weight_backward(&x, &grad));
         }
         if let (Some(parent), Some(weight)) = (x_parent, weight) {
-            grads.register::<Flex>(parent.id, Flex::linear_x_backward(weight, grad));
+            grads.register::<Flex>(parent.id, linear::x_backward(&weight, &grad));
         }
     }
 }
@@ -104,7 +103,7 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
     }
 
     fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        let y = linear::forward(x.primitive().clone(), weight.primitive().clone(), bias.primitive());
+        let y = linear::forward(x.primitive(), weight.primitive(), bias.primitive());
         match Linear.prepare::<C>([x.node(), weight.node(), bias.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state = [

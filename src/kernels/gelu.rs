@@ -1,7 +1,7 @@
 //! The exact GELU: `x` times the share of the normal distribution below `x`.
 
 use burn::backend::flex::FlexTensor;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::elementary::{exp, polynomial};
@@ -35,29 +35,40 @@ fn slope(x: f32) -> f32 {
     share + x * bell * HEIGHT
 }
 
+/// What to do with a chunk of values.
+enum Work<'a> {
+    InPlace(&'a mut [f32]),
+    /// Result and values.
+    Values(&'a mut [f32], &'a [f32]),
+    /// Gradient, of the result and then of the values, and values.
+    Slopes(&'a mut [f32], &'a [f32]),
+}
+
+impl WithSimd for Work<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self {
+            Self::InPlace(x) => x.iter_mut().for_each(|x| *x = value(*x)),
+            Self::Values(y, x) => y.iter_mut().zip(x).for_each(|(y, x)| *y = value(*x)),
+            Self::Slopes(grad, x) => grad.iter_mut().zip(x).for_each(|(grad, x)| *grad *= slope(*x)),
+        }
+    }
+}
+
 /// GELU of every value, in place where nothing else holds them.
 pub fn forward(x: FlexTensor) -> FlexTensor {
     let arch = Arch::new();
     let mut x = contiguous(x);
     if let Some(values) = x.try_storage_mut::<f32>() {
-        let each = |values: &mut [f32]| {
-            arch.dispatch(
-                #[inline(always)]
-                || values.iter_mut().for_each(|x| *x = value(*x)),
-            )
-        };
-        values.par_chunks_mut(CHUNK).for_each(each);
+        values.par_chunks_mut(CHUNK).for_each(|x| arch.dispatch(Work::InPlace(x)));
         return x;
     }
     let values = x.storage::<f32>();
     let mut result = vec![0.0; values.len()];
-    let each = |(y, x): (&mut [f32], &[f32])| {
-        arch.dispatch(
-            #[inline(always)]
-            || y.iter_mut().zip(x).for_each(|(y, x)| *y = value(*x)),
-        )
-    };
-    result.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(each);
+    let chunks = result.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+    chunks.for_each(|(y, x)| arch.dispatch(Work::Values(y, x)));
     tensor(result, x.layout().shape().clone())
 }
 
@@ -65,12 +76,7 @@ pub fn forward(x: FlexTensor) -> FlexTensor {
 pub fn backward(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
     let arch = Arch::new();
     let (x, mut grad) = (contiguous(x), contiguous(grad));
-    let each = |(grad, x): (&mut [f32], &[f32])| {
-        arch.dispatch(
-            #[inline(always)]
-            || grad.iter_mut().zip(x).for_each(|(grad, x)| *grad *= slope(*x)),
-        )
-    };
-    grad.storage_mut().par_chunks_mut(CHUNK).zip(x.storage().par_chunks(CHUNK)).for_each(each);
+    let chunks = grad.storage_mut().par_chunks_mut(CHUNK).zip(x.storage().par_chunks(CHUNK));
+    chunks.for_each(|(grad, x)| arch.dispatch(Work::Slopes(grad, x)));
     grad
 }

@@ -1,32 +1,45 @@
-//! `y = x W + b`, with the bias added, and its gradient summed, by all threads.
+//! `y = x W + b` over the last axis, and its gradients.
 
-use burn::backend::Flex;
 use burn::backend::Shape;
 use burn::backend::flex::FlexTensor;
-use burn::backend::ops::ModuleOps;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::memory::{CHUNK, contiguous, tensor, width};
+use super::matmul::{Matrix, matmul};
+use super::memory::{tensor, width};
 
 /// Rows that one task sums; fixed, for it sets the order of the sum.
 const ROWS: usize = 64;
 
 /// `x W + b` over the last axis of `x`.
-pub fn forward(x: FlexTensor, weight: FlexTensor, bias: &FlexTensor) -> FlexTensor {
-    let mut y = contiguous(Flex::linear(x, weight, None));
-    let bias = bias.to_contiguous();
-    let bias = bias.storage::<f32>();
-    let dim = bias.len().max(1);
-    let arch = Arch::new();
-    let rows = |rows: &mut [f32]| {
-        arch.dispatch(
-            #[inline(always)]
-            || rows.chunks_exact_mut(dim).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias)),
-        )
-    };
-    y.storage_mut().par_chunks_mut(CHUNK.div_ceil(dim) * dim).for_each(rows);
-    y
+pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+    let (x, weight, bias) = (x.to_contiguous(), plane(weight), bias.to_contiguous());
+    let (input, output) = (width(&x), width(&bias));
+    let values = x.storage::<f32>();
+    let left = Matrix { values, strides: [input, 1] };
+    let sizes = [values.len() / input.max(1), input, output];
+    tensor(matmul(left, matrix(&weight), sizes, Some(bias.storage())), last(&x, output))
+}
+
+/// The gradient of `x`: `grad W^T`.
+pub fn x_backward(weight: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
+    let (weight, grad) = (plane(weight), grad.to_contiguous());
+    let [input, output] = weight.layout().shape().dims();
+    let values = grad.storage::<f32>();
+    let left = Matrix { values, strides: [output, 1] };
+    let sizes = [values.len() / output.max(1), output, input];
+    tensor(matmul(left, turned(matrix(&weight)), sizes, None), last(&grad, input))
+}
+
+/// The gradient of the weight: `x^T grad`, over all rows.
+pub fn weight_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
+    let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
+    let (input, output) = (width(&x), width(&grad));
+    let values = x.storage::<f32>();
+    let left = turned(Matrix { values, strides: [input, 1] });
+    let right = Matrix { values: grad.storage(), strides: [output, 1] };
+    let sizes = [input, values.len() / input.max(1), output];
+    tensor(matmul(left, right, sizes, None), Shape::from([input, output]))
 }
 
 /// The gradient of the bias: the sum of `grad` over all axes but the last.
@@ -34,18 +47,56 @@ pub fn bias_backward(grad: &FlexTensor) -> FlexTensor {
     let grad = grad.to_contiguous();
     let dim = width(&grad);
     let arch = Arch::new();
-    let part = |rows: &[f32]| {
-        let mut sums = vec![0.0; dim];
-        arch.dispatch(
-            #[inline(always)]
-            || rows.chunks_exact(dim).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value)),
-        );
-        sums
-    };
-    let parts: Vec<Vec<f32>> = grad.storage::<f32>().par_chunks(ROWS * dim).map(part).collect();
+    let blocks = grad.storage::<f32>().par_chunks(ROWS * dim);
+    let parts: Vec<Vec<f32>> = blocks.map(|rows| arch.dispatch(Sum { rows, dim })).collect();
     let mut sums = vec![0.0; dim];
     for part in parts {
         sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
     }
     tensor(sums, Shape::from([dim]))
+}
+
+/// The sum of rows of `dim` values.
+struct Sum<'a> {
+    rows: &'a [f32],
+    dim: usize,
+}
+
+impl WithSimd for Sum<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
+        let mut sums = vec![0.0; self.dim];
+        for row in self.rows.chunks_exact(self.dim) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        sums
+    }
+}
+
+/// A weight that [`matrix`] can read where it stands: as it is, or turned; anything else is copied.
+fn plane(weight: &FlexTensor) -> FlexTensor {
+    match *weight.layout().strides() {
+        [1, down] if down > 1 => weight.clone(),
+        _ => weight.to_contiguous(),
+    }
+}
+
+fn matrix(weight: &FlexTensor) -> Matrix<'_> {
+    let layout = weight.layout();
+    let strides = [layout.strides()[0].unsigned_abs(), layout.strides()[1].unsigned_abs()];
+    Matrix { values: &weight.storage()[layout.start_offset()..], strides }
+}
+
+fn turned(Matrix { values, strides: [down, across] }: Matrix) -> Matrix {
+    Matrix { values, strides: [across, down] }
+}
+
+/// The shape of `x` with another last axis.
+fn last(x: &FlexTensor, width: usize) -> Shape {
+    let mut axes: Vec<usize> = x.layout().shape().iter().copied().collect();
+    axes.pop();
+    axes.push(width);
+    Shape::from(axes)
 }

@@ -9,6 +9,7 @@ mod autodiff;
 mod elementary;
 mod gelu;
 mod linear;
+mod matmul;
 mod memory;
 mod norm;
 mod product;
@@ -39,7 +40,7 @@ impl Fused for Flex {
     }
 
     fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear::forward(x, weight, &bias)
+        linear::forward(&x, &weight, &bias)
     }
 
     fn fused_norm(x: FlexTensor, gain: FlexTensor, bias: FlexTensor, eps: f32) -> FlexTensor {
