@@ -24,6 +24,8 @@ pub enum Purpose {
     Labels = 6,
     /// Projections of a regulariser.
     Projection = 7,
+    /// Which rows a probe's penalty is chosen on.
+    Folds = 8,
 }
 
 /// A stream of random numbers.

@@ -123,6 +123,10 @@ pub fn main() -> ExitCode {
             let wanted = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // A closed pipe is no reason to fail: `anyjepa --help | head`.
             let _ = error.print();
+            let ours = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
+            if let Some(remedy) = ours.and_then(Error::remedy) {
+                eprintln!("  help: {remedy}");
+            }
             return ExitCode::from(if wanted { 0 } else { 2 });
         }
     };

@@ -7,7 +7,7 @@ use super::Part;
 use crate::config::RunConfig;
 use crate::data::{EvalTransform, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::eval::{KnnConfig, Labelled, LogisticConfig, Probe, score};
+use crate::eval::{KnnConfig, Labelled, Probe, score};
 use crate::matrix::Matrix;
 
 /// Whose features are probed.
@@ -39,7 +39,8 @@ pub struct ProbeRow {
 
 /// Probes `train` and `test`, each features with labels.
 ///
-/// Features are standardised by the training part's mean and deviation for both probes.
+/// Features are standardised by the training part's mean and deviation for both probes, and the logistic probe's penalty
+/// is chosen on training rows, for each kind of features anew.
 ///
 /// # Errors
 /// A data error where features and labels do not fit each other.
@@ -60,12 +61,12 @@ pub fn probe(
     let train = Labelled { features: train.0, labels: train.1 };
     let test = Labelled { features: test.0, labels: test.1 };
     let fraction =
-        |probe| score(&probe, train, test, (labels_per_class, seed), device).map(|accuracy| accuracy.fraction());
+        |probe| score(&probe, train, test, (labels_per_class, seed), device).map(|score| score.accuracy.fraction());
     Ok(ProbeRow {
         features,
         labels_per_class,
         seed,
-        logistic: fraction(Probe::Linear(LogisticConfig::default()))?,
+        logistic: fraction(Probe::Linear { l2: None })?,
         knn: fraction(Probe::Knn(KnnConfig::default()))?,
     })
 }

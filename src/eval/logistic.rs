@@ -25,7 +25,7 @@ pub struct LogisticConfig {
 }
 
 impl Default for LogisticConfig {
-    /// C = 0.01, the best of 1, 0.1, 0.01 and 0.001 for the raw pixels of animals28, so that the bar to pass is high.
+    /// C = 0.01.
     fn default() -> Self {
         Self { l2: 100.0, max_iter: 1000, tolerance: 1e-4 }
     }

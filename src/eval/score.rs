@@ -3,16 +3,28 @@
 use burn::tensor::Device;
 
 use super::probe::{Accuracy, Labelled, Standardiser, few_labels};
-use super::{KnnConfig, LogisticConfig, knn, logistic};
+use super::{KnnConfig, LogisticConfig, knn, logistic, penalty};
 use crate::error::Result;
 
 /// A kind of probe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Probe {
     /// Logistic regression.
-    Linear(LogisticConfig),
+    Linear {
+        /// Weight of the penalty, see [`LogisticConfig`]; where none is given, the best on held-out training rows.
+        l2: Option<f64>,
+    },
     /// The vote of the nearest neighbours.
     Knn(KnnConfig),
+}
+
+/// What a probe reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Of the test set.
+    pub accuracy: Accuracy,
+    /// The penalty of a logistic probe.
+    pub l2: Option<f64>,
 }
 
 /// The accuracy on `test` of `probe`, learnt from `train`, or from `labels_per_class` of each class that `seed` chooses.
@@ -28,7 +40,7 @@ pub fn score(
     test: Labelled,
     (labels_per_class, seed): (Option<usize>, u64),
     device: &Device,
-) -> Result<Accuracy> {
+) -> Result<Score> {
     let classes = train.labels.iter().chain(test.labels).max().map_or(0, |label| *label as usize + 1);
     train.check_pair(&test, classes)?;
     let rows: Vec<usize> = match labels_per_class {
@@ -42,7 +54,11 @@ pub fn score(
     let train = Labelled { features: &chosen, labels: &labels };
     let test = Labelled { features: &tested, labels: test.labels };
     match probe {
-        Probe::Linear(config) => logistic(train, test, classes, config, device),
-        Probe::Knn(config) => knn(train, test, config, device),
+        Probe::Linear { l2 } => {
+            let l2 = l2.map_or_else(|| penalty::chosen(train, classes, device), Ok)?;
+            let config = LogisticConfig { l2, ..LogisticConfig::default() };
+            Ok(Score { accuracy: logistic(train, test, classes, &config, device)?, l2: Some(l2) })
+        }
+        Probe::Knn(config) => Ok(Score { accuracy: knn(train, test, config, device)?, l2: None }),
     }
 }

@@ -23,6 +23,7 @@ use crate::data::{
 use crate::device::read;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::eval::{Health, health};
+use crate::lock::FolderLock;
 use crate::masks::{MaskSampler, Masks};
 use crate::model::Init;
 use crate::weights::{Metadata, Tensors};
@@ -85,7 +86,8 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A data error where the data or the checkpoint does not fit, [`Kind::Diverged`] where the loss is no longer finite,
-/// [`Kind::Interrupted`] after a signal; in the latter case a checkpoint has been written.
+/// [`Kind::Interrupted`] after a signal, when a checkpoint has been written; [`Kind::Locked`] while another process trains
+/// in the same folder.
 pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let Run { config, data, out, device, .. } = run;
 
@@ -96,6 +98,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let schedule = Schedule::new(&config.optim, steps_per_epoch);
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
     fs::create_dir_all(out).at("create", out)?;
+    let _lock = FolderLock::take(out)?;
     let checkpoints = Checkpoints::new(out, config.train.keep_every);
 
     // The state: new, or where an earlier run stood.
@@ -109,8 +112,10 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         data: data.fingerprint(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    let mut last_saved = None;
     if let Some(path) = start_from(&run.resume, &checkpoints, out, observer)? {
         (networks, optimizer) = restore(&path, networks, &mut state)?;
+        last_saved = path.starts_with(out).then_some(path);
     }
     let path = out.join("config.toml");
     fs::write(&path, config.to_toml()).at("write", &path)?;
@@ -122,7 +127,6 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     // The loop.
     let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let mut since = Since::new();
-    let mut last_saved = None;
     for batch in loader {
         since.images += batch.samples.len();
         since.waited += batch.wait;
