@@ -26,7 +26,7 @@ pub enum Kind {
     /// A time limit ended the run; it can be resumed.
     TimeLimit,
     /// A signal ended the run; it can be resumed. The number is the signal's.
-    Interrupted(i32),
+    Interrupted(usize),
 }
 
 /// An error: one sentence of cause, an optional source, and an optional remedy.
@@ -70,14 +70,30 @@ impl Error {
 
     /// A failed operation of the file system: `action` reads like "read" or "create".
     ///
-    /// A missing file is a mistake of the command line; everything else is [`Kind::Other`].
+    /// A path that leads nowhere, or to the wrong kind of thing, is a mistake of the command line; everything else is
+    /// [`Kind::Other`].
     pub fn io(action: &str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+
         let path = path.as_ref().display();
-        let kind = match source.kind() {
-            std::io::ErrorKind::NotFound => Kind::Usage,
-            _ => Kind::Other,
+        let (kind, remedy) = match source.kind() {
+            Io::NotFound => (Kind::Usage, Some("check the path")),
+            Io::NotADirectory | Io::AlreadyExists => {
+                (Kind::Usage, Some("a file stands where a folder should; name another path"))
+            }
+            Io::IsADirectory => (Kind::Usage, Some("a folder stands where a file should; name a file")),
+            Io::PermissionDenied => (Kind::Other, Some("change the permissions, or name another path")),
+            Io::ReadOnlyFilesystem => (Kind::Other, Some("name a path on a file system that can be written")),
+            Io::StorageFull | Io::QuotaExceeded => {
+                (Kind::Other, Some("free some space, or name a path on another disk"))
+            }
+            _ => (Kind::Other, None),
         };
-        Self::new(kind, format!("cannot {action} {path}: {source}")).with_source(source)
+        let error = Self::new(kind, format!("cannot {action} {path}: {source}")).with_source(source);
+        match remedy {
+            Some(remedy) => error.with_remedy(remedy),
+            None => error,
+        }
     }
 
     /// Adds what the user can do about it.

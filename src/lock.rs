@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::error::{Error, IoContext as _, Kind, Result};
 
-const FILE: &str = ".lock";
+/// The file in a folder that carries its lock.
+pub const LOCK_FILE: &str = ".lock";
 
 /// Holds a folder until it is dropped, or its process ends in whatever way.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ impl FolderLock {
     /// # Errors
     /// Of kind [`Kind::Locked`] while another holds it, with its process and host.
     pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(LOCK_FILE);
         let mut file =
             File::options().read(true).write(true).create(true).truncate(false).open(&path).at("open", &path)?;
         match file.try_lock() {

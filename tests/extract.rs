@@ -53,8 +53,10 @@ fn extracted(out: &Path, arguments: &[&str]) -> FeatureSet {
 }
 
 /// The shards and the index; the skips stand apart.
+/// The files of a folder, but for the lock, which names the process.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.file_name() != ".lock");
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyjepa::config::{Sources, resolve};
 use anyjepa::demo::{Demo, Features, ProbeRow, run};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
@@ -11,6 +10,7 @@ use serde::Serialize;
 
 use super::output::{print, print_json, say, table};
 use super::progress::TrainProgress;
+use super::settings::ConfigArgs;
 use super::{DeviceArgs, OutputArgs, signals};
 
 /// `anyjepa demo`
@@ -48,7 +48,7 @@ impl Command {
                 .with_remedy("run the demonstration from the repository's root, or name pictures with --data"));
         }
         let set = [format!("optim.epochs={}", self.epochs)];
-        let config = resolve(&Sources { preset: Some("animals28"), set: &set, ..Sources::default() })?;
+        let config = ConfigArgs { preset: Some("animals28".to_owned()), config: None, set: set.into() }.resolve()?;
         let device = device::open(self.device.device)?;
         let seeds: Vec<u64> = (0..self.seeds).collect();
         let signal = signals::listen()?;

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyjepa::data::{Dataset, Split};
+use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
 use anyjepa::device;
 use anyjepa::error::{Error, IoContext as _, Result};
-use anyjepa::extract::{
-    Existing, Extraction, FeatureDtype, Format, MAX_BAD, Provenance, SKIPPED_FILE, Shape, check_bad, extract,
-};
+use anyjepa::extract::{Existing, Extraction, FeatureDtype, Format, Provenance, SKIPPED_FILE, Shape, extract};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 

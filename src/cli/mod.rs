@@ -125,7 +125,7 @@ pub fn main() -> ExitCode {
             let _ = error.print();
             let ours = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
             if let Some(remedy) = ours.and_then(Error::remedy) {
-                eprintln!("  help: {remedy}");
+                output::help(remedy);
             }
             return ExitCode::from(if wanted { 0 } else { 2 });
         }

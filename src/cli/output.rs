@@ -27,6 +27,8 @@ pub fn init(quiet: bool, verbose: u8) {
         .with_ansi(colour())
         .without_time()
         .with_target(false)
+        // It would say so on standard error, and panic where that is closed.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -43,18 +45,28 @@ pub fn is_quiet() -> bool {
 /// Says something on standard error, unless `-q` was given.
 pub fn say(message: &str) {
     if !is_quiet() {
-        eprintln!("{message}");
+        write_error(message);
     }
 }
 
 /// Prints an error with its remedy, and gives the exit code.
 pub fn fail(error: &Error) -> ExitCode {
     let (red, end) = if colour() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{red}error{end}: {error}");
+    write_error(&format!("{red}error{end}: {error}"));
     if let Some(remedy) = error.remedy() {
-        eprintln!("  help: {remedy}");
+        help(remedy);
     }
     ExitCode::from(error.exit_code())
+}
+
+/// Says on standard error what the user can do about an error.
+pub fn help(remedy: &str) {
+    write_error(&format!("  help: {remedy}"));
+}
+
+/// Writes a line to standard error; that nobody reads it is no reason to fail.
+fn write_error(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Prints a result on standard output.

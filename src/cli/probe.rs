@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyjepa::data::{Dataset, Split};
+use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
 use anyjepa::device;
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::eval::{KnnConfig, Labelled, Metric, Probe, score};
-use anyjepa::extract::{FeatureDtype, FeatureSet, MAX_BAD, check_bad};
+use anyjepa::extract::{FeatureDtype, FeatureSet};
 use burn::tensor::Device;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;

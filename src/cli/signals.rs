@@ -1,28 +1,21 @@
 //! SIGINT and SIGTERM: the first asks the run to save and stop, the second ends the process at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use anyjepa::error::{Error, Kind, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::flag;
 
 /// Listens from now on; the number of the first signal appears in what is given back.
-pub fn listen() -> Result<Arc<AtomicI32>> {
+pub fn listen() -> Result<Arc<AtomicUsize>> {
     let failed = |error: std::io::Error| Error::new(Kind::Other, format!("cannot listen to signals: {error}"));
-    let seen = Arc::new(AtomicI32::new(0));
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
-    let shared = Arc::clone(&seen);
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if shared.swap(signal, Ordering::Relaxed) != 0 {
-                    std::process::exit(128 + signal);
-                }
-                super::output::say("saving; once more to stop at once");
-            }
-        })
-        .map_err(failed)?;
+    let (armed, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the shutdown unarmed, and arms it.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&armed)).map_err(failed)?;
+        flag::register(signal, Arc::clone(&armed)).map_err(failed)?;
+        flag::register_usize(signal, Arc::clone(&seen), signal as usize).map_err(failed)?;
+    }
     Ok(seen)
 }

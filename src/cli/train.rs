@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyjepa::data::Dataset;
+use anyjepa::data::{Dataset, MAX_BAD, check_bad};
 use anyjepa::device;
 use anyjepa::error::Result;
 use anyjepa::train::{Resume, Run, train};
@@ -72,9 +72,11 @@ impl Command {
             images: data.len(),
             skipped: outcome.skipped,
         };
-        if self.output.json {
-            return print_json(&summary);
+        match self.output.json {
+            true => print_json(&summary)?,
+            false => print(&format!("{} steps, checkpoint {}", summary.steps, summary.checkpoint.display()))?,
         }
-        print(&format!("{} steps, checkpoint {}", summary.steps, summary.checkpoint.display()))
+        check_bad(summary.skipped, summary.images, MAX_BAD)
+            .map_err(|error| error.with_remedy(format!("{} says why", self.out.join("skipped.jsonl").display())))
     }
 }

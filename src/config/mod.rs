@@ -2,6 +2,7 @@
 //!
 //! Every key is always present in a resolved configuration, so that the file beside a run says all there is to say.
 
+mod changes;
 mod preset;
 mod resolve;
 mod validate;

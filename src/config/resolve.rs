@@ -88,7 +88,9 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
 }
 
 fn read_table(path: &Path) -> Result<Table> {
-    let text = std::fs::read_to_string(path).at("read", path)?;
+    let text = std::fs::read(path).at("read", path)?;
+    let text = String::from_utf8(text)
+        .map_err(|_| Error::usage(format!("{} is not TOML: it is not UTF-8", path.display())))?;
     text.parse().map_err(|error: toml::de::Error| {
         Error::usage(format!("{} is not TOML: {}", path.display(), error.to_string().trim_end()))
     })
@@ -99,11 +101,12 @@ fn leaves(table: &Table) -> Vec<String> {
     leaf_values(table).into_iter().map(|(key, _)| key).collect()
 }
 
-fn leaf_values(table: &Table) -> Vec<(String, Value)> {
+pub(super) fn leaf_values(table: &Table) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for (key, value) in table {
         match value {
-            Value::Table(inner) => {
+            // An empty table stands as a key of its own, so that an unknown one is found.
+            Value::Table(inner) if !inner.is_empty() => {
                 found.extend(leaf_values(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
             }
             value => found.push((key.clone(), value.clone())),

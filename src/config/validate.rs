@@ -51,7 +51,7 @@ impl RunConfig {
             format!("model.image_size = {image} is no multiple of model.patch_size = {patch}"),
         );
         must(matches!(model.channels, 1 | 3), format!("model.channels = {} must be 1 or 3", model.channels));
-        must(model.norm_eps > 0.0, format!("model.norm_eps = {} must be positive", model.norm_eps));
+        must(positive(model.norm_eps), format!("model.norm_eps = {} must be finite and positive", model.norm_eps));
 
         let data = &self.data;
         for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
@@ -60,7 +60,8 @@ impl RunConfig {
                 format!("{key} has {} values, model.channels is {}", values.len(), model.channels),
             );
         }
-        must(data.std.iter().all(|std| *std > 0.0), "data.std must be positive".into());
+        must(data.mean.iter().all(|mean| mean.is_finite()), "data.mean must be finite".into());
+        must(data.std.iter().all(|std| positive((*std).into())), "data.std must be finite and positive".into());
         must((0.0..=1.0).contains(&data.flip), format!("data.flip = {} is a probability, from 0 to 1", data.flip));
         must(
             data.resize >= image,
@@ -68,6 +69,7 @@ impl RunConfig {
         );
 
         let mask = &self.mask;
+        must(mask.contexts <= 256 && mask.targets <= 256, "mask.contexts and mask.targets must be at most 256".into());
         for (key, [low, high], most) in [
             ("data.crop_scale", data.crop_scale, 1.0),
             ("data.crop_aspect", data.crop_aspect, f64::MAX),
@@ -76,7 +78,7 @@ impl RunConfig {
             ("mask.target_aspect", mask.target_aspect, f64::MAX),
         ] {
             must(
-                0.0 < low && low <= high && high <= most,
+                0.0 < low && low <= high && high <= most && high.is_finite(),
                 format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first"),
             );
         }
@@ -107,8 +109,13 @@ impl RunConfig {
         ] {
             must(value.is_finite() && value >= 0.0, format!("{key} = {value} must be finite and not negative"));
         }
-        must(optim.eps > 0.0, format!("optim.eps = {} must be positive", optim.eps));
-        must(optim.schedule_scale > 0.0, format!("optim.schedule_scale = {} must be positive", optim.schedule_scale));
+        must(positive(optim.eps), format!("optim.eps = {} must be finite and positive", optim.eps));
+        must(
+            positive(optim.schedule_scale),
+            format!("optim.schedule_scale = {} must be finite and positive", optim.schedule_scale),
+        );
+        // Both are divided by: 1 - beta^t.
+        must(optim.betas.iter().all(|beta| *beta < 1.0), format!("optim.betas = {:?} must be below 1", optim.betas));
         for (key, values) in [("optim.ema", optim.ema), ("optim.betas", optim.betas)] {
             must(values.iter().all(|v| (0.0..=1.0).contains(v)), format!("{key} = {values:?} must be from 0 to 1"));
         }
@@ -126,4 +133,8 @@ impl RunConfig {
         }
         Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; "))))
     }
+}
+
+fn positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
 }

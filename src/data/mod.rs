@@ -4,6 +4,7 @@
 //! batches of them. Nothing here depends on the number of threads, and no file can end a run: what cannot be read is
 //! skipped with its reason.
 
+mod bad;
 mod cifar;
 mod crop;
 mod dataset;
@@ -24,6 +25,7 @@ mod transform;
 #[cfg(test)]
 mod tests;
 
+pub use bad::{MAX_BAD, check_bad};
 pub use crop::RandomCrop;
 pub use dataset::Dataset;
 pub use loader::{Batch, EvalLoader, EvalPlan, TrainLoader, TrainPlan, steps_per_epoch};

@@ -6,7 +6,7 @@ mod probes;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 
@@ -15,6 +15,7 @@ pub use probes::{Features, ProbeRow, RawPixels, probe};
 use crate::config::RunConfig;
 use crate::data::{Dataset, EvalPlan, EvalTransform, Split};
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::eval::few_labels;
 use crate::extract::{
     BurnEngine, FeatureDtype, FeatureEngine, Format, Provenance, ReadOut, Row, Tokens, Writer, WriterOptions,
     encode_all,
@@ -45,7 +46,7 @@ pub struct Demo<'a> {
     /// One training run for each.
     pub seeds: &'a [u64],
     /// A signal's number, once one has come.
-    pub signal: Arc<AtomicI32>,
+    pub signal: Arc<AtomicUsize>,
 }
 
 /// What a demonstration found.
@@ -81,6 +82,17 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
         Ok(EvalPlan { batch: BATCH, workers: 1, transform: EvalTransform::of(demo.config)?, samples })
     };
 
+    if data.data.fingerprint() == test.data.fingerprint() {
+        return Err(Error::data(demo.data, "has no test part of its own")
+            .with_remedy("give IDX files, or a folder with train and test in it"));
+    }
+    // Too few labels end the demonstration here rather than after the training.
+    few_labels(&data.labels, FEW_LABELS, 0)?;
+    let stopped = || match demo.signal.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        signal => Err(Error::new(Kind::Interrupted(signal), format!("stopped by signal {signal} after the training"))
+            .with_remedy("the same command continues where it stands")),
+    };
     let mut probes = Vec::new();
     let mut first: Option<(Pair, PathBuf, PathBuf)> = None;
     for &seed in demo.seeds {
@@ -95,7 +107,10 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
             resume: Resume::Auto,
             signal: Arc::clone(&demo.signal),
         };
-        let outcome = train(&run, observer)?;
+        let outcome = train(&run, observer).map_err(|error| match error.kind() {
+            Kind::Data => error.with_remedy(format!("remove {}, or name another folder with --out", out.display())),
+            _ => error,
+        })?;
         let untrained = Networks::new(&config, Init::Seed(seed), demo.device).target_encoder;
         let pair = Pair { untrained, trained: outcome.networks.target_encoder };
 
@@ -107,6 +122,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
         }
         for (features, [train_features, test_features]) in &sets {
             for few in [None, Some(FEW_LABELS)] {
+                stopped()?;
                 let train_set = (train_features, data.labels.as_slice());
                 let row = probe(*features, train_set, (test_features, &test.labels), few, seed, demo.device)?;
                 probes.push(row);

@@ -116,7 +116,7 @@ pub fn few_labels(labels: &[u32], per_class: usize, seed: u64) -> Result<Vec<usi
     for (row, &label) in labels.iter().enumerate() {
         rows_of.entry(label).or_default().push(row);
     }
-    let mut chosen = Vec::with_capacity(rows_of.len() * per_class);
+    let mut chosen = Vec::new();
     for (label, mut rows) in rows_of {
         if rows.len() < per_class {
             let message = format!("class {label} has {} samples, fewer than the {per_class} asked for", rows.len());

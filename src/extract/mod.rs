@@ -18,6 +18,6 @@ pub use features::FeatureSet;
 pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
 pub use model::Frozen;
 pub use provenance::{Difference, FeatureDtype, Format, Provenance, Tokens};
-pub use run::{Existing, Extracted, Extraction, MAX_BAD, SKIPPED_FILE, check_bad, extract};
+pub use run::{Existing, Extracted, Extraction, SKIPPED_FILE, extract};
 pub use shard::Shape;
 pub use writer::{Position, Row, Writer, WriterOptions};

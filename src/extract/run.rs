@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{FeatureEngine, Format, Index, Position, Provenance, Row, Writer, WriterOptions};
 use crate::atomic::PARTIAL;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog};
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::lock::{FolderLock, LOCK_FILE};
 
 /// The file beside the shards that names what could not be read.
 pub const SKIPPED_FILE: &str = "skipped.jsonl";
-/// The share of inputs that may be unreadable before an extraction counts as one with too many bad inputs.
-pub const MAX_BAD: f64 = 0.01;
 
 /// What is done where features are in the folder already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ pub struct Extraction<'a> {
     /// Threads that read and decode pictures.
     pub workers: usize,
     /// A signal's number, once one has come.
-    pub signal: Arc<AtomicI32>,
+    pub signal: Arc<AtomicUsize>,
 }
 
 /// What an extraction did.
@@ -66,14 +65,15 @@ pub struct Extracted {
 ///
 /// # Errors
 /// A usage error where the folder is not new and [`Existing::Refuse`] was asked for; a data error where it holds features
-/// of other weights or inputs, or where there is no picture; [`Kind::Interrupted`] after a signal: what was computed is
+/// of other weights or inputs, or where there is no picture; [`Kind::Locked`] while another process writes there;
+/// [`Kind::Interrupted`] after a signal: what was computed is
 /// then on disk, and the extraction can be continued.
 pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result<Extracted> {
     let Extraction { data, engine, out, batch, signal, .. } = extraction;
     if data.is_empty() {
         return Err(Error::new(Kind::Data, "there is no picture to extract from"));
     }
-    let mut writer = open(extraction)?;
+    let (mut writer, _lock) = open(extraction)?;
     let mut skips = SkipLog::open(&out.join(SKIPPED_FILE))?;
     let Position { rows: rows_before, next_input, .. } = writer.position();
 
@@ -104,26 +104,16 @@ pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result
     Ok(Extracted { index: writer.finish()?, rows_before, skipped: skips.len() })
 }
 
-/// Refuses a result of which more than the share `max_bad` of the inputs could not be read.
-///
-/// # Errors
-/// Of kind [`Kind::BadInputs`].
-pub fn check_bad(skipped: usize, inputs: usize, max_bad: f64) -> Result<()> {
-    if skipped as f64 <= max_bad * inputs as f64 {
-        return Ok(());
-    }
-    let message = format!("{skipped} of {inputs} inputs could not be read, more than {} %", 100.0 * max_bad);
-    Err(Error::new(Kind::BadInputs, message))
-}
-
-/// The writer, where the features in the folder are those of the same inputs.
-fn open(extraction: &Extraction) -> Result<Writer> {
+/// The writer, where the features in the folder are those of the same inputs, and the folder's lock.
+fn open(extraction: &Extraction) -> Result<(Writer, FolderLock)> {
     let Extraction { data, engine, provenance, out, existing, format, rows_per_shard, .. } = extraction;
     let options = WriterOptions { format: *format, shape: engine.shape(), rows_per_shard: *rows_per_shard };
     let begun = Index::find(out)?.is_some();
     if !begun {
         require_new(out)?;
     }
+    fs::create_dir_all(out).at("create", out)?;
+    let lock = FolderLock::take(out)?;
     let writer = match existing {
         Existing::Refuse => Writer::create(out, provenance.clone(), options)?,
         Existing::Continue => Writer::resume(out, provenance.clone(), options)?,
@@ -137,7 +127,7 @@ fn open(extraction: &Extraction) -> Result<Writer> {
             return Err(Error::data(out, message).with_remedy("give the inputs with which the extraction began"));
         }
     }
-    writer.with_classes(data.classes())
+    Ok((writer.with_classes(data.classes())?, lock))
 }
 
 /// Refuses a folder in which something else stands; what a killed process left half-written is nothing.
@@ -147,7 +137,7 @@ fn require_new(out: &Path) -> Result<()> {
     }
     for entry in fs::read_dir(out).at("list", out)? {
         let name = entry.at("list", out)?.file_name();
-        if !name.to_string_lossy().ends_with(PARTIAL) {
+        if !name.to_string_lossy().ends_with(PARTIAL) && name != LOCK_FILE {
             let message = format!("{} is not empty: it holds {}", out.display(), name.display());
             return Err(Error::usage(message).with_remedy("choose a new folder with --out"));
         }

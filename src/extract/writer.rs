@@ -13,7 +13,6 @@ use super::provenance::{FeatureDtype, Format, Provenance, list};
 use super::shard::{NO_LABEL, Shape, Shard};
 use crate::atomic;
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::lock::FolderLock;
 
 /// How features are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,6 @@ pub struct Writer {
     index: Index,
     rows_per_shard: usize,
     pending: Shard,
-    _lock: FolderLock,
 }
 
 impl Writer {
@@ -80,12 +78,10 @@ impl Writer {
     /// Continues an extraction that was killed, or begins one where there is none; see [`Writer::position`].
     ///
     /// # Errors
-    /// Of kind [`Kind::Data`] if the features there are of another provenance, shape or format, or damaged, of kind
-    /// [`Kind::Locked`] while another process writes there.
+    /// Of kind [`Kind::Data`] if the features there are of another provenance, shape or format, or damaged.
     pub fn resume(folder: &Path, provenance: Provenance, options: WriterOptions) -> Result<Self> {
         check(&provenance, &options)?;
         fs::create_dir_all(folder).at("create", folder)?;
-        let lock = FolderLock::take(folder)?;
         let index = match Index::find(folder)? {
             Some(index) => {
                 check_same(&index, &provenance, &options, folder)?;
@@ -108,7 +104,7 @@ impl Writer {
         remove_leftovers(&index, folder)?;
         let row_bytes = options.shape.width().saturating_mul(size_of::<f32>()).max(1);
         let rows_per_shard = options.rows_per_shard.min(MAX_SHARD_BYTES / row_bytes).max(1);
-        Ok(Self { folder: folder.to_owned(), index, rows_per_shard, pending: Shard::default(), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), index, rows_per_shard, pending: Shard::default() })
     }
 
     /// Names the labels 0, 1, ... of all rows.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::weights::{Metadata, Tensors, read, write};
+use crate::weights::{Metadata, Store, Tensors, read, write};
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
@@ -86,15 +87,15 @@ impl Checkpoints {
         sync(&parent)?;
         replace(&self.run.join("latest"), name.as_bytes())?;
         check(&place)?;
-        self.prune()?;
+        self.prune(&place)?;
         Ok(place)
     }
 
-    /// Removes all but the last two checkpoints and those kept for good; what is no checkpoint of ours stays.
-    fn prune(&self) -> Result<()> {
+    /// Removes all but `saved`, the last two checkpoints and those kept for good; what is no checkpoint of ours stays.
+    fn prune(&self, saved: &Path) -> Result<()> {
         let all = self.list()?;
         for (step, path) in all.iter().rev().skip(2) {
-            if self.keep_every == 0 || step % self.keep_every != 0 {
+            if path != saved && (self.keep_every == 0 || step % self.keep_every != 0) {
                 fs::remove_dir_all(path).at("remove", path)?;
             }
         }
@@ -153,6 +154,17 @@ pub fn open(path: &Path, part: &str) -> Result<(State, Tensors)> {
     let state = from_json(&path.join(STATE))?;
     let (tensors, _) = read(&path.join(format!("{part}.safetensors")))?;
     Ok((state, tensors))
+}
+
+/// The configuration of the run that wrote a checkpoint.
+///
+/// # Errors
+/// A data error where it is missing or damaged.
+pub fn config(path: &Path) -> Result<RunConfig> {
+    let file = path.join("optimizer.safetensors");
+    let metadata = Store::safetensors(&file)?.metadata;
+    let text = metadata.get("anyjepa").ok_or_else(|| Error::data(&file, "names no configuration"))?;
+    RunConfig::from_toml(text).map_err(|error| Error::data(&file, error))
 }
 
 /// Checks every file of a checkpoint against its manifest.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::optim::GradientsAccumulator;
@@ -23,13 +23,15 @@ use crate::data::{
 use crate::device::read;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::eval::{Health, health};
-use crate::lock::FolderLock;
+use crate::lock::{FolderLock, LOCK_FILE};
 use crate::masks::{MaskSampler, Masks};
 use crate::model::Init;
 use crate::weights::{Metadata, Tensors};
 
 /// Images whose features are watched: enough for a rank of hundreds, cheap enough to leave on.
 const PROBE_IMAGES: usize = 256;
+/// The file in a run's folder that lists what could not be read.
+const SKIPPED: &str = "skipped.jsonl";
 
 /// Whether an earlier run in the same folder is continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,7 @@ pub struct Run<'a> {
     /// Whether to continue an earlier run.
     pub resume: Resume,
     /// A signal's number, once one has come; the run then saves and stops.
-    pub signal: Arc<AtomicI32>,
+    pub signal: Arc<AtomicUsize>,
 }
 
 /// What a run left behind.
@@ -97,6 +99,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let steps_per_epoch = steps_per_epoch(data, batch)? as usize;
     let schedule = Schedule::new(&config.optim, steps_per_epoch);
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
+    require_run(out)?;
     fs::create_dir_all(out).at("create", out)?;
     let _lock = FolderLock::take(out)?;
     let checkpoints = Checkpoints::new(out, config.train.keep_every);
@@ -114,19 +117,25 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     };
     let mut last_saved = None;
     if let Some(path) = start_from(&run.resume, &checkpoints, out, observer)? {
-        (networks, optimizer) = restore(&path, networks, &mut state)?;
+        (networks, optimizer) = restore(&path, config, networks, &mut state)?;
+        let newest = checkpoints.list()?.pop().filter(|(newest, _)| *newest > state.step);
+        if let (Resume::From(_), Some((newest, _))) = (&run.resume, newest) {
+            return Err(Error::usage(format!("{} has gone on to step {newest}", out.display()))
+                .with_remedy("name another --out, so that both ways from this checkpoint are kept"));
+        }
         last_saved = path.starts_with(out).then_some(path);
     }
     let path = out.join("config.toml");
     fs::write(&path, config.to_toml()).at("write", &path)?;
     let mut log = MetricsLog::open(out, state.step)?;
-    let mut skips = SkipLog::open(&out.join("skipped.jsonl"))?;
+    let mut skips = SkipLog::open(&out.join(SKIPPED))?;
     let probe = probe_images(config, data, device)?;
     observer.begin(state.step, schedule.steps);
 
     // The loop.
     let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let mut since = Since::new();
+    let mut empty_steps = 0;
     for batch in loader {
         since.images += batch.samples.len();
         since.waited += batch.wait;
@@ -154,15 +163,25 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         let clipping = config.optim.clip_norm > 0.0;
         let (grads, norms) =
             if logging || clipping { measure(&networks, grads, config.optim.clip_norm) } else { (grads, None) };
-        if !parts.is_empty() {
+        // A batch of nothing but unreadable pictures teaches nothing, and has no loss.
+        let empty = parts.is_empty();
+        empty_steps = if empty { empty_steps + 1 } else { 0 };
+        if empty_steps == steps_per_epoch {
+            return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read")
+                .with_remedy(format!("{} says why", out.join(SKIPPED).display())));
+        }
+        if !empty {
             networks = networks.update(&mut optimizer, grads, config, rates);
         }
         state.step += 1;
 
-        if logging && let Some(norms) = norms {
+        if logging
+            && !empty
+            && let Some(norms) = norms
+        {
             let mut metrics = since.metrics(&state, &sums, rates, norms)?;
             metrics.skipped = skips.len();
-            if is_time(state.step, config.train.health_every, schedule.steps) {
+            if metrics.loss.is_finite() && is_time(state.step, config.train.health_every, schedule.steps) {
                 let health = features_health(&networks, &probe)?;
                 metrics.feature_std = health.map(|health| health.std);
                 metrics.feature_rank = health.map(|health| health.rank);
@@ -171,14 +190,14 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             log.write(&metrics)?;
             observer.metrics(&metrics);
             if !metrics.loss.is_finite() {
-                return Err(Error::new(Kind::Diverged, format!("the loss is {} at step {}", metrics.loss, state.step))
-                    .with_remedy(
-                        "lower optim.lr or lengthen optim.warmup_epochs, and resume from the last checkpoint",
-                    ));
+                return Err(diverged(format!("the loss is {} at step {}", metrics.loss, state.step)));
             }
             since = Since::new();
         }
         let signal = run.signal.load(Ordering::Relaxed);
+        if signal != 0 {
+            observer.warning("saving; once more to stop at once");
+        }
         if signal != 0 || is_time(state.step, config.train.checkpoint_every, schedule.steps) {
             let path = save(&checkpoints, &state, &networks, &optimizer, config)?;
             observer.checkpoint(&path);
@@ -199,6 +218,22 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() })
 }
 
+fn diverged(what: String) -> Error {
+    Error::new(Kind::Diverged, what)
+        .with_remedy("lower optim.lr or lengthen optim.warmup_epochs; checkpoints are kept from before")
+}
+
+/// Refuses a folder in which something else than a run stands.
+fn require_run(out: &Path) -> Result<()> {
+    let is_run = || out.join(LOCK_FILE).exists() || out.join("checkpoints").is_dir();
+    let is_empty = || -> Result<bool> { Ok(fs::read_dir(out).at("list", out)?.next().is_none()) };
+    if !out.exists() || is_run() || is_empty()? {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{} holds something else than a run", out.display()))
+        .with_remedy("name a new folder with --out"))
+}
+
 /// Whether something that is done every `every` steps (0: never) is due after `step` steps; at the end it always is.
 fn is_time(step: usize, every: usize, steps: usize) -> bool {
     every > 0 && (step.is_multiple_of(every) || step == steps)
@@ -211,6 +246,11 @@ fn start_from(
     observer: &mut dyn Observer,
 ) -> Result<Option<PathBuf>> {
     match resume {
+        Resume::From(path) if !path.exists() => Err(Error::usage(format!("{} does not exist", path.display()))
+            .with_remedy("--resume takes auto, never, a run or one of its checkpoints")),
+        Resume::From(path) if path.join("checkpoints").is_dir() => {
+            start_from(&Resume::Auto, &Checkpoints::new(path, 0), path, observer)
+        }
         Resume::From(path) => Ok(Some(path.clone())),
         Resume::Auto => {
             let (newest, damaged) = checkpoints.newest()?;
@@ -225,26 +265,25 @@ fn start_from(
     }
 }
 
-fn restore(path: &Path, networks: Networks, state: &mut State) -> Result<(Networks, AdamW)> {
+fn restore(path: &Path, config: &RunConfig, networks: Networks, state: &mut State) -> Result<(Networks, AdamW)> {
+    let changes = checkpoint::config(path)?.changes(config);
+    if !changes.is_empty() {
+        return Err(Error::data(path, format!("the checkpoint has another configuration: {}", changes.join("; ")))
+            .with_remedy("go on with the run's own config.toml (--config), or start a new run in another folder"));
+    }
     let mut tensors = Tensors::new();
     for part in ["encoder", "predictor", "target_encoder"] {
         tensors.extend(checkpoint::open(path, part)?.1);
     }
     let (stored, moments) = checkpoint::open(path, "optimizer")?;
-    for (what, stored, found) in
-        [("configuration", &stored.config, &state.config), ("data set", &stored.data, &state.data)]
-    {
-        if stored != found {
-            return Err(Error::data(
-                path,
-                format!("the checkpoint belongs to another {what}: {stored}, found {found}"),
-            )
-            .with_remedy("continue with the run's own config.toml and data, or start a new run in another folder"));
-        }
+    if stored.data != state.data {
+        let message = format!("the checkpoint belongs to another data set: {}, found {}", stored.data, state.data);
+        return Err(Error::data(path, message)
+            .with_remedy("go on with the run's own data, or start a new run in another folder"));
     }
     let networks = networks.load(&tensors)?;
     let optimizer = AdamW::load(&networks, &moments, stored.step)?;
-    *state = State { version: state.version.clone(), ..stored };
+    *state = State { version: state.version.clone(), config: state.config.clone(), ..stored };
     Ok((networks, optimizer))
 }
 
@@ -256,6 +295,9 @@ fn save(
     config: &RunConfig,
 ) -> Result<PathBuf> {
     let tensors = networks.tensors()?;
+    if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !tensor.is_finite()) {
+        return Err(diverged(format!("{name} is no longer finite after step {}", state.step)));
+    }
     let of = |prefix: &str| -> Tensors {
         let part = tensors.iter().filter(|(name, _)| name.starts_with(&format!("{prefix}.")));
         part.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
@@ -395,5 +437,9 @@ fn features_health(networks: &Networks, probe: &Option<Tensor<4>>) -> Result<Opt
     };
     let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1); // [B, 1, D]
     let [rows, _, cols] = pooled.dims();
-    health(&read::matrix(pooled.reshape([rows, cols]))?).map(Some)
+    let pooled = read::matrix(pooled.reshape([rows, cols]))?;
+    if pooled.values.iter().any(|value| !value.is_finite()) {
+        return Err(diverged("the features of the probe images are no longer finite".into()));
+    }
+    health(&pooled).map(Some)
 }

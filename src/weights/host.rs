@@ -32,6 +32,11 @@ impl HostTensor {
         Ok(Self { shape, values })
     }
 
+    /// Whether no value is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        self.values.iter().all(|value| value.is_finite())
+    }
+
     /// The transpose of a matrix.
     pub(super) fn transposed(&self) -> Self {
         let (rows, columns) = (self.shape[0], self.shape[1]);

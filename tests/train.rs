@@ -1,0 +1,245 @@
+//! `anyjepa train`, as its users run it: continued, interrupted, diverging, with files that cannot be read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Steps of a whole run here: four photographs are one batch, so an epoch is a step.
+const STEPS: usize = 6;
+
+struct Train {
+    folder: tempfile::TempDir,
+    data: PathBuf,
+}
+
+impl Train {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, data: Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos") }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
+        command.env("NO_COLOR", "1").env_remove("ANYJEPA_DEVICE").arg("train").arg("animals28");
+        command.arg("--data").arg(&self.data).arg("--out").arg(self.at(out)).arg("--json");
+        for set in ["train.batch=4", "train.log_every=1", "train.health_every=3", "train.checkpoint_every=2"] {
+            command.args(["--set", set]);
+        }
+        command.args(["--set", &format!("optim.epochs={STEPS}")]).args(more);
+        command
+    }
+
+    fn run(&self, out: &str, more: &[&str]) -> (i32, String) {
+        let Output { status, stderr, .. } = self.command(out, more).output().unwrap();
+        let said = String::from_utf8(stderr).unwrap().replace(self.folder.path().to_str().unwrap(), "T");
+        assert!(!said.contains("panicked"), "{said}");
+        (status.code().unwrap(), said)
+    }
+
+    fn checkpoint(&self, out: &str, step: usize) -> PathBuf {
+        self.at(out).join(format!("checkpoints/step-{step:08}"))
+    }
+
+    fn metrics(&self, out: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.at(out).join("metrics.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The bytes of every network and moment of a run's last checkpoint.
+    fn weights(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self.checkpoint(out, STEPS)).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"));
+        files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap())).collect()
+    }
+}
+
+/// The keys that say how fast it was, not what was learnt.
+fn numbers(mut metrics: Vec<Value>) -> Vec<Value> {
+    for line in &mut metrics {
+        for key in ["images_per_second", "data_wait", "memory_bytes"] {
+            assert!(line.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+        }
+    }
+    metrics
+}
+
+#[test]
+fn a_run_writes_what_the_guide_says_and_a_second_start_changes_nothing() {
+    let train = Train::new();
+    assert_eq!(train.run("run", &[]).0, 0);
+    let lines = train.metrics("run");
+    let keys = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    insta::assert_snapshot!(keys(&lines[STEPS - 1]), @"step epoch loss spread lr weight_decay momentum grad_norm_encoder grad_norm_predictor context_tokens target_tokens images_per_second data_wait skipped memory_bytes feature_std feature_rank feature_cosine");
+    assert_eq!(lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert!(lines[1].get("feature_rank").is_none() && lines[2].get("feature_rank").is_some());
+    let latest = fs::read_to_string(train.at("run").join("latest")).unwrap();
+    assert_eq!(train.at("run").join("checkpoints").join(latest.trim()), train.checkpoint("run", STEPS));
+    assert!(train.checkpoint("run", 4).exists() && !train.checkpoint("run", 2).exists(), "the last two are kept");
+
+    let weights = train.weights("run");
+    assert_eq!(train.run("run", &[]).0, 0);
+    assert!(weights == train.weights("run"));
+    let config = train.at("run").join("config.toml");
+    assert!(fs::read_to_string(config).unwrap().contains("epochs = 6"));
+}
+
+#[test]
+fn a_continued_run_equals_one_that_was_never_stopped() {
+    let train = Train::new();
+    assert_eq!(train.run("whole", &["--set", "train.accumulate=1", "--set", "train.workers=4"]).0, 0);
+    assert_eq!(train.run("cut", &[]).0, 0);
+    fs::remove_dir_all(train.checkpoint("cut", STEPS)).unwrap();
+    let (code, said) = train.run("cut", &[]);
+    assert!(code == 0 && said.contains("continuing after step 4 of 6"), "{said}");
+    assert_eq!(numbers(train.metrics("cut")), numbers(train.metrics("whole")));
+    // The header repeats the configuration, in which the two differ by the number of workers.
+    let tensors = |out: &str| -> Vec<Vec<u8>> {
+        let whole = train.weights(out).into_values();
+        whole.map(|bytes| bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec()).collect()
+    };
+    assert!(tensors("cut") == tensors("whole"));
+}
+
+#[test]
+fn two_ways_from_one_checkpoint_are_both_kept() {
+    let train = Train::new();
+    assert_eq!(train.run("run", &["--set", "train.keep_every=2"]).0, 0);
+    let old = train.checkpoint("run", 2).to_str().unwrap().to_owned();
+    let (code, said) = train.run("run", &["--resume", &old]);
+    insta::assert_snapshot!(format!("{said}exit code {code}"), @r"
+    animals28: 4 pictures, on cpu
+    error: T/run has gone on to step 6
+      help: name another --out, so that both ways from this checkpoint are kept
+    exit code 2
+    ");
+    assert_eq!(train.run("branch", &["--resume", &old]).0, 0);
+    assert!(train.weights("branch") != BTreeMap::new());
+}
+
+#[test]
+fn what_cannot_be_continued_is_refused_with_its_reason() {
+    let train = Train::new();
+    assert_eq!(train.run("run", &[]).0, 0);
+    fs::create_dir(train.at("other")).unwrap();
+    fs::write(train.at("other/thesis.txt"), "not a run").unwrap();
+    let answers = [
+        ("run", &["--set", "optim.lr=1", "--set", "train.workers=3"][..]),
+        ("run", &["--resume", "never"]),
+        ("new", &["--resume", "nowhere"]),
+        ("other", &[]),
+    ]
+    .map(|(out, more)| {
+        let (code, said) = train.run(out, more);
+        format!("{said}exit code {code}")
+    });
+    insta::assert_snapshot!(answers.join("\n"), @r"
+    animals28: 4 pictures, on cpu
+    error: T/run/checkpoints/step-00000006: the checkpoint has another configuration: optim.lr: 0.001, now 1.0
+      help: go on with the run's own config.toml (--config), or start a new run in another folder
+    exit code 4
+    animals28: 4 pictures, on cpu
+    error: T/run already holds checkpoints
+      help: name another folder, or continue the run with --resume auto
+    exit code 2
+    animals28: 4 pictures, on cpu
+    error: nowhere does not exist
+      help: --resume takes auto, never, a run or one of its checkpoints
+    exit code 2
+    animals28: 4 pictures, on cpu
+    error: T/other holds something else than a run
+      help: name a new folder with --out
+    exit code 2
+    ");
+    assert_eq!(fs::read_dir(train.at("other")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_run_that_diverges_keeps_the_checkpoint_before() {
+    let train = Train::new();
+    let (code, said) = train.run("run", &["--set", "optim.lr=1e30", "--set", "optim.start_lr=1e30"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("help: lower optim.lr"), "{said}");
+    assert!(!train.checkpoint("run", STEPS).exists());
+}
+
+#[test]
+fn unreadable_pictures_are_left_out_and_counted() {
+    let mut train = Train::new();
+    let photos = fs::read_dir(&train.data).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    train.data = train.at("pictures");
+    fs::create_dir(&train.data).unwrap();
+    for photo in &photos {
+        fs::copy(photo, train.data.join(photo.file_name().unwrap())).unwrap();
+    }
+    fs::write(train.data.join("broken.png"), "no picture").unwrap();
+    let (code, said) = train.run("run", &["--set", "train.batch=5"]);
+    let said = said.lines().filter(|line| !line.starts_with("step ")).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(format!("{said}\nexit code {code}"), @r"
+    animals28: 5 pictures, on cpu
+    error: 1 of 5 inputs could not be read, more than 1 %
+      help: T/run/skipped.jsonl says why
+    exit code 3
+    ");
+    let skipped = fs::read_to_string(train.at("run").join("skipped.jsonl")).unwrap();
+    assert!(skipped.lines().count() == 1 && skipped.contains("broken.png"), "{skipped}");
+    assert!(train.metrics("run").iter().all(|line| line["loss"].as_f64().unwrap().is_finite()));
+
+    for photo in &photos {
+        fs::write(train.data.join(photo.file_name().unwrap()), "no picture").unwrap();
+    }
+    let (code, said) = train.run("nothing", &["--set", "train.batch=5"]);
+    insta::assert_snapshot!(format!("{said}exit code {code}"), @r"
+    animals28: 5 pictures, on cpu
+    error: no picture of a whole epoch could be read
+      help: T/nothing/skipped.jsonl says why
+    exit code 4
+    ");
+}
+
+#[test]
+fn a_second_process_is_told_who_trains_here() {
+    let train = Train::new();
+    let long = ["--set", "optim.epochs=100000", "--set", "train.checkpoint_every=100000"];
+    let mut first = train.command("run", &long).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(&train.at("run").join("metrics.jsonl"));
+    let (code, said) = train.run("run", &long);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(code, 7, "{said}");
+    assert!(said.contains(&format!("is in use by process {} on ", first.id())), "{said}");
+    // A lock that a killed process left behind blocks nobody.
+    assert_eq!(train.run("run", &[]).0, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_saves_and_stops_also_where_nobody_reads_what_is_said() {
+    let train = Train::new();
+    let long = ["--set", "optim.epochs=100000", "--set", "train.checkpoint_every=100000"];
+    for (name, signal, expected) in [("int", "INT", 130), ("term", "TERM", 143)] {
+        let mut run = train.command(name, &long).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        drop(run.stderr.take());
+        wait_for(&train.at(name).join("metrics.jsonl"));
+        Command::new("kill").args([&format!("-{signal}"), &run.id().to_string()]).status().unwrap();
+        assert_eq!(run.wait().unwrap().code(), Some(expected));
+        assert!(train.at(name).join("latest").exists());
+    }
+}
+
+/// Waits until a run has written a line there.
+fn wait_for(path: &Path) {
+    for _ in 0..600 {
+        if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{} was not written in 30 s", path.display());
+}
