@@ -51,6 +51,12 @@ fn run(folder: &Path) -> PathBuf {
     Checkpoints::new(folder, 0).save(&state, &parts, &metadata).unwrap()
 }
 
+fn flip_last_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn an_official_checkpoint_is_shown() {
     let case = fixture("ijepa_p14");
@@ -130,14 +136,40 @@ fn a_flipped_byte_in_a_checkpoint_is_found() {
         assert_eq!(inspect(path, &["--verify"], folder.path()).0, 0);
     }
     let file = checkpoint.join("encoder.safetensors");
-    let mut bytes = fs::read(&file).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    flip_last_byte(&file);
     for path in [folder.path(), &checkpoint] {
         let (code, said) = inspect(path, &["--verify"], folder.path());
         assert_eq!(code, 4);
         assert!(said.contains("the checkpoint is damaged: encoder.safetensors"), "{said}");
+    }
+}
+
+#[test]
+fn damaged_weights_of_a_checkpoint_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    let file = checkpoint.join("target_encoder.safetensors");
+    let whole = blake3::hash(&fs::read(&file).unwrap());
+    flip_last_byte(&file);
+    let damaged = blake3::hash(&fs::read(&file).unwrap());
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let out = folder.path().join("out").display().to_string();
+    for path in [folder.path(), &checkpoint, &file] {
+        let path = path.display().to_string();
+        let commands: [&[&str]; 3] = [
+            &["extract", &pictures, "--out", &out, "--weights", &path],
+            &["probe", "knn", "--train", &pictures, "--test", &pictures, "--weights", &path],
+            &["export", &path, "--out", &out],
+        ];
+        for command in commands {
+            let output = Command::cargo_bin("anyjepa").unwrap().args(command).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(4), "{command:?}: {said}");
+            for part in ["target_encoder.safetensors has", whole.to_hex().as_str(), damaged.to_hex().as_str()] {
+                assert!(said.contains(part), "{command:?}: {said}");
+            }
+        }
+        assert!(!Path::new(&out).exists());
     }
 }
 
@@ -186,9 +218,7 @@ fn features_are_shown_and_verified_as_a_folder_and_as_a_file() {
     assert_eq!(code, 0);
     assert!(said.starts_with("features-00001.safetensors: 1 rows of 1 x 3 values"), "{said}");
 
-    let mut bytes = fs::read(&shard).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&shard, bytes).unwrap();
+    flip_last_byte(&shard);
     assert_eq!(inspect(folder.path(), &[], folder.path()).0, 0);
     for path in [folder.path(), &shard] {
         let (code, said) = show(path);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::architecture::{self, Seen, Shapes};
 use super::names::{self, Selection};
 use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which};
-use super::{Entry, HostTensor, Store, Tensors, hf};
+use super::{Entry, HostTensor, Manifest, Store, Tensors, hf};
 use crate::config::{ModelConfig, RunConfig};
 use crate::error::{Error, IoContext as _, Kind, Result, require_exists};
 
@@ -103,7 +103,7 @@ impl Source {
             let folder = Some(Described::by(path)?);
             return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, run: None, folder });
         }
-        if path.join("manifest.json").is_file() {
+        if path.join(Manifest::FILE).is_file() {
             let name = match which {
                 Which::Target => "target_encoder.safetensors",
                 Which::Context => "encoder.safetensors",
@@ -213,6 +213,7 @@ impl Source {
     /// # Errors
     /// As [`open`].
     pub fn load(&self, which: Which, asked: Option<&ModelConfig>) -> Result<Loaded> {
+        self.check_sum()?;
         let (selection, model) = self.fit(which, asked)?;
         let preprocessing = self.preprocessing(&model)?;
         self.warn(which, &selection, &preprocessing);
@@ -223,6 +224,23 @@ impl Source {
         }
         let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, &tensors);
         Ok(Loaded { tensors, model, provenance })
+    }
+
+    /// Compares a checkpoint's file with the sum in the manifest beside it.
+    fn check_sum(&self) -> Result<()> {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|name| name.to_str()))
+        else {
+            return Ok(());
+        };
+        if !self.path.is_file() || !folder.join(Manifest::FILE).is_file() {
+            return Ok(());
+        }
+        match Manifest::read(folder) {
+            Ok(manifest) => manifest.check_file(folder, name),
+            Err(error) if self.format == Format::Run => Err(error),
+            // Others call their files so too.
+            Err(_) => Ok(()),
+        }
     }
 
     /// One parameter, made of the tensors `stored`.
@@ -291,7 +309,7 @@ fn newest(run: &Path) -> Result<PathBuf> {
         }
     }
     let entries = std::fs::read_dir(&parent).at("list", &parent)?.flatten().map(|entry| entry.path());
-    let whole = entries.filter(|path| path.join("manifest.json").is_file());
+    let whole = entries.filter(|path| path.join(Manifest::FILE).is_file());
     whole.max().ok_or_else(|| Error::data(run, "the run holds no whole checkpoint"))
 }
 

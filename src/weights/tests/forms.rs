@@ -72,12 +72,13 @@ fn a_run_its_checkpoint_and_its_files_are_opened_with_their_configuration() {
     let checkpoint = folder.path().join("checkpoints/step-00000007");
     fs::create_dir_all(&checkpoint).unwrap();
     fs::write(folder.path().join("latest"), "step-00000007").unwrap();
-    fs::write(checkpoint.join("manifest.json"), "{}").unwrap();
     let metadata = Metadata::from([("anyjepa".to_owned(), run.to_toml())]);
     for part in ["encoder", "target_encoder"] {
         let tensors = prefixed(&format!("{part}."), &encoder(&run.model));
         write(&checkpoint.join(format!("{part}.safetensors")), &tensors, &metadata).unwrap();
     }
+    let files = ["encoder.safetensors", "target_encoder.safetensors"].map(str::to_owned);
+    Manifest::of(&checkpoint, &files).unwrap().write(&checkpoint).unwrap();
     for (path, which) in [
         (folder.path().to_path_buf(), Which::Target),
         (checkpoint.clone(), Which::Context),
