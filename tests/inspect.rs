@@ -8,7 +8,7 @@ use anyjepa::device::{self, Spec};
 use anyjepa::model::Init;
 use anyjepa::train::Networks;
 use anyjepa::train::checkpoint::{Checkpoints, State};
-use anyjepa::weights::{Metadata, Tensors};
+use anyjepa::weights::Tensors;
 use assert_cmd::Command;
 
 fn fixture(name: &str) -> PathBuf {
@@ -47,8 +47,7 @@ fn run(folder: &Path) -> PathBuf {
         data: "data".into(),
         version: "0.0.0".into(),
     };
-    let metadata = Metadata::from([("anyjepa".to_owned(), config.to_toml())]);
-    Checkpoints::new(folder, 0).save(&state, &parts, &metadata).unwrap()
+    Checkpoints::new(folder, 0).save(&state, &parts, &config).unwrap()
 }
 
 fn flip_last_byte(path: &Path) {
@@ -170,6 +169,21 @@ fn damaged_weights_of_a_checkpoint_are_not_used() {
             }
         }
         assert!(!Path::new(&out).exists());
+    }
+}
+
+#[test]
+fn a_file_of_a_checkpoint_on_its_own_tells_that_it_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    for name in ["encoder", "target_encoder", "predictor"] {
+        let alone = folder.path().join(format!("{name}.safetensors"));
+        fs::copy(checkpoint.join(alone.file_name().unwrap()), &alone).unwrap();
+        assert_eq!(inspect(&alone, &["--verify"], folder.path()).0, 0, "{name}");
+        flip_last_byte(&alone);
+        let (code, said) = inspect(&alone, &["--verify"], folder.path());
+        assert_eq!(code, 4, "{name}: {said}");
+        assert!(said.contains(&format!("{name}.safetensors: the weights are damaged: their sum is ")), "{said}");
     }
 }
 

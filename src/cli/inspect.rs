@@ -108,7 +108,7 @@ impl Command {
         } else {
             (None, vec![Source::at(path, Which::Target)?])
         };
-        let config = sources.iter().find_map(|source| source.run.clone());
+        let config = sources.iter().find_map(|source| source.header.as_ref()).map(|header| header.run.clone());
         let files = sources.into_iter().map(|source| self.part(&source)).collect::<Result<_>>()?;
         let checkpoints = all.into_iter().map(|(step, _)| step).collect();
         Ok(Subject::Weights { path: path.to_path_buf(), checkpoints, state, config, files })

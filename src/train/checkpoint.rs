@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::weights::{Manifest, Metadata, Store, Tensors, damaged, read, write};
+use crate::weights::{Header, Manifest, Tensors, damaged, read, write};
 
 const STATE: &str = "state.json";
 
@@ -43,11 +43,11 @@ impl Checkpoints {
         Self { run: run.to_path_buf(), keep_every }
     }
 
-    /// Writes a checkpoint: each of `parts` becomes `NAME.safetensors`.
+    /// Writes a checkpoint of the run of `config`: each of `parts` becomes `NAME.safetensors`.
     ///
     /// # Errors
     /// Where a file cannot be written; the checkpoints before stay valid.
-    pub fn save(&self, state: &State, parts: &[(&str, Tensors)], metadata: &Metadata) -> Result<PathBuf> {
+    pub fn save(&self, state: &State, parts: &[(&str, Tensors)], config: &RunConfig) -> Result<PathBuf> {
         let parent = self.run.join("checkpoints");
         fs::create_dir_all(&parent).at("create", &parent)?;
         let name = format!("step-{:08}", state.step);
@@ -59,7 +59,7 @@ impl Checkpoints {
         let mut files = Vec::new();
         for (part, tensors) in parts {
             let file = format!("{part}.safetensors");
-            write(&aside.join(&file), tensors, metadata)?;
+            write(&aside.join(&file), tensors, &Header::of(config, tensors).metadata()?)?;
             files.push(file);
         }
         write_synced(&aside.join(STATE), &to_json(state)?)?;
@@ -147,9 +147,8 @@ pub fn open(path: &Path, part: &str) -> Result<(State, Tensors)> {
 /// A data error where it is missing or damaged.
 pub fn config(path: &Path) -> Result<RunConfig> {
     let file = path.join("optimizer.safetensors");
-    let metadata = Store::safetensors(&file)?.metadata;
-    let text = metadata.get("anyjepa").ok_or_else(|| Error::data(&file, "names no configuration"))?;
-    RunConfig::from_toml(text).map_err(|error| Error::data(&file, error))
+    let header = Header::read(&file)?.ok_or_else(|| Error::data(&file, "names no configuration"))?;
+    Ok(header.run)
 }
 
 /// Checks every file of a checkpoint against its manifest.

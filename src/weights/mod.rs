@@ -7,6 +7,7 @@
 mod architecture;
 mod export;
 mod file;
+mod header;
 mod hf;
 mod host;
 mod inspect;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use export::export_hf;
 pub use file::{Metadata, read, write};
+pub use header::Header;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
 pub use manifest::{Manifest, damaged};

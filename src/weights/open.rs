@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::architecture::{self, Seen, Shapes};
+use super::header::{Header, check_sum};
 use super::names::{self, Selection};
-use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which};
+use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which, sum};
 use super::{Entry, HostTensor, Manifest, Store, Tensors, hf};
-use crate::config::{ModelConfig, RunConfig};
+use crate::config::ModelConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, require_exists};
-
-/// The key of a safetensors header under which a run's configuration stands.
-const RUN: &str = "anyjepa";
 
 /// An encoder's weights and what is known of them.
 #[derive(Debug)]
@@ -33,8 +31,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The tensors.
     pub store: Store,
-    /// The run's configuration, where it is one of ours.
-    pub run: Option<RunConfig>,
+    /// What it says of itself, where it is of a run of ours.
+    pub header: Option<Header>,
     /// What the `config.json` beside it says, where it is Hugging Face's.
     folder: Option<Described>,
 }
@@ -82,10 +80,8 @@ impl Source {
             return Self::folder(&path, which);
         }
         let store = Store::open(&path)?;
-        if let Some(text) = store.metadata.get(RUN) {
-            let run = RunConfig::from_toml(text)
-                .map_err(|error| Error::data(&path, format!("the run's configuration cannot be read: {error}")))?;
-            return Ok(Self { format: Format::Run, path, store, run: Some(run), folder: None });
+        if let Some(header) = Header::find(&store.metadata, &path)? {
+            return Ok(Self { format: Format::Run, path, store, header: Some(header), folder: None });
         }
         let format = match store.container {
             _ if names::is_hugging_face(store.entries.keys()) => Format::HuggingFace,
@@ -94,14 +90,14 @@ impl Source {
         };
         let beside = path.parent().filter(|folder| format == Format::HuggingFace && folder.join(hf::CONFIG).is_file());
         let folder = beside.map(Described::by).transpose()?;
-        Ok(Self { format, path, store, run: None, folder })
+        Ok(Self { format, path, store, header: None, folder })
     }
 
     fn folder(path: &Path, which: Which) -> Result<Self> {
         if hf::is_folder(path) {
             let store = hf::store(path)?;
             let folder = Some(Described::by(path)?);
-            return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, run: None, folder });
+            return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, header: None, folder });
         }
         if path.join(Manifest::FILE).is_file() {
             let name = match which {
@@ -142,8 +138,8 @@ impl Source {
 
     /// The encoder's architecture as the weights' surroundings say it or their shapes show it.
     fn guess(&self, shapes: &Shapes) -> Result<ModelConfig> {
-        if let Some(run) = &self.run {
-            return Ok(run.model.clone());
+        if let Some(header) = &self.header {
+            return Ok(header.run.model.clone());
         }
         if let Some(described) = &self.folder {
             return Ok(described.model.clone());
@@ -213,7 +209,7 @@ impl Source {
     /// # Errors
     /// As [`open`].
     pub fn load(&self, which: Which, asked: Option<&ModelConfig>) -> Result<Loaded> {
-        self.check_sum()?;
+        self.check_file()?;
         let (selection, model) = self.fit(which, asked)?;
         let preprocessing = self.preprocessing(&model)?;
         self.warn(which, &selection, &preprocessing);
@@ -222,12 +218,14 @@ impl Source {
             let tensor = self.read(stored).map_err(|error| Error::data(&self.path, format!("{name}: {error}")))?;
             tensors.insert(name.clone(), tensor);
         }
-        let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, &tensors);
+        let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, sum(&tensors));
+        let stated = self.header.as_ref().and_then(|header| header.provenance.as_ref());
+        check_sum(&self.path, &provenance.blake3, stated.map(|stated| &stated.blake3))?;
         Ok(Loaded { tensors, model, provenance })
     }
 
     /// Compares a checkpoint's file with the sum in the manifest beside it.
-    fn check_sum(&self) -> Result<()> {
+    fn check_file(&self) -> Result<()> {
         let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|name| name.to_str()))
         else {
             return Ok(());
@@ -261,8 +259,8 @@ impl Source {
     }
 
     pub(super) fn preprocessing(&self, model: &ModelConfig) -> Result<Preprocessing> {
-        if let Some(run) = &self.run {
-            return Ok(Preprocessing::of(run));
+        if let Some(header) = &self.header {
+            return Ok(Preprocessing::of(&header.run));
         }
         let stated = match &self.folder {
             Some(described) => hf::preprocessing(&described.folder, model.channels)?,

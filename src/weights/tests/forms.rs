@@ -97,6 +97,26 @@ fn a_run_its_checkpoint_and_its_files_are_opened_with_their_configuration() {
 }
 
 #[test]
+fn a_file_of_a_run_on_its_own_carries_the_provenance_and_the_sum_of_its_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Preset::find("animals28").unwrap().config();
+    let path = folder.path().join("weights.safetensors");
+    for (which, prefix) in [(Which::Target, "target_encoder."), (Which::Context, "encoder.")] {
+        let mut tensors = prefixed(prefix, &encoder(&run.model));
+        let header = Header::of(&run, &tensors);
+        let metadata = header.metadata().unwrap();
+        write(&path, &tensors, &metadata).unwrap();
+        let loaded = open(&path, which).unwrap();
+        assert_eq!(header.provenance, Some(loaded.provenance));
+        tensors.get_mut(&format!("{prefix}norm.bias")).unwrap().values[0] += 1.0;
+        write(&path, &tensors, &metadata).unwrap();
+        let error = open(&path, which).unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().contains("the weights are damaged: their sum is "), "{error}");
+    }
+}
+
+#[test]
 fn shapes_of_a_preset_need_no_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bare.safetensors");
