@@ -71,7 +71,7 @@ fn features_are_the_encoders_outputs_on_the_prepared_picture() {
     assert_eq!(joined.provenance.layers, [0, 1]);
 
     let device = device::open("cpu".parse().unwrap()).unwrap();
-    let loaded = weights::open(&weights_folder(), Which::Target).unwrap();
+    let loaded = weights::open(&weights_folder(), None).unwrap();
     let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, &device);
     let encoder = weights::load(encoder, "", &loaded.tensors).unwrap();
     let transform = loaded.provenance.preprocessing.transform(64).unwrap();
@@ -283,10 +283,10 @@ fn an_exported_encoder_has_the_provenance_of_its_source() {
     let device = device::open("cpu".parse().unwrap()).unwrap();
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
     let frozen = |path: &Path| {
-        let loaded = weights::open(path, Which::Target).unwrap();
+        let loaded = weights::open(path, None).unwrap();
         Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &device).unwrap()
     };
     let out = folder.path().join("exported");
-    weights::export_hf(&out, &weights::open(&weights_folder(), Which::Target).unwrap()).unwrap();
+    weights::export_hf(&out, &weights::open(&weights_folder(), None).unwrap()).unwrap();
     assert_eq!(frozen(&out).provenance, frozen(&weights_folder()).provenance);
 }

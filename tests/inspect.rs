@@ -1,4 +1,5 @@
-//! `anyjepa inspect` says what stands in every form of weights, and `--verify` finds damage.
+//! `anyjepa inspect` says what stands in every form of weights and finds damage; what is damaged or unclear is not used
+//! without a word.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,31 @@ fn a_file_of_a_checkpoint_on_its_own_tells_that_it_is_damaged() {
         assert_eq!(code, 4, "{name}: {said}");
         assert!(said.contains(&format!("{name}.safetensors: the weights are damaged: their sum is ")), "{said}");
     }
+}
+
+/// What `anyjepa export` says on standard error.
+fn export(weights: &Path, out: &Path, flags: &[&str]) -> (i32, String) {
+    let output =
+        Command::cargo_bin("anyjepa").unwrap().arg("export").arg(weights).arg("--out").arg(out).args(flags).output();
+    let output = output.unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_encoder_that_is_asked_for_is_not_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = folder.path().join("refused");
+    let (code, said) = export(&fixture("hf_export"), &refused, &["--encoder", "context"]);
+    assert_eq!(code, 4);
+    assert!(said.contains("holds the target encoder, not the context encoder"), "{said}");
+    assert!(!refused.exists());
+    for (i, flags) in [&[][..], &["--encoder", "target"]].iter().enumerate() {
+        assert_eq!(export(&fixture("hf_export"), &folder.path().join(i.to_string()), flags), (0, String::new()));
+    }
+    // Nobody asked for the target encoder here, so another one is no more than a surprise.
+    let (code, said) = export(&fixture("hf_ijepa"), &folder.path().join("context"), &[]);
+    assert_eq!(code, 0);
+    assert!(said.contains("holds the context encoder"), "{said}");
 }
 
 #[test]

@@ -19,9 +19,9 @@ pub struct Command {
     /// A new folder for config.json, model.safetensors and preprocessor_config.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Which of a checkpoint's encoders
-    #[arg(long, value_enum, default_value_t)]
-    encoder: EncoderArg,
+    /// Which of a checkpoint's encoders; without it the target encoder, or whichever a Hugging Face folder holds
+    #[arg(long, value_enum)]
+    encoder: Option<EncoderArg>,
     /// The preset whose weights these are, where they do not say it themselves
     #[arg(long, value_name = "PRESET")]
     model: Option<String>,
@@ -38,7 +38,7 @@ struct Exported {
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        let which = self.encoder.into();
+        let which = self.encoder.map(Into::into);
         let loaded = match &self.model {
             None => weights::open(&self.weights, which)?,
             Some(name) => weights::open_as(&self.weights, which, &Preset::find(name)?.config().model)?,

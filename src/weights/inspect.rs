@@ -118,9 +118,8 @@ impl Source {
         }
         check_sum(&self.path, &sum.finish(), self.header.as_ref().and_then(|header| header.blake3.as_ref()))?;
         for encoder in self.encoders() {
-            let which = encoder.unwrap_or_default();
-            if self.fit(which, None).is_ok() {
-                verified.encoders.push((encoder, self.load(which, None)?.provenance.blake3));
+            if self.fit(encoder.unwrap_or_default(), None).is_ok() {
+                verified.encoders.push((encoder, self.load(encoder, None)?.provenance.blake3));
             }
         }
         Ok(verified)

@@ -52,21 +52,23 @@ impl Described {
     }
 }
 
-/// Opens the encoder `which` at `path`: an official checkpoint, a Hugging Face folder, a run, or safetensors.
+/// Opens the encoder `which` at `path`: an official checkpoint, a Hugging Face folder, a run, or safetensors. None is the
+/// target encoder, or the only one of a Hugging Face folder.
 ///
 /// # Errors
 /// A usage error where the path does not exist; a data error that says what it looks like where it holds no such
-/// encoder, where tensors are missing, unexpected or of another shape, or where a value is not finite.
-pub fn open(path: &Path, which: Which) -> Result<Loaded> {
-    Source::at(path, which)?.load(which, None)
+/// encoder, where tensors are missing, unexpected or of another shape, where a value is not finite, or where a sum that
+/// stands with the weights is not theirs.
+pub fn open(path: &Path, which: Option<Which>) -> Result<Loaded> {
+    Source::at(path, which.unwrap_or_default())?.load(which, None)
 }
 
 /// As [`open`], for weights that must be those of `model`.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_as(path: &Path, which: Which, model: &ModelConfig) -> Result<Loaded> {
-    Source::at(path, which)?.load(which, Some(model))
+pub fn open_as(path: &Path, which: Option<Which>, model: &ModelConfig) -> Result<Loaded> {
+    Source::at(path, which.unwrap_or_default())?.load(which, Some(model))
 }
 
 impl Source {
@@ -204,15 +206,21 @@ impl Source {
         }
     }
 
-    /// Reads the encoder `which`, checked against `asked` or against what the source itself says.
+    /// Reads the encoder `which`, none as for [`open`], checked against `asked` or against what the source itself says.
     ///
     /// # Errors
     /// As [`open`].
-    pub fn load(&self, which: Which, asked: Option<&ModelConfig>) -> Result<Loaded> {
+    pub fn load(&self, which: Option<Which>, asked: Option<&ModelConfig>) -> Result<Loaded> {
         self.check_file()?;
-        let (selection, model) = self.fit(which, asked)?;
+        let (selection, model) = self.fit(which.unwrap_or_default(), asked)?;
+        if let (Some(which), Some(held)) = (which, selection.encoder)
+            && which != held
+        {
+            return Err(Error::data(&self.path, format!("holds the {held} encoder, not the {which} encoder"))
+                .with_remedy(format!("take that one with --encoder {held}, or give other weights")));
+        }
         let preprocessing = self.preprocessing(&model)?;
-        self.warn(which, &selection, &preprocessing);
+        self.warn(which.unwrap_or_default(), &selection, &preprocessing);
         let mut tensors = Tensors::new();
         for (name, stored) in &selection.sources {
             let tensor = self.read(stored).map_err(|error| Error::data(&self.path, format!("{name}: {error}")))?;
