@@ -214,6 +214,23 @@ fn an_encoder_that_is_asked_for_is_not_another_one() {
 }
 
 #[test]
+fn weights_without_a_word_on_normalisation_are_not_said_to_ask_for_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    let whole = folder.path().join("whole");
+    assert_eq!(export(&checkpoint, &whole, &[]).0, 0);
+    let alone = folder.path().join("model.safetensors");
+    fs::copy(whole.join("model.safetensors"), &alone).unwrap();
+    let (code, said) = export(&alone, &folder.path().join("out"), &[]);
+    assert_eq!(code, 0, "{said}");
+    let said = said.replace(&format!("{}/", folder.path().display()), "");
+    insta::assert_snapshot!(said, @"
+    WARN model.safetensors does not say which encoder it holds; it is taken for the target encoder
+    WARN nothing says how pictures were normalised for model.safetensors; used is short side to 32 (bicubic), centre crop 28, mean [0.5], std [0.5]
+    ");
+}
+
+#[test]
 fn presets_are_listed_and_shown_in_full() {
     let listed = Command::cargo_bin("anyjepa").unwrap().args(["inspect", "--json"]).output().unwrap();
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();

@@ -219,8 +219,9 @@ impl Source {
             return Err(Error::data(&self.path, format!("holds the {held} encoder, not the {which} encoder"))
                 .with_remedy(format!("take that one with --encoder {held}, or give other weights")));
         }
-        let preprocessing = self.preprocessing(&model)?;
-        self.warn(which.unwrap_or_default(), &selection, &preprocessing);
+        let stated = self.stated_preprocessing(&model)?;
+        let preprocessing = stated.clone().unwrap_or_else(|| Preprocessing::published(&model));
+        self.warn(which.unwrap_or_default(), &selection, stated.as_ref(), &preprocessing);
         let mut tensors = Tensors::new();
         for (name, stored) in &selection.sources {
             let tensor = self.read(stored).map_err(|error| Error::data(&self.path, format!("{name}: {error}")))?;
@@ -267,18 +268,22 @@ impl Source {
     }
 
     pub(super) fn preprocessing(&self, model: &ModelConfig) -> Result<Preprocessing> {
+        Ok(self.stated_preprocessing(model)?.unwrap_or_else(|| Preprocessing::published(model)))
+    }
+
+    /// How pictures must be prepared, where the weights or what stands beside them say it.
+    fn stated_preprocessing(&self, model: &ModelConfig) -> Result<Option<Preprocessing>> {
         if let Some(header) = &self.header {
-            return Ok(Preprocessing::of(&header.run));
+            return Ok(Some(Preprocessing::of(&header.run)));
         }
-        let stated = match &self.folder {
-            Some(described) => hf::preprocessing(&described.folder, model.channels)?,
-            None => None,
-        };
-        Ok(stated.unwrap_or_else(|| Preprocessing::published(model)))
+        match &self.folder {
+            Some(described) => hf::preprocessing(&described.folder, model.channels),
+            None => Ok(None),
+        }
     }
 
     /// Says what a reader of features must know and would not expect.
-    fn warn(&self, which: Which, selection: &Selection, preprocessing: &Preprocessing) {
+    fn warn(&self, which: Which, selection: &Selection, stated: Option<&Preprocessing>, used: &Preprocessing) {
         let path = self.path.display();
         match selection.encoder {
             None => tracing::warn!("{path} does not say which encoder it holds; it is taken for the {which} encoder"),
@@ -288,10 +293,16 @@ impl Source {
             Some(_) => {}
         }
         let (mean, std) = IMAGENET;
-        if self.format == Format::HuggingFace && (preprocessing.mean != mean || preprocessing.std != std) {
-            tracing::warn!(
-                "{path} asks for {preprocessing}; the published I-JEPA was trained with ImageNet's statistics"
-            );
+        let usual = used.mean == mean && used.std == std;
+        match stated {
+            // PyTorch's own form is that of the published checkpoints, which were trained so.
+            None if !usual || self.format != Format::Pytorch => {
+                tracing::warn!("nothing says how pictures were normalised for {path}; used is {used}");
+            }
+            Some(_) if !usual && self.format == Format::HuggingFace => {
+                tracing::warn!("{path} asks for {used}; the published I-JEPA was trained with ImageNet's statistics")
+            }
+            _ => {}
         }
     }
 }
