@@ -12,6 +12,10 @@ use anyjepa::train::checkpoint::{Checkpoints, State};
 use anyjepa::weights::Tensors;
 use assert_cmd::Command;
 
+/// A command that still runs after this waits for something.
+#[cfg(unix)]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(name)
 }
@@ -185,6 +189,30 @@ fn a_file_of_a_checkpoint_on_its_own_tells_that_it_is_damaged() {
         let (code, said) = inspect(&alone, &["--verify"], folder.path());
         assert_eq!(code, 4, "{name}: {said}");
         assert!(said.contains(&format!("{name}.safetensors: the weights are damaged: their sum is ")), "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let out = folder.path().join("out").display().to_string();
+    for name in ["pipe", "pipe.safetensors", "pipe.npy"] {
+        let pipe = folder.path().join(name).display().to_string();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let commands: [&[&str]; 4] = [
+            &["inspect", &pipe],
+            &["export", &pipe, "--out", &out],
+            &["extract", &pictures, "--out", &out, "--weights", &pipe],
+            &["probe", "knn", "--train", &pipe, "--test", &pipe],
+        ];
+        for command in commands {
+            let output = Command::cargo_bin("anyjepa").unwrap().args(command).timeout(PATIENCE).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(4), "{command:?}: {said}");
+            assert!(command[0] == "probe" || said.contains("neither a file nor a folder"), "{command:?}: {said}");
+        }
     }
 }
 

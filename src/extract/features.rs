@@ -7,7 +7,7 @@ use super::formats::{Decoded, decode, is_shard};
 use super::index::{INDEX_FILE, Index, ShardEntry};
 use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
-use crate::error::{Error, IoContext, Kind, Result, require_exists};
+use crate::error::{Error, IoContext, Kind, Result, require_plain};
 use crate::matrix::Matrix;
 
 /// Features in memory.
@@ -37,7 +37,7 @@ impl FeatureSet {
     /// # Errors
     /// Of kind [`Kind::Data`] if a file is damaged, a shard is missing, or the extraction was not finished.
     pub fn open(path: &Path) -> Result<Self> {
-        require_exists(path)?;
+        require_plain(path)?;
         if path.is_dir() { open_folder(path) } else { open_file(path) }
     }
 
