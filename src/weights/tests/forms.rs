@@ -259,3 +259,28 @@ fn an_export_stays_as_transformers_loaded_it() {
         assert!(fs::read(found).unwrap() == fs::read(kept).unwrap(), "{name} is another");
     }
 }
+
+#[test]
+fn an_export_that_was_killed_is_no_model_and_the_next_one_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (new, empty) = (folder.path().join("new"), folder.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    let loaded = open(&fixture("hf_ijepa"), None).unwrap();
+    for (out, aside) in [(&new, folder.path().join("new.partial")), (&empty, empty.join(".partial"))] {
+        // What a killed export leaves.
+        fs::create_dir(&aside).unwrap();
+        fs::write(aside.join("model.safetensors"), "half").unwrap();
+        assert!(open(out, None).is_err());
+        export_hf(&out.join(""), &loaded).unwrap();
+        assert_eq!(open(out, None).unwrap().tensors, loaded.tensors);
+        assert_eq!((fs::read_dir(out).unwrap().count(), aside.exists()), (3, false));
+        assert_eq!(export_hf(out, &loaded).unwrap_err().exit_code(), 2);
+    }
+    // What others left there stays.
+    let notes = folder.path().join("other.partial/notes.txt");
+    fs::create_dir(notes.parent().unwrap()).unwrap();
+    fs::write(&notes, "mine").unwrap();
+    assert_eq!(export_hf(&folder.path().join("other"), &loaded).unwrap_err().exit_code(), 2);
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "mine");
+    assert!(!folder.path().join("other").exists());
+}
