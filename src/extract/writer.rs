@@ -154,6 +154,7 @@ impl Writer {
         else {
             return Ok(());
         };
+        self.pending.classes.clone_from(&self.index.classes);
         let encoded = encode(self.index.format, &self.pending, self.index.shape, &self.index.provenance)?;
         let names = self.index.file_names(self.index.shards.len());
         let mut files = Vec::with_capacity(names.len());
