@@ -8,7 +8,7 @@ use anyjepa::weights::{self, Provenance};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{print, print_json};
+use super::output::{Shown, print, print_json};
 use super::{EncoderArg, OutputArgs};
 
 /// `anyjepa export WEIGHTS --out DIR`
@@ -31,7 +31,7 @@ pub struct Command {
 
 #[derive(Serialize)]
 struct Exported {
-    out: PathBuf,
+    out: Shown,
     tensors: usize,
     provenance: Provenance,
 }
@@ -44,7 +44,7 @@ impl Command {
             Some(name) => weights::open_as(&self.weights, which, &Preset::find(name)?.config().model)?,
         };
         weights::export_hf(&self.out, &loaded)?;
-        let exported = Exported { out: self.out, tensors: loaded.tensors.len(), provenance: loaded.provenance };
+        let exported = Exported { out: self.out.into(), tensors: loaded.tensors.len(), provenance: loaded.provenance };
         if self.output.json {
             return print_json(&exported);
         }
