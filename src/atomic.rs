@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all: written aside, synced, renamed.
+//! Files and folders that appear whole or not at all: written aside, synced, renamed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -30,7 +30,15 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     file.write_all(content).at("write", &partial)?;
     file.sync_all().at("write", &partial)?;
     drop(file);
-    fs::rename(&partial, path).at("create", path)?;
+    rename(&partial, path)
+}
+
+/// Gives the file or folder `aside`, which is whole, its own name.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn rename(aside: &Path, path: &Path) -> Result<()> {
+    fs::rename(aside, path).at("create", path)?;
     sync_folder(path)
 }
 

@@ -165,3 +165,15 @@ pub fn require_exists(path: &Path) -> Result<PathBuf> {
     }
     Err(Error::usage(format!("{} does not exist", path.display())).with_remedy("check the path for a typing mistake"))
 }
+
+/// A path at which a file or a folder stands. To open anything else, such as a pipe, could mean to wait for ever.
+///
+/// # Errors
+/// A usage error where nothing stands there, a data error where it is something else.
+pub fn require_plain(path: &Path) -> Result<PathBuf> {
+    let path = require_exists(path)?;
+    if path.is_file() || path.is_dir() {
+        return Ok(path);
+    }
+    Err(Error::data(&path, "neither a file nor a folder").with_remedy("copy what it gives to a file first"))
+}

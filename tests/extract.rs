@@ -71,7 +71,7 @@ fn features_are_the_encoders_outputs_on_the_prepared_picture() {
     assert_eq!(joined.provenance.layers, [0, 1]);
 
     let device = device::open("cpu".parse().unwrap()).unwrap();
-    let loaded = weights::open(&weights_folder(), Which::Target).unwrap();
+    let loaded = weights::open(&weights_folder(), None).unwrap();
     let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, &device);
     let encoder = weights::load(encoder, "", &loaded.tensors).unwrap();
     let transform = loaded.provenance.preprocessing.transform(64).unwrap();
@@ -226,6 +226,59 @@ fn what_cannot_be_read_is_skipped_with_its_reason_and_too_much_of_it_is_exit_cod
 }
 
 #[test]
+fn a_bad_picture_that_is_listed_often_counts_as_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.png");
+    fs::write(&bad, "not a picture").unwrap();
+    let list = [vec![bad.display().to_string(); 6], vec!["rocket.jpg".to_owned(); 5]].concat().join("\n");
+    for (share, expected) in [("0.5", 3), ("0.6", 0)] {
+        let mut command = command(&folder.path().join(share), &["-", "--max-bad", share, "--json"]);
+        let output = command.write_stdin(list.clone()).output().unwrap();
+        assert_eq!(output.status.code(), Some(expected), "{share}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&json["inputs"], &json["rows"], &json["skipped"]), (&11.into(), &5.into(), &6.into()));
+    }
+}
+
+#[test]
+fn an_extraction_is_not_continued_with_pictures_of_the_same_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other, out) = (folder.path().join("one"), folder.path().join("other"), folder.path().join("out"));
+    for (pictures, size) in [(&one, 64), (&other, 65)] {
+        fs::create_dir(pictures).unwrap();
+        for name in ["a.bmp", "b.bmp"] {
+            image::RgbImage::new(size, size).save(pictures.join(name)).unwrap();
+        }
+    }
+    let (one, other) = (one.display().to_string(), other.display().to_string());
+    extracted(&out, &[&one]);
+    let before = files(&out);
+    let (code, said) = run(&out, &[&other, "--resume"]);
+    assert_eq!(code, 4);
+    insta::assert_snapshot!(said.replace(&folder.path().display().to_string(), "T"), @"
+    error: T/out: the inputs are not those with which the extraction began: names, sizes or labels differ
+      help: give the inputs with which the extraction began, or choose another folder
+    ");
+    assert!(files(&out) == before);
+    // Where the same pictures stand does not matter.
+    let moved = folder.path().join("moved").display().to_string();
+    fs::rename(&one, &moved).unwrap();
+    extracted(&out, &[&moved, "--resume"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_whose_name_is_not_utf_8_is_told_in_json() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join(std::ffi::OsStr::from_bytes(b"f\xffatures"));
+    let output = command(&out, &["rocket.jpg", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["out"].as_str().unwrap().ends_with("/f\u{fffd}atures"));
+}
+
+#[test]
 fn a_result_in_json_has_these_keys() {
     let folder = tempfile::tempdir().unwrap();
     let output = command(&folder.path().join("features"), &["rocket.jpg", "--json"]).output().unwrap();
@@ -283,10 +336,10 @@ fn an_exported_encoder_has_the_provenance_of_its_source() {
     let device = device::open("cpu".parse().unwrap()).unwrap();
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
     let frozen = |path: &Path| {
-        let loaded = weights::open(path, Which::Target).unwrap();
+        let loaded = weights::open(path, None).unwrap();
         Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &device).unwrap()
     };
     let out = folder.path().join("exported");
-    weights::export_hf(&out, &weights::open(&weights_folder(), Which::Target).unwrap()).unwrap();
+    weights::export_hf(&out, &weights::open(&weights_folder(), None).unwrap()).unwrap();
     assert_eq!(frozen(&out).provenance, frozen(&weights_folder()).provenance);
 }

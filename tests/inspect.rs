@@ -1,4 +1,5 @@
-//! `anyjepa inspect` says what stands in every form of weights, and `--verify` finds damage.
+//! `anyjepa inspect` says what stands in every form of weights and finds damage; what is damaged or unclear is not used
+//! without a word.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,12 @@ use anyjepa::device::{self, Spec};
 use anyjepa::model::Init;
 use anyjepa::train::Networks;
 use anyjepa::train::checkpoint::{Checkpoints, State};
-use anyjepa::weights::{Metadata, Tensors};
+use anyjepa::weights::Tensors;
 use assert_cmd::Command;
+
+/// A command that still runs after this waits for something.
+#[cfg(unix)]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(name)
@@ -47,8 +52,13 @@ fn run(folder: &Path) -> PathBuf {
         data: "data".into(),
         version: "0.0.0".into(),
     };
-    let metadata = Metadata::from([("anyjepa".to_owned(), config.to_toml())]);
-    Checkpoints::new(folder, 0).save(&state, &parts, &metadata).unwrap()
+    Checkpoints::new(folder, 0).save(&state, &parts, &config).unwrap()
+}
+
+fn flip_last_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -130,15 +140,122 @@ fn a_flipped_byte_in_a_checkpoint_is_found() {
         assert_eq!(inspect(path, &["--verify"], folder.path()).0, 0);
     }
     let file = checkpoint.join("encoder.safetensors");
-    let mut bytes = fs::read(&file).unwrap();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    flip_last_byte(&file);
     for path in [folder.path(), &checkpoint] {
         let (code, said) = inspect(path, &["--verify"], folder.path());
         assert_eq!(code, 4);
         assert!(said.contains("the checkpoint is damaged: encoder.safetensors"), "{said}");
     }
+}
+
+#[test]
+fn damaged_weights_of_a_checkpoint_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    let file = checkpoint.join("target_encoder.safetensors");
+    let whole = blake3::hash(&fs::read(&file).unwrap());
+    flip_last_byte(&file);
+    let damaged = blake3::hash(&fs::read(&file).unwrap());
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let out = folder.path().join("out").display().to_string();
+    for path in [folder.path(), &checkpoint, &file] {
+        let path = path.display().to_string();
+        let commands: [&[&str]; 3] = [
+            &["extract", &pictures, "--out", &out, "--weights", &path],
+            &["probe", "knn", "--train", &pictures, "--test", &pictures, "--weights", &path],
+            &["export", &path, "--out", &out],
+        ];
+        for command in commands {
+            let output = Command::cargo_bin("anyjepa").unwrap().args(command).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(4), "{command:?}: {said}");
+            for part in ["target_encoder.safetensors has", whole.to_hex().as_str(), damaged.to_hex().as_str()] {
+                assert!(said.contains(part), "{command:?}: {said}");
+            }
+        }
+        assert!(!Path::new(&out).exists());
+    }
+}
+
+#[test]
+fn a_file_of_a_checkpoint_on_its_own_tells_that_it_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    for name in ["encoder", "target_encoder", "predictor"] {
+        let alone = folder.path().join(format!("{name}.safetensors"));
+        fs::copy(checkpoint.join(alone.file_name().unwrap()), &alone).unwrap();
+        assert_eq!(inspect(&alone, &["--verify"], folder.path()).0, 0, "{name}");
+        flip_last_byte(&alone);
+        let (code, said) = inspect(&alone, &["--verify"], folder.path());
+        assert_eq!(code, 4, "{name}: {said}");
+        assert!(said.contains(&format!("{name}.safetensors: the weights are damaged: their sum is ")), "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let out = folder.path().join("out").display().to_string();
+    for name in ["pipe", "pipe.safetensors", "pipe.npy"] {
+        let pipe = folder.path().join(name).display().to_string();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let commands: [&[&str]; 4] = [
+            &["inspect", &pipe],
+            &["export", &pipe, "--out", &out],
+            &["extract", &pictures, "--out", &out, "--weights", &pipe],
+            &["probe", "knn", "--train", &pipe, "--test", &pipe],
+        ];
+        for command in commands {
+            let output = Command::cargo_bin("anyjepa").unwrap().args(command).timeout(PATIENCE).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(4), "{command:?}: {said}");
+            assert!(command[0] == "probe" || said.contains("neither a file nor a folder"), "{command:?}: {said}");
+        }
+    }
+}
+
+/// What `anyjepa export` says on standard error.
+fn export(weights: &Path, out: &Path, flags: &[&str]) -> (i32, String) {
+    let output =
+        Command::cargo_bin("anyjepa").unwrap().arg("export").arg(weights).arg("--out").arg(out).args(flags).output();
+    let output = output.unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_encoder_that_is_asked_for_is_not_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = folder.path().join("refused");
+    let (code, said) = export(&fixture("hf_export"), &refused, &["--encoder", "context"]);
+    assert_eq!(code, 4);
+    assert!(said.contains("holds the target encoder, not the context encoder"), "{said}");
+    assert!(!refused.exists());
+    for (i, flags) in [&[][..], &["--encoder", "target"]].iter().enumerate() {
+        assert_eq!(export(&fixture("hf_export"), &folder.path().join(i.to_string()), flags), (0, String::new()));
+    }
+    // Nobody asked for the target encoder here, so another one is no more than a surprise.
+    let (code, said) = export(&fixture("hf_ijepa"), &folder.path().join("context"), &[]);
+    assert_eq!(code, 0);
+    assert!(said.contains("holds the context encoder"), "{said}");
+}
+
+#[test]
+fn weights_without_a_word_on_normalisation_are_not_said_to_ask_for_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = run(folder.path());
+    let whole = folder.path().join("whole");
+    assert_eq!(export(&checkpoint, &whole, &[]).0, 0);
+    let alone = folder.path().join("model.safetensors");
+    fs::copy(whole.join("model.safetensors"), &alone).unwrap();
+    let (code, said) = export(&alone, &folder.path().join("out"), &[]);
+    assert_eq!(code, 0, "{said}");
+    let said = said.replace(&format!("{}/", folder.path().display()), "");
+    insta::assert_snapshot!(said, @"
+    WARN model.safetensors does not say which encoder it holds; it is taken for the target encoder
+    WARN nothing says how pictures were normalised for model.safetensors; used is short side to 32 (bicubic), centre crop 28, mean [0.5], std [0.5]
+    ");
 }
 
 #[test]
@@ -186,9 +303,7 @@ fn features_are_shown_and_verified_as_a_folder_and_as_a_file() {
     assert_eq!(code, 0);
     assert!(said.starts_with("features-00001.safetensors: 1 rows of 1 x 3 values"), "{said}");
 
-    let mut bytes = fs::read(&shard).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&shard, bytes).unwrap();
+    flip_last_byte(&shard);
     assert_eq!(inspect(folder.path(), &[], folder.path()).0, 0);
     for path in [folder.path(), &shard] {
         let (code, said) = show(path);

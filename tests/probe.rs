@@ -112,6 +112,37 @@ fn classes_are_matched_by_name_where_the_test_part_lacks_one() {
 }
 
 #[test]
+fn a_shard_without_its_index_still_names_its_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = colours(&folder.path().join("pictures/train"), &["ant", "bee", "cat"], 12);
+    let test = colours(&folder.path().join("pictures/test"), &["bee", "cat"], 5);
+    let train = extract(&train, &folder.path().join("train"), &[]);
+    for (format, files) in [("safetensors", &["safetensors"][..]), ("npy", &["npy", "json"])] {
+        let (whole, alone) = (folder.path().join(format), folder.path().join(format!("{format}-alone")));
+        extract(&test, &whole, &["--format", format]);
+        fs::create_dir(&alone).unwrap();
+        let shard = |folder: &Path, ending: &str| folder.join(format!("features-00000.{ending}"));
+        for ending in files {
+            fs::copy(shard(&whole, ending), shard(&alone, ending)).unwrap();
+        }
+        let test = shard(&alone, format).display().to_string();
+        assert_eq!(probe(&["knn", "--train", &train, "--test", &test, "--k", "3"])["mean"], 1.0, "{format}");
+    }
+
+    // As shards were before they named their classes.
+    let sidecar = folder.path().join("npy-alone/features-00000.json");
+    let mut fields: Value = serde_json::from_slice(&fs::read(&sidecar).unwrap()).unwrap();
+    assert_eq!(fields.as_object_mut().unwrap().remove("classes"), Some(serde_json::json!(["bee", "cat"])));
+    fs::write(&sidecar, fields.to_string()).unwrap();
+    let unnamed = sidecar.with_extension("npy").display().to_string();
+    for (train, test) in [(&train, &unnamed), (&unnamed, &train)] {
+        let (code, _, said) = anyjepa(&["probe", "knn", "--train", train, "--test", test]);
+        assert_eq!(code, 4, "{said}");
+        assert!(said.contains("do not name their classes") && said.contains("help: "), "{said}");
+    }
+}
+
+#[test]
 fn mistakes_are_named_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

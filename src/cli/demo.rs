@@ -8,7 +8,7 @@ use anyjepa::error::{Error, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{print, print_json, say, table};
+use super::output::{Shown, print, print_json, say, table};
 use super::progress::TrainProgress;
 use super::settings::ConfigArgs;
 use super::{DeviceArgs, OutputArgs, signals};
@@ -37,8 +37,8 @@ pub struct Command {
 #[derive(Serialize)]
 struct Summary {
     probes: Vec<ProbeRow>,
-    report: PathBuf,
-    checkpoint: PathBuf,
+    report: Shown,
+    checkpoint: Shown,
 }
 
 impl Command {
@@ -54,7 +54,8 @@ impl Command {
         let signal = signals::listen()?;
         let demo = Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, signal };
         let outcome = run(&demo, &mut TrainProgress::new())?;
-        let summary = Summary { probes: outcome.probes, report: outcome.report, checkpoint: outcome.checkpoint };
+        let summary =
+            Summary { probes: outcome.probes, report: outcome.report.into(), checkpoint: outcome.checkpoint.into() };
         if self.output.json {
             return print_json(&summary);
         }

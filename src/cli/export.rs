@@ -8,7 +8,7 @@ use anyjepa::weights::{self, Provenance};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{print, print_json};
+use super::output::{Shown, print, print_json};
 use super::{EncoderArg, OutputArgs};
 
 /// `anyjepa export WEIGHTS --out DIR`
@@ -19,9 +19,9 @@ pub struct Command {
     /// A new folder for config.json, model.safetensors and preprocessor_config.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Which of a checkpoint's encoders
-    #[arg(long, value_enum, default_value_t)]
-    encoder: EncoderArg,
+    /// Which of a checkpoint's encoders; without it the target encoder, or whichever a Hugging Face folder holds
+    #[arg(long, value_enum)]
+    encoder: Option<EncoderArg>,
     /// The preset whose weights these are, where they do not say it themselves
     #[arg(long, value_name = "PRESET")]
     model: Option<String>,
@@ -31,20 +31,20 @@ pub struct Command {
 
 #[derive(Serialize)]
 struct Exported {
-    out: PathBuf,
+    out: Shown,
     tensors: usize,
     provenance: Provenance,
 }
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        let which = self.encoder.into();
+        let which = self.encoder.map(Into::into);
         let loaded = match &self.model {
             None => weights::open(&self.weights, which)?,
             Some(name) => weights::open_as(&self.weights, which, &Preset::find(name)?.config().model)?,
         };
         weights::export_hf(&self.out, &loaded)?;
-        let exported = Exported { out: self.out, tensors: loaded.tensors.len(), provenance: loaded.provenance };
+        let exported = Exported { out: self.out.into(), tensors: loaded.tensors.len(), provenance: loaded.provenance };
         if self.output.json {
             return print_json(&exported);
         }

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::frozen::{FrozenArgs, Opened};
-use super::output::{print, print_json, say};
+use super::output::{Shown, print, print_json, say};
 use super::progress::CountProgress;
 use super::{DeviceArgs, OutputArgs, signals};
 
@@ -83,7 +83,7 @@ enum FormatArg {
 
 #[derive(Serialize)]
 struct Summary {
-    out: PathBuf,
+    out: Shown,
     inputs: usize,
     rows: u64,
     rows_before: u64,
@@ -142,7 +142,7 @@ impl Command {
             seconds,
             images_per_second: (rows - done.rows_before) as f64 / seconds,
             provenance: done.index.provenance,
-            out: self.out,
+            out: self.out.into(),
         };
         let log = summary.out.join(SKIPPED_FILE);
         match self.output.json {

@@ -19,9 +19,9 @@ pub struct FrozenArgs {
     /// The preset whose weights these are, where they do not say it themselves
     #[arg(long, value_name = "PRESET")]
     model: Option<String>,
-    /// Which of a checkpoint's encoders
-    #[arg(long, value_enum, default_value_t)]
-    encoder: EncoderArg,
+    /// Which of a checkpoint's encoders; without it the target encoder, or whichever a Hugging Face folder holds
+    #[arg(long, value_enum)]
+    encoder: Option<EncoderArg>,
     /// One vector a picture, the mean of its patches', or one a patch
     #[arg(long, value_enum, default_value_t)]
     tokens: TokensArg,
@@ -59,7 +59,7 @@ pub struct Opened {
 impl FrozenArgs {
     /// The encoder in `weights` on `device`, which `spec` names.
     pub fn open(&self, weights: &Path, dtype: FeatureDtype, spec: Spec, device: &Device) -> Result<Opened> {
-        let which = self.encoder.into();
+        let which = self.encoder.map(Into::into);
         let loaded = match &self.model {
             None => weights::open(weights, which)?,
             Some(name) => weights::open_as(weights, which, &Preset::find(name)?.config().model)?,
@@ -68,7 +68,8 @@ impl FrozenArgs {
             TokensArg::Pooled => Tokens::Pooled,
             TokensArg::Patch => Tokens::Patch,
         };
-        let frozen = Frozen::new(&loaded, which, ReadOut { layers: self.layers, tokens }, dtype, device)?;
+        let frozen =
+            Frozen::new(&loaded, which.unwrap_or_default(), ReadOut { layers: self.layers, tokens }, dtype, device)?;
         let batch = match self.batch {
             Batch::Auto => auto_batch(&loaded.model, spec.api),
             Batch::Of(batch) => batch,

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::OutputArgs;
-use super::output::{print, print_json, table};
+use super::output::{Shown, print, print_json, table};
 
 /// `anyjepa inspect [PATH|PRESET]`
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ enum Subject {
         text: &'static str,
     },
     Features {
-        path: PathBuf,
+        path: Shown,
         format: Format,
         shape: Shape,
         rows: u64,
@@ -51,7 +51,7 @@ enum Subject {
         verified: bool,
     },
     Weights {
-        path: PathBuf,
+        path: Shown,
         checkpoints: Vec<usize>,
         state: Option<State>,
         config: Option<RunConfig>,
@@ -68,7 +68,7 @@ struct PresetLine {
 /// One file, or a folder of shards.
 #[derive(Serialize)]
 struct Part {
-    path: PathBuf,
+    path: Shown,
     #[serde(flatten)]
     inspection: Inspection,
     verified: Option<Verified>,
@@ -108,10 +108,10 @@ impl Command {
         } else {
             (None, vec![Source::at(path, Which::Target)?])
         };
-        let config = sources.iter().find_map(|source| source.run.clone());
+        let config = sources.iter().find_map(|source| source.header.as_ref()).map(|header| header.run.clone());
         let files = sources.into_iter().map(|source| self.part(&source)).collect::<Result<_>>()?;
         let checkpoints = all.into_iter().map(|(step, _)| step).collect();
-        Ok(Subject::Weights { path: path.to_path_buf(), checkpoints, state, config, files })
+        Ok(Subject::Weights { path: path.to_path_buf().into(), checkpoints, state, config, files })
     }
 
     fn features(&self, path: &Path) -> Result<Subject> {
@@ -129,7 +129,7 @@ impl Command {
             }
             let (rows, shards, complete) = (inputs.len() as u64, 1, true);
             return Ok(Subject::Features {
-                path,
+                path: path.into(),
                 format,
                 shape,
                 rows,
@@ -146,12 +146,22 @@ impl Command {
         }
         let Index { format, shape, rows, complete, classes, provenance, .. } = index;
         let (shards, verified) = (index.shards.len(), self.verify);
-        Ok(Subject::Features { path, format, shape, rows, shards, complete, classes, provenance, verified })
+        Ok(Subject::Features {
+            path: path.into(),
+            format,
+            shape,
+            rows,
+            shards,
+            complete,
+            classes,
+            provenance,
+            verified,
+        })
     }
 
     fn part(&self, source: &Source) -> Result<Part> {
         let verified = if self.verify { Some(source.verify()?) } else { None };
-        Ok(Part { path: source.path.clone(), inspection: source.inspect(), verified })
+        Ok(Part { path: source.path.clone().into(), inspection: source.inspect(), verified })
     }
 }
 

@@ -13,7 +13,7 @@ use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use super::OutputArgs;
-use super::output::{print, print_json, table};
+use super::output::{Shown, print, print_json, table};
 use super::settings::ConfigArgs;
 
 /// Rows of the sheet of examples.
@@ -70,7 +70,7 @@ struct Survey {
     batch: usize,
     grid: usize,
     statistics: MaskStatistics,
-    pictures: Vec<PathBuf>,
+    pictures: Vec<Shown>,
 }
 
 impl Command {
@@ -135,10 +135,10 @@ fn examples(path: &Path, transform: &EvalTransform) -> Result<Vec<RgbImage>> {
     squares.filter(|squares| !squares.is_empty()).ok_or_else(|| Error::data(path, "no picture can be read"))
 }
 
-fn save(folder: &Path, name: &str, picture: &RgbImage) -> Result<PathBuf> {
+fn save(folder: &Path, name: &str, picture: &RgbImage) -> Result<Shown> {
     let path = folder.join(name);
     picture
         .save(&path)
         .map_err(|error| Error::new(Kind::Other, format!("cannot write {}: {error}", path.display())))?;
-    Ok(path)
+    Ok(path.into())
 }

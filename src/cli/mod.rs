@@ -89,10 +89,9 @@ struct DeviceArgs {
 }
 
 /// Which of a checkpoint's encoders a command takes.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum EncoderArg {
     /// The moving average, which the published results use
-    #[default]
     Target,
     /// The one that gradients train
     Context,

@@ -1,12 +1,14 @@
 //! Results on standard output, everything else on standard error.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyjepa::error::{Error, Kind, Result};
 use comfy_table::{ContentArrangement, Table, presets};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -83,6 +85,30 @@ pub fn print(text: &str) -> Result<()> {
 pub fn print_json<T: Serialize>(result: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(result).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
     print(&text)
+}
+
+/// A path in a result, which is JSON and so UTF-8: what is not stands there as U+FFFD.
+#[derive(Debug)]
+pub struct Shown(PathBuf);
+
+impl From<PathBuf> for Shown {
+    fn from(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl Deref for Shown {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.display())
+    }
 }
 
 /// A table with `header`, without frames.

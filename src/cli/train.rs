@@ -10,7 +10,7 @@ use anyjepa::train::{Resume, Run, train};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{print, print_json, say};
+use super::output::{Shown, print, print_json, say};
 use super::progress::TrainProgress;
 use super::settings::ConfigArgs;
 use super::{DeviceArgs, OutputArgs, signals};
@@ -45,7 +45,7 @@ fn parse_resume(text: &str) -> Result<Resume, std::convert::Infallible> {
 
 #[derive(Serialize)]
 struct Summary {
-    checkpoint: PathBuf,
+    checkpoint: Shown,
     steps: usize,
     images: usize,
     skipped: usize,
@@ -67,7 +67,7 @@ impl Command {
         };
         let outcome = train(&run, &mut TrainProgress::new())?;
         let summary = Summary {
-            checkpoint: outcome.checkpoint,
+            checkpoint: outcome.checkpoint.into(),
             steps: outcome.steps,
             images: data.len(),
             skipped: outcome.skipped,

@@ -94,7 +94,7 @@ impl fmt::Display for Skip {
 pub struct SkipLog {
     path: PathBuf,
     file: File,
-    names: HashSet<String>,
+    samples: HashSet<u64>,
 }
 
 impl SkipLog {
@@ -110,8 +110,8 @@ impl SkipLog {
         file.set_len(whole as u64).at("cut", path)?;
         file.seek(SeekFrom::End(0)).at("seek in", path)?;
         let lines = text[..whole].split(|byte| *byte == b'\n');
-        let names = lines.filter_map(|line| serde_json::from_slice::<Skip>(line).ok()).map(|skip| skip.name).collect();
-        Ok(Self { path: path.to_path_buf(), file, names })
+        let skips = lines.filter_map(|line| serde_json::from_slice::<Skip>(line).ok());
+        Ok(Self { path: path.to_path_buf(), file, samples: skips.map(|skip| skip.sample).collect() })
     }
 
     /// Adds those of `skips` that are not in the log yet.
@@ -121,7 +121,7 @@ impl SkipLog {
     pub fn add(&mut self, skips: &[Skip]) -> Result<()> {
         let mut lines = String::new();
         for skip in skips {
-            if self.names.insert(skip.name.clone()) {
+            if self.samples.insert(skip.sample) {
                 lines += &serde_json::to_string(skip).expect("a skip has nothing JSON cannot say");
                 lines.push('\n');
             }
@@ -131,12 +131,12 @@ impl SkipLog {
 
     /// How many different samples the log names.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.samples.len()
     }
 
     /// Whether no sample was left out so far.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.samples.is_empty()
     }
 }
 
@@ -168,6 +168,18 @@ mod tests {
         {"sample":5,"name":"cats/5.jpg","reason":"empty","detail":"the file has no content"}
         {"sample":7,"name":"cats/7.jpg","reason":"empty","detail":"the file has no content"}
         "#);
+    }
+
+    #[test]
+    fn a_picture_that_is_listed_twice_is_two_samples() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("skipped.jsonl");
+        let twice = [skip(3), Skip { sample: 8, ..skip(3) }];
+        for _ in 0..2 {
+            let mut log = SkipLog::open(&path).unwrap();
+            log.add(&twice).unwrap();
+            assert_eq!(log.len(), 2);
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
         }
         if first.is_none() {
             if let Some((_, [train_features, test_features])) = sets.last() {
-                let loaded = weights::open(&outcome.checkpoint, Which::Target)?;
+                let loaded = weights::open(&outcome.checkpoint, Some(Which::Target))?;
                 let provenance = Provenance::of(&loaded, Which::Target, READ_OUT, FeatureDtype::F32)?;
                 write(&out.join("features/train"), train_features, &data, &provenance)?;
                 write(&out.join("features/test"), test_features, &test, &provenance)?;

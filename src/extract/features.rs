@@ -7,7 +7,7 @@ use super::formats::{Decoded, decode, is_shard};
 use super::index::{INDEX_FILE, Index, ShardEntry};
 use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
-use crate::error::{Error, IoContext, Kind, Result, require_exists};
+use crate::error::{Error, IoContext, Kind, Result, require_plain};
 use crate::matrix::Matrix;
 
 /// Features in memory.
@@ -37,7 +37,7 @@ impl FeatureSet {
     /// # Errors
     /// Of kind [`Kind::Data`] if a file is damaged, a shard is missing, or the extraction was not finished.
     pub fn open(path: &Path) -> Result<Self> {
-        require_exists(path)?;
+        require_plain(path)?;
         if path.is_dir() { open_folder(path) } else { open_file(path) }
     }
 
@@ -63,14 +63,21 @@ impl FeatureSet {
         })
     }
 
-    /// The class of every row, numbered as in `other`: by its name, where both know the names of their classes.
+    /// The class of every row, numbered as in `other`: by its name, or by its number where neither knows names.
     ///
     /// # Errors
-    /// As [`FeatureSet::labels`]; of kind [`Kind::Data`] too if a class of these rows is none of the other's.
+    /// As [`FeatureSet::labels`]; of kind [`Kind::Data`] too if a class of these rows is none of the other's, or only one
+    /// of both knows the names of its classes.
     pub fn labels_as_in(&self, other: &Self) -> Result<Vec<u32>> {
         let labels = self.labels()?;
-        if self.classes == other.classes || self.classes.is_empty() || other.classes.is_empty() {
+        if self.classes == other.classes {
             return Ok(labels);
+        }
+        if self.classes.is_empty() || other.classes.is_empty() {
+            let without = if self.classes.is_empty() { "to be tested on" } else { "to learn from" };
+            let message = format!("the features {without} do not name their classes, and the others do");
+            return Err(Error::new(Kind::Data, message)
+                .with_remedy("give both as the whole folders that `anyjepa extract` wrote, or extract both again"));
         }
         let number = |label: u32| {
             let class = self.classes.get(label as usize);
@@ -170,7 +177,12 @@ impl Index {
 fn append_shard(set: &mut FeatureSet, shard: &ShardEntry, index: &Index, folder: &Path) -> Result<()> {
     let path = folder.join(&shard.file.name);
     let rows = set.features.rows as u64;
-    set.append(read_shard(shard, index.format, folder)?, &path)?;
+    let decoded = read_shard(shard, index.format, folder)?;
+    // Shards of early versions do not repeat the names.
+    if !decoded.shard.classes.is_empty() && decoded.shard.classes != index.classes {
+        return Err(Error::data(&path, format!("does not have the classes that {INDEX_FILE} names")));
+    }
+    set.append(decoded, &path)?;
     if set.features.rows as u64 - rows != shard.rows[1] - shard.rows[0] {
         return Err(Error::data(&path, format!("does not have the rows that {INDEX_FILE} says")));
     }
@@ -203,7 +215,6 @@ fn open_file(path: &Path) -> Result<FeatureSet> {
     let index = Index::find(folder)?;
     let name = path.file_name().unwrap_or_default();
     let entry = index.as_ref().and_then(|index| index.shards.iter().find(|shard| name == shard.file.name.as_str()));
-    let indexed = entry.is_some();
     let decoded = match (entry, format) {
         (Some(entry), _) => read_shard(entry, format, folder)?,
         (None, Format::Safetensors) => decode(format, fs::read(path).at("read", path)?, None, path)?,
@@ -227,8 +238,11 @@ fn open_file(path: &Path) -> Result<FeatureSet> {
         }
     };
     let mut set = FeatureSet::empty(decoded.provenance.clone(), decoded.shape);
+    set.classes = match (entry, &index) {
+        (Some(_), Some(index)) => index.classes.clone(),
+        _ => decoded.shard.classes.clone(),
+    };
     set.append(decoded, path)?;
-    set.classes = index.filter(|_| indexed).map(|index| index.classes).unwrap_or_default();
     Ok(set)
 }
 
@@ -283,6 +297,24 @@ mod tests {
                 Format::Parquet => assert_eq!(FeatureSet::open(&shard).unwrap_err().kind(), Kind::Data),
                 _ => assert_eq!(FeatureSet::open(&shard).unwrap().labels().unwrap(), [0, 0]),
             }
+        }
+    }
+
+    #[test]
+    fn labels_are_matched_by_name_or_by_number_and_never_by_one_with_the_other() {
+        let set = |classes: &[&str], labels: &[u32]| FeatureSet {
+            classes: classes.iter().map(|&class| class.to_owned()).collect(),
+            labels: labels.iter().map(|&label| Some(label)).collect(),
+            ..FeatureSet::empty(example(), Shape { tokens: 1, dim: 3 })
+        };
+        let (three, two, unnamed) =
+            (set(&["ant", "bee", "cat"], &[]), set(&["bee", "cat"], &[0, 1]), set(&[], &[0, 1]));
+        assert_eq!(two.labels_as_in(&three).unwrap(), [1, 2]);
+        assert_eq!(unnamed.labels_as_in(&set(&[], &[])).unwrap(), [0, 1]);
+        for (test, train) in [(&unnamed, &three), (&two, &unnamed)] {
+            let error = test.labels_as_in(train).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(error.remedy().is_some());
         }
     }
 

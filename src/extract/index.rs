@@ -35,6 +35,9 @@ pub struct Index {
     /// The names of the labels 0, 1, ...; none where they are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// The fingerprint of the inputs; none where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// The shards, in the order of the input.
     pub shards: Vec<ShardEntry>,
 }
@@ -85,6 +88,7 @@ impl Index {
             rows: 0,
             complete: false,
             classes: Vec::new(),
+            data: None,
             shards: Vec::new(),
         }
     }

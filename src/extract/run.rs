@@ -127,7 +127,7 @@ fn open(extraction: &Extraction) -> Result<(Writer, FolderLock)> {
             return Err(Error::data(out, message).with_remedy("give the inputs with which the extraction began"));
         }
     }
-    Ok((writer.with_classes(data.classes())?, lock))
+    Ok((writer.with_classes(data.classes())?.with_data(&data.fingerprint())?, lock))
 }
 
 /// Refuses a folder in which something else stands; what a killed process left half-written is nothing.

@@ -63,6 +63,8 @@ pub(super) struct Shard {
     pub names: Vec<String>,
     /// The values, row after row.
     pub features: Vec<f32>,
+    /// The names of the labels 0, 1, ...; none where they are not known.
+    pub classes: Vec<String>,
 }
 
 impl Shard {
@@ -94,7 +96,7 @@ impl Shard {
     }
 }
 
-/// Two rows for tests, one without a label.
+/// Two rows for tests, one without a label, of classes without names.
 #[cfg(test)]
 pub(super) fn example() -> Shard {
     Shard {
@@ -102,5 +104,6 @@ pub(super) fn example() -> Shard {
         labels: vec![2, NO_LABEL],
         names: vec!["cats/größe.png".into(), String::new()],
         features: vec![0.0, 1.0, -2.5, 65504.0, 6.103_515_6e-5, 0.333_251_95],
+        classes: Vec::new(),
     }
 }

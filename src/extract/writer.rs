@@ -121,6 +121,28 @@ impl Writer {
         Ok(self)
     }
 
+    /// Notes the fingerprint of the inputs, so that the extraction is not continued with others.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] if the extraction began with other inputs.
+    pub fn with_data(mut self, fingerprint: &str) -> Result<Self> {
+        match &self.index.data {
+            Some(known) if known != fingerprint => {
+                let message = "the inputs are not those with which the extraction began: names, sizes or labels differ";
+                return Err(Error::data(&self.folder, message)
+                    .with_remedy("give the inputs with which the extraction began, or choose another folder"));
+            }
+            Some(_) => {}
+            // What an early version began with is not known.
+            None if self.index.rows > 0 => {}
+            None => {
+                self.index.data = Some(fingerprint.to_owned());
+                self.index.write(&self.folder)?;
+            }
+        }
+        Ok(self)
+    }
+
     /// How far whole shards reach.
     pub fn position(&self) -> Position {
         Position {
@@ -154,6 +176,7 @@ impl Writer {
         else {
             return Ok(());
         };
+        self.pending.classes.clone_from(&self.index.classes);
         let encoded = encode(self.index.format, &self.pending, self.index.shape, &self.index.provenance)?;
         let names = self.index.file_names(self.index.shards.len());
         let mut files = Vec::with_capacity(names.len());
@@ -436,6 +459,24 @@ mod tests {
         OUT: holds rows of 1 x 2 values as npy, not rows of 1 x 2 values as parquet
         OUT: holds rows of 1 x 2 values as npy, not rows of 1 x 3 values as npy
         "#);
+    }
+
+    #[test]
+    fn an_extraction_is_not_continued_with_other_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let resume = || Writer::resume(folder.path(), example(), options(Format::Npy)).unwrap();
+        let refused = |error: Error| {
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(error.remedy().is_some());
+        };
+        // Also before the first shard: what could not be read is noted by then.
+        drop(resume().with_data("one").unwrap());
+        refused(resume().with_data("other").unwrap_err());
+        let mut writer = resume().with_data("one").unwrap();
+        push_rest(&mut writer);
+        writer.finish().unwrap();
+        refused(resume().with_data("other").unwrap_err());
+        assert_eq!(resume().with_data("one").unwrap().finish().unwrap().data, Some("one".into()));
     }
 
     #[test]

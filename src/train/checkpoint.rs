@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::weights::{Metadata, Store, Tensors, read, write};
+use crate::weights::{Header, Manifest, Tensors, damaged, read, write};
 
-const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
 
 /// Where a run stands: everything random follows from it.
@@ -32,18 +31,6 @@ pub struct State {
     pub version: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    files: Vec<Entry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    name: String,
-    bytes: u64,
-    blake3: String,
-}
-
 /// A run's folder of checkpoints.
 pub struct Checkpoints {
     run: PathBuf,
@@ -56,11 +43,11 @@ impl Checkpoints {
         Self { run: run.to_path_buf(), keep_every }
     }
 
-    /// Writes a checkpoint: each of `parts` becomes `NAME.safetensors`.
+    /// Writes a checkpoint of the run of `config`: each of `parts` becomes `NAME.safetensors`.
     ///
     /// # Errors
     /// Where a file cannot be written; the checkpoints before stay valid.
-    pub fn save(&self, state: &State, parts: &[(&str, Tensors)], metadata: &Metadata) -> Result<PathBuf> {
+    pub fn save(&self, state: &State, parts: &[(&str, Tensors)], config: &RunConfig) -> Result<PathBuf> {
         let parent = self.run.join("checkpoints");
         fs::create_dir_all(&parent).at("create", &parent)?;
         let name = format!("step-{:08}", state.step);
@@ -72,14 +59,12 @@ impl Checkpoints {
         let mut files = Vec::new();
         for (part, tensors) in parts {
             let file = format!("{part}.safetensors");
-            write(&aside.join(&file), tensors, metadata)?;
+            write(&aside.join(&file), tensors, &Header::of(config, tensors).metadata()?)?;
             files.push(file);
         }
         write_synced(&aside.join(STATE), &to_json(state)?)?;
         files.push(STATE.to_owned());
-        let files = files.into_iter().map(|name| entry(&aside, name)).collect::<Result<_>>()?;
-        write_synced(&aside.join(MANIFEST), &to_json(&Manifest { files })?)?;
-        sync(&aside)?;
+        Manifest::of(&aside, &files)?.write(&aside)?;
         if place.exists() {
             fs::remove_dir_all(&place).at("replace", &place)?;
         }
@@ -162,9 +147,8 @@ pub fn open(path: &Path, part: &str) -> Result<(State, Tensors)> {
 /// A data error where it is missing or damaged.
 pub fn config(path: &Path) -> Result<RunConfig> {
     let file = path.join("optimizer.safetensors");
-    let metadata = Store::safetensors(&file)?.metadata;
-    let text = metadata.get("anyjepa").ok_or_else(|| Error::data(&file, "names no configuration"))?;
-    RunConfig::from_toml(text).map_err(|error| Error::data(&file, error))
+    let header = Header::read(&file)?.ok_or_else(|| Error::data(&file, "names no configuration"))?;
+    Ok(header.run)
 }
 
 /// Checks every file of a checkpoint against its manifest.
@@ -172,28 +156,7 @@ pub fn config(path: &Path) -> Result<RunConfig> {
 /// # Errors
 /// A data error that names the first file that is missing or of another size or sum.
 pub fn check(path: &Path) -> Result<()> {
-    let manifest: Manifest = from_json(&path.join(MANIFEST))?;
-    for expected in manifest.files {
-        let found = entry(path, expected.name.clone())
-            .map_err(|error| Error::data(path, format!("the checkpoint is damaged: {error}")))?;
-        if (found.bytes, &found.blake3) != (expected.bytes, &expected.blake3) {
-            let message = format!(
-                "the checkpoint is damaged: {} has {} bytes and sum {}, expected {} bytes and {}",
-                expected.name, found.bytes, found.blake3, expected.bytes, expected.blake3
-            );
-            return Err(Error::data(path, message));
-        }
-    }
-    Ok(())
-}
-
-fn entry(folder: &Path, name: String) -> Result<Entry> {
-    let path = folder.join(&name);
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(&path).at("open", &path)?;
-    let bytes = file.metadata().at("read", &path)?.len();
-    hasher.update_reader(file).at("read", &path)?;
-    Ok(Entry { name, bytes, blake3: hasher.finalize().to_hex().to_string() })
+    Manifest::read(path)?.check(path)
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
@@ -201,8 +164,8 @@ fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 }
 
 fn from_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read(path).map_err(|error| Error::data(path, format!("the checkpoint is damaged: {error}")))?;
-    serde_json::from_slice(&text).map_err(|error| Error::data(path, format!("the checkpoint is damaged: {error}")))
+    let text = fs::read(path).map_err(|error| damaged(path, error))?;
+    serde_json::from_slice(&text).map_err(|error| damaged(path, error))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -26,7 +26,7 @@ use crate::eval::{Health, health};
 use crate::lock::{FolderLock, LOCK_FILE};
 use crate::masks::{MaskSampler, Masks};
 use crate::model::Init;
-use crate::weights::{Metadata, Tensors};
+use crate::weights::Tensors;
 
 /// Images whose features are watched: enough for a rank of hundreds, cheap enough to leave on.
 const PROBE_IMAGES: usize = 256;
@@ -308,8 +308,7 @@ fn save(
         ("target_encoder", of("target_encoder")),
         ("optimizer", optimizer.tensors(networks)?),
     ];
-    let metadata = Metadata::from([("anyjepa".to_owned(), config.to_toml())]);
-    checkpoints.save(state, &parts, &metadata)
+    checkpoints.save(state, &parts, config)
 }
 
 fn plan(config: &RunConfig, batch: usize, first_step: usize, end_step: usize) -> Result<TrainPlan> {

@@ -6,16 +6,28 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{HostTensor, Loaded, Metadata, Tensors, hf, names, write};
+use crate::atomic::{self, PARTIAL, partial_path};
 use crate::error::{Error, IoContext as _, Kind, Result};
 
-/// Writes `config.json`, `model.safetensors` and `preprocessor_config.json` into `folder`, which must be new or empty.
+/// The files of the layout. The configuration comes last: without it a folder is no model.
+const FILES: [&str; 3] = [hf::WEIGHTS, hf::PREPROCESSOR, hf::CONFIG];
+
+/// Writes `config.json`, `model.safetensors` and `preprocessor_config.json` into `folder`, which must be new or empty, and
+/// becomes a model at once: everything is written aside first.
 ///
 /// # Errors
 /// A usage error where the folder holds anything, a data error where a tensor has no name there, an error of the file
 /// system where one cannot be written.
 pub fn export_hf(folder: &Path, weights: &Loaded) -> Result<()> {
-    fs::create_dir_all(folder).at("create", folder)?;
-    if fs::read_dir(folder).at("list", folder)?.next().is_some() {
+    // Without the slash that may stand at its end, a name can be added to.
+    let folder = folder.components().as_path();
+    let stands = folder.exists();
+    let aside = if stands { folder.join(PARTIAL) } else { partial_path(folder) };
+    let strange = |path: &Path, known: &[&str]| -> Result<bool> {
+        let mut entries = fs::read_dir(path).at("list", path)?;
+        Ok(entries.any(|entry| entry.is_ok_and(|entry| !known.iter().any(|known| entry.file_name() == *known))))
+    };
+    if stands && strange(folder, &[PARTIAL])? {
         return Err(Error::usage(format!("{} is not empty", folder.display())).with_remedy("name a new folder"));
     }
     let mut renamed = Tensors::new();
@@ -26,12 +38,21 @@ pub fn export_hf(folder: &Path, weights: &Loaded) -> Result<()> {
         }
         renamed.extend(split(tensor, theirs));
     }
-    let config = hf::Config::of(&weights.model, weights.provenance.encoder);
-    write_json(&folder.join(hf::CONFIG), &config)?;
-    write_json(&folder.join(hf::PREPROCESSOR), &hf::Preprocessor::of(&weights.provenance.preprocessing))?;
+    fs::create_dir_all(&aside).at("create", &aside)?;
+    if strange(&aside, &FILES)? {
+        return Err(Error::usage(format!("{} is in the way", aside.display())).with_remedy("remove it"));
+    }
     // The library asks for this key.
     let metadata = Metadata::from([("format".to_owned(), "pt".to_owned())]);
-    write(&folder.join(hf::WEIGHTS), &renamed, &metadata)
+    write(&aside.join(hf::WEIGHTS), &renamed, &metadata)?;
+    write_json(&aside.join(hf::PREPROCESSOR), &hf::Preprocessor::of(&weights.provenance.preprocessing))?;
+    write_json(&aside.join(hf::CONFIG), &hf::Config::of(&weights.model, weights.provenance.encoder))?;
+    if !stands {
+        return atomic::rename(&aside, folder);
+    }
+    // A folder that stands may be another disk's, or the one in which the user is: it stays, and is filled.
+    FILES.iter().try_for_each(|name| atomic::rename(&aside.join(name), &folder.join(name)))?;
+    fs::remove_dir(&aside).at("remove", &aside)
 }
 
 /// Cuts a tensor along its first axis, a part a name.
@@ -48,5 +69,5 @@ fn split(tensor: &HostTensor, names: Vec<String>) -> Vec<(String, HostTensor)> {
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
-    fs::write(path, text + "\n").at("write", path)
+    atomic::write(path, (text + "\n").as_bytes())
 }

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::architecture::summary;
+use super::header::check_sum;
+use super::provenance::Sum;
 use super::{Container, Dtype, Format, Preprocessing, Source, Which, names};
 use crate::error::{Error, Kind, Result};
 
@@ -95,9 +97,10 @@ impl Source {
     /// Reads every tensor, and every encoder as [`Source::load`] does where it can be opened.
     ///
     /// # Errors
-    /// A data error where one cannot be read or holds a value that is no number.
+    /// A data error where one cannot be read or holds a value that is no number, or the sum is not the one that the file
+    /// states.
     pub fn verify(&self) -> Result<Verified> {
-        let mut verified = Verified::default();
+        let (mut verified, mut sum) = (Verified::default(), Sum::default());
         for (name, entry) in &self.store.entries {
             let problem =
                 |problem: String| Error::new(Kind::Data, format!("{}: {name}: {problem}", self.path.display()));
@@ -106,16 +109,17 @@ impl Source {
                 if let Some(at) = tensor.values.iter().position(|value| !value.is_finite()) {
                     return Err(problem(format!("value {at} is {}, expected a number", tensor.values[at])));
                 }
+                sum.add(name, &tensor);
                 verified.bytes += entry.elements() * entry.dtype.bitsize() / 8;
             } else {
                 verified.bytes += entry.bytes().map_err(|error| problem(error.to_string()))?.len();
             }
             verified.tensors += 1;
         }
+        check_sum(&self.path, &sum.finish(), self.header.as_ref().and_then(|header| header.blake3.as_ref()))?;
         for encoder in self.encoders() {
-            let which = encoder.unwrap_or_default();
-            if self.fit(which, None).is_ok() {
-                verified.encoders.push((encoder, self.load(which, None)?.provenance.blake3));
+            if self.fit(encoder.unwrap_or_default(), None).is_ok() {
+                verified.encoders.push((encoder, self.load(encoder, None)?.provenance.blake3));
             }
         }
         Ok(verified)

@@ -7,9 +7,11 @@
 mod architecture;
 mod export;
 mod file;
+mod header;
 mod hf;
 mod host;
 mod inspect;
+mod manifest;
 mod module;
 mod names;
 mod open;
@@ -21,8 +23,10 @@ mod tests;
 
 pub use export::export_hf;
 pub use file::{Metadata, read, write};
+pub use header::Header;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
+pub use manifest::{Manifest, damaged};
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use open::{Loaded, Source, open, open_as};
 pub use provenance::{Format, Preprocessing, Provenance, Resize, Which, sum};

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::architecture::{self, Seen, Shapes};
+use super::header::{Header, check_sum};
 use super::names::{self, Selection};
-use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which};
-use super::{Entry, HostTensor, Store, Tensors, hf};
-use crate::config::{ModelConfig, RunConfig};
+use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which, sum};
+use super::{Entry, HostTensor, Manifest, Store, Tensors, hf};
+use crate::config::ModelConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, require_exists};
-
-/// The key of a safetensors header under which a run's configuration stands.
-const RUN: &str = "anyjepa";
 
 /// An encoder's weights and what is known of them.
 #[derive(Debug)]
@@ -33,8 +31,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The tensors.
     pub store: Store,
-    /// The run's configuration, where it is one of ours.
-    pub run: Option<RunConfig>,
+    /// What it says of itself, where it is of a run of ours.
+    pub header: Option<Header>,
     /// What the `config.json` beside it says, where it is Hugging Face's.
     folder: Option<Described>,
 }
@@ -54,21 +52,23 @@ impl Described {
     }
 }
 
-/// Opens the encoder `which` at `path`: an official checkpoint, a Hugging Face folder, a run, or safetensors.
+/// Opens the encoder `which` at `path`: an official checkpoint, a Hugging Face folder, a run, or safetensors. None is the
+/// target encoder, or the only one of a Hugging Face folder.
 ///
 /// # Errors
 /// A usage error where the path does not exist; a data error that says what it looks like where it holds no such
-/// encoder, where tensors are missing, unexpected or of another shape, or where a value is not finite.
-pub fn open(path: &Path, which: Which) -> Result<Loaded> {
-    Source::at(path, which)?.load(which, None)
+/// encoder, where tensors are missing, unexpected or of another shape, where a value is not finite, or where a sum that
+/// stands with the weights is not theirs.
+pub fn open(path: &Path, which: Option<Which>) -> Result<Loaded> {
+    Source::at(path, which.unwrap_or_default())?.load(which, None)
 }
 
 /// As [`open`], for weights that must be those of `model`.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_as(path: &Path, which: Which, model: &ModelConfig) -> Result<Loaded> {
-    Source::at(path, which)?.load(which, Some(model))
+pub fn open_as(path: &Path, which: Option<Which>, model: &ModelConfig) -> Result<Loaded> {
+    Source::at(path, which.unwrap_or_default())?.load(which, Some(model))
 }
 
 impl Source {
@@ -82,10 +82,8 @@ impl Source {
             return Self::folder(&path, which);
         }
         let store = Store::open(&path)?;
-        if let Some(text) = store.metadata.get(RUN) {
-            let run = RunConfig::from_toml(text)
-                .map_err(|error| Error::data(&path, format!("the run's configuration cannot be read: {error}")))?;
-            return Ok(Self { format: Format::Run, path, store, run: Some(run), folder: None });
+        if let Some(header) = Header::find(&store.metadata, &path)? {
+            return Ok(Self { format: Format::Run, path, store, header: Some(header), folder: None });
         }
         let format = match store.container {
             _ if names::is_hugging_face(store.entries.keys()) => Format::HuggingFace,
@@ -94,16 +92,16 @@ impl Source {
         };
         let beside = path.parent().filter(|folder| format == Format::HuggingFace && folder.join(hf::CONFIG).is_file());
         let folder = beside.map(Described::by).transpose()?;
-        Ok(Self { format, path, store, run: None, folder })
+        Ok(Self { format, path, store, header: None, folder })
     }
 
     fn folder(path: &Path, which: Which) -> Result<Self> {
         if hf::is_folder(path) {
             let store = hf::store(path)?;
             let folder = Some(Described::by(path)?);
-            return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, run: None, folder });
+            return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, header: None, folder });
         }
-        if path.join("manifest.json").is_file() {
+        if path.join(Manifest::FILE).is_file() {
             let name = match which {
                 Which::Target => "target_encoder.safetensors",
                 Which::Context => "encoder.safetensors",
@@ -142,8 +140,8 @@ impl Source {
 
     /// The encoder's architecture as the weights' surroundings say it or their shapes show it.
     fn guess(&self, shapes: &Shapes) -> Result<ModelConfig> {
-        if let Some(run) = &self.run {
-            return Ok(run.model.clone());
+        if let Some(header) = &self.header {
+            return Ok(header.run.model.clone());
         }
         if let Some(described) = &self.folder {
             return Ok(described.model.clone());
@@ -208,21 +206,48 @@ impl Source {
         }
     }
 
-    /// Reads the encoder `which`, checked against `asked` or against what the source itself says.
+    /// Reads the encoder `which`, none as for [`open`], checked against `asked` or against what the source itself says.
     ///
     /// # Errors
     /// As [`open`].
-    pub fn load(&self, which: Which, asked: Option<&ModelConfig>) -> Result<Loaded> {
-        let (selection, model) = self.fit(which, asked)?;
-        let preprocessing = self.preprocessing(&model)?;
-        self.warn(which, &selection, &preprocessing);
+    pub fn load(&self, which: Option<Which>, asked: Option<&ModelConfig>) -> Result<Loaded> {
+        self.check_file()?;
+        let (selection, model) = self.fit(which.unwrap_or_default(), asked)?;
+        if let (Some(which), Some(held)) = (which, selection.encoder)
+            && which != held
+        {
+            return Err(Error::data(&self.path, format!("holds the {held} encoder, not the {which} encoder"))
+                .with_remedy(format!("take that one with --encoder {held}, or give other weights")));
+        }
+        let stated = self.stated_preprocessing(&model)?;
+        let preprocessing = stated.clone().unwrap_or_else(|| Preprocessing::published(&model));
+        self.warn(which.unwrap_or_default(), &selection, stated.as_ref(), &preprocessing);
         let mut tensors = Tensors::new();
         for (name, stored) in &selection.sources {
             let tensor = self.read(stored).map_err(|error| Error::data(&self.path, format!("{name}: {error}")))?;
             tensors.insert(name.clone(), tensor);
         }
-        let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, &tensors);
+        let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, sum(&tensors));
+        let stated = self.header.as_ref().and_then(|header| header.provenance.as_ref());
+        check_sum(&self.path, &provenance.blake3, stated.map(|stated| &stated.blake3))?;
         Ok(Loaded { tensors, model, provenance })
+    }
+
+    /// Compares a checkpoint's file with the sum in the manifest beside it.
+    fn check_file(&self) -> Result<()> {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|name| name.to_str()))
+        else {
+            return Ok(());
+        };
+        if !self.path.is_file() || !folder.join(Manifest::FILE).is_file() {
+            return Ok(());
+        }
+        match Manifest::read(folder) {
+            Ok(manifest) => manifest.check_file(folder, name),
+            Err(error) if self.format == Format::Run => Err(error),
+            // Others call their files so too.
+            Err(_) => Ok(()),
+        }
     }
 
     /// One parameter, made of the tensors `stored`.
@@ -243,18 +268,22 @@ impl Source {
     }
 
     pub(super) fn preprocessing(&self, model: &ModelConfig) -> Result<Preprocessing> {
-        if let Some(run) = &self.run {
-            return Ok(Preprocessing::of(run));
+        Ok(self.stated_preprocessing(model)?.unwrap_or_else(|| Preprocessing::published(model)))
+    }
+
+    /// How pictures must be prepared, where the weights or what stands beside them say it.
+    fn stated_preprocessing(&self, model: &ModelConfig) -> Result<Option<Preprocessing>> {
+        if let Some(header) = &self.header {
+            return Ok(Some(Preprocessing::of(&header.run)));
         }
-        let stated = match &self.folder {
-            Some(described) => hf::preprocessing(&described.folder, model.channels)?,
-            None => None,
-        };
-        Ok(stated.unwrap_or_else(|| Preprocessing::published(model)))
+        match &self.folder {
+            Some(described) => hf::preprocessing(&described.folder, model.channels),
+            None => Ok(None),
+        }
     }
 
     /// Says what a reader of features must know and would not expect.
-    fn warn(&self, which: Which, selection: &Selection, preprocessing: &Preprocessing) {
+    fn warn(&self, which: Which, selection: &Selection, stated: Option<&Preprocessing>, used: &Preprocessing) {
         let path = self.path.display();
         match selection.encoder {
             None => tracing::warn!("{path} does not say which encoder it holds; it is taken for the {which} encoder"),
@@ -264,10 +293,16 @@ impl Source {
             Some(_) => {}
         }
         let (mean, std) = IMAGENET;
-        if self.format == Format::HuggingFace && (preprocessing.mean != mean || preprocessing.std != std) {
-            tracing::warn!(
-                "{path} asks for {preprocessing}; the published I-JEPA was trained with ImageNet's statistics"
-            );
+        let usual = used.mean == mean && used.std == std;
+        match stated {
+            // PyTorch's own form is that of the published checkpoints, which were trained so.
+            None if !usual || self.format != Format::Pytorch => {
+                tracing::warn!("nothing says how pictures were normalised for {path}; used is {used}");
+            }
+            Some(_) if !usual && self.format == Format::HuggingFace => {
+                tracing::warn!("{path} asks for {used}; the published I-JEPA was trained with ImageNet's statistics")
+            }
+            _ => {}
         }
     }
 }
@@ -291,7 +326,7 @@ fn newest(run: &Path) -> Result<PathBuf> {
         }
     }
     let entries = std::fs::read_dir(&parent).at("list", &parent)?.flatten().map(|entry| entry.path());
-    let whole = entries.filter(|path| path.join("manifest.json").is_file());
+    let whole = entries.filter(|path| path.join(Manifest::FILE).is_file());
     whole.max().ok_or_else(|| Error::data(run, "the run holds no whole checkpoint"))
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Tensors, architecture};
+use super::{HostTensor, Tensors, architecture};
 use crate::config::{ModelConfig, RunConfig};
 use crate::data::{EvalTransform, Geometry, InputFormat, Interpolation};
 use crate::error::{Error, Kind, Result};
@@ -128,19 +128,32 @@ impl Preprocessing {
 
 /// BLAKE3 of tensors' names, shapes and values, in the order of their names.
 pub fn sum(tensors: &Tensors) -> String {
-    let mut hasher = blake3::Hasher::new();
-    let number = |hasher: &mut blake3::Hasher, number: usize| {
-        hasher.update(&(number as u64).to_le_bytes());
-    };
-    for (name, tensor) in tensors {
+    let mut sum = Sum::default();
+    tensors.iter().for_each(|(name, tensor)| sum.add(name, tensor));
+    sum.finish()
+}
+
+/// The sum of tensors that come one after the other, in the order of their names; see [`sum`].
+#[derive(Default)]
+pub(super) struct Sum(blake3::Hasher);
+
+impl Sum {
+    pub fn add(&mut self, name: &str, tensor: &HostTensor) {
         // Lengths come first, so that no two different sets give the same bytes.
-        number(&mut hasher, name.len());
-        hasher.update(name.as_bytes());
-        number(&mut hasher, tensor.shape.len());
-        tensor.shape.iter().for_each(|side| number(&mut hasher, *side));
-        hasher.update(bytemuck::cast_slice(&tensor.values));
+        self.number(name.len());
+        self.0.update(name.as_bytes());
+        self.number(tensor.shape.len());
+        tensor.shape.iter().for_each(|side| self.number(*side));
+        self.0.update(bytemuck::cast_slice(&tensor.values));
     }
-    hasher.finalize().to_hex().to_string()
+
+    pub fn finish(&self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+
+    fn number(&mut self, number: usize) {
+        self.0.update(&(number as u64).to_le_bytes());
+    }
 }
 
 impl Provenance {
@@ -149,7 +162,7 @@ impl Provenance {
         format: Format,
         model: &ModelConfig,
         preprocessing: Preprocessing,
-        tensors: &Tensors,
+        blake3: String,
     ) -> Self {
         Self {
             encoder,
@@ -157,7 +170,7 @@ impl Provenance {
             model: architecture::summary(model),
             preprocessing,
             resolution: model.image_size,
-            blake3: sum(tensors),
+            blake3,
         }
     }
 }
@@ -191,7 +204,6 @@ impl fmt::Display for Preprocessing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::HostTensor;
     use super::*;
 
     #[test]

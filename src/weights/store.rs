@@ -10,7 +10,7 @@ pub use safetensors::Dtype;
 use serde::Serialize;
 
 use super::{HostTensor, Metadata, pth};
-use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::error::{Error, IoContext as _, Kind, Result, require_plain};
 
 /// What wraps the tensors of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -64,7 +64,7 @@ impl Store {
     /// A data error that says what the file looks like where it is neither or damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let mut head = Vec::new();
-        let file = File::open(path).at("open", path)?;
+        let file = File::open(require_plain(path)?).at("open", path)?;
         file.take(512).read_to_end(&mut head).at("read", path)?;
         match looks_like(path, &head) {
             Look::Safetensors => Self::safetensors(path),
@@ -85,7 +85,7 @@ impl Store {
             Error::data(path, format!("not a valid safetensors file: {problem}"))
                 .with_remedy("fetch or export the file again; it may have been cut short")
         };
-        let mut file = File::open(path).at("open", path)?;
+        let mut file = File::open(require_plain(path)?).at("open", path)?;
         let length = file.metadata().at("read", path)?.len();
         let mut word = [0; 8];
         file.read_exact(&mut word).map_err(|_| broken(format!("it has {length} bytes")))?;

@@ -7,6 +7,8 @@ mod safetensors;
 use std::path::Path;
 
 use ::half::f16;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::provenance::{FeatureDtype, Format, Provenance};
 use super::shard::{Shape, Shard};
@@ -66,17 +68,31 @@ pub(super) fn decode(format: Format, main: Vec<u8>, sidecar: Option<&[u8]>, path
     Ok(decoded)
 }
 
-/// The provenance as JSON, as every container carries it.
-fn provenance_json(provenance: &Provenance) -> Result<String> {
-    serde_json::to_string(provenance).map_err(|error| cannot_encode("the provenance", error))
+/// What is known of a shard's rows beside the rows, as its metadata says it: the provenance, and among its fields the
+/// names of the classes where there are any.
+#[derive(Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    provenance: &'a Provenance,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    classes: &'a [String],
 }
 
-fn parse_provenance(json: Option<&str>, path: &Path) -> Result<Provenance> {
+fn provenance_json(provenance: &Provenance, classes: &[String]) -> Result<String> {
+    serde_json::to_string(&Known { provenance, classes }).map_err(|error| cannot_encode("the provenance", error))
+}
+
+fn parse_provenance(json: Option<&str>, path: &Path) -> Result<(Provenance, Vec<String>)> {
     let json = json.ok_or_else(|| {
         Error::data(path, "carries no provenance, so what its features are is not known")
             .with_remedy("extract the features with `anyjepa extract`")
     })?;
-    serde_json::from_str(json).map_err(|error| Error::data(path, format!("has an invalid provenance: {error}")))
+    let parse = || {
+        let mut fields: Map<String, Value> = serde_json::from_str(json)?;
+        let classes = fields.remove("classes").map(serde_json::from_value).transpose()?;
+        Ok((serde_json::from_value(Value::Object(fields))?, classes.unwrap_or_default()))
+    };
+    parse().map_err(|error: serde_json::Error| Error::data(path, format!("has an invalid provenance: {error}")))
 }
 
 /// Values as little-endian bytes of the stored type.
@@ -111,6 +127,10 @@ mod tests {
         let encoded = encode(format, &shard(), shape, provenance).unwrap();
         let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
         assert_eq!(decoded, Decoded { shard: shard(), shape, provenance: provenance.clone() });
+        let named = Shard { classes: vec!["cats".into(), "\"größe\"".into(), "z".into()], ..shard() };
+        let encoded = encode(format, &named, shape, provenance).unwrap();
+        let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
+        assert_eq!(decoded, Decoded { shard: named, shape, provenance: provenance.clone() });
     }
 
     #[test]
@@ -133,6 +153,7 @@ mod tests {
             labels: vec![1; rows as usize],
             names: (0..rows).map(|row| format!("{row}.png")).collect(),
             features: (0..rows as usize * shape.dim).map(|at| at as f32).collect(),
+            classes: Vec::new(),
         };
         for format in [Format::Safetensors, Format::Npy, Format::Parquet] {
             let encoded = encode(format, &shard, shape, &provenance()).unwrap();

@@ -22,6 +22,8 @@ struct Sidecar {
     index: Vec<i64>,
     labels: Vec<i64>,
     names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    classes: Vec<String>,
 }
 
 pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Result<Encoded> {
@@ -38,6 +40,7 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
         index: shard.index.clone(),
         labels: shard.labels.clone(),
         names: shard.names.clone(),
+        classes: shard.classes.clone(),
     };
     let sidecar = serde_json::to_vec(&sidecar).map_err(|error| cannot_encode("names and labels", error))?;
     Ok(Encoded { main, sidecar: Some(sidecar) })
@@ -71,8 +74,8 @@ pub(super) fn decode(bytes: &[u8], sidecar: &[u8], path: &Path) -> Result<Decode
         FeatureDtype::F32 => file.into_vec::<f32>().map_err(invalid)?,
         FeatureDtype::F16 => file.into_vec::<f16>().map_err(invalid)?.into_iter().map(f16::to_f32).collect(),
     };
-    let Sidecar { provenance, index, labels, names, .. } = sidecar;
-    Ok(Decoded { shard: Shard { index, labels, names, features }, shape, provenance })
+    let Sidecar { provenance, index, labels, names, classes, .. } = sidecar;
+    Ok(Decoded { shard: Shard { index, labels, names, features, classes }, shape, provenance })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
         return Err(Error::usage("features of 16 bits cannot be written as parquet")
             .with_remedy("use --dtype f32, or --format safetensors or npy"));
     }
-    let pairs = [("provenance", provenance_json(provenance)?), ("shape", shape_json(shape)?)];
+    let pairs = [("provenance", provenance_json(provenance, &shard.classes)?), ("shape", shape_json(shape)?)];
     let metadata = pairs.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
     let main = write(shard, shape, metadata).map_err(|error| cannot_encode("features as parquet", error))?;
     Ok(Encoded { main, sidecar: None })
@@ -99,10 +99,10 @@ pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<Decoded> {
     let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(invalid)?;
     let metadata = file.metadata().file_metadata().key_value_metadata();
     let value = |key: &str| metadata?.iter().find(|pair| pair.key == key)?.value.as_deref();
-    let provenance = parse_provenance(value("provenance"), path)?;
+    let (provenance, classes) = parse_provenance(value("provenance"), path)?;
     let shape: Shape = serde_json::from_str(value("shape").unwrap_or_default())
         .map_err(|error| Error::data(path, format!("has an invalid shape: {error}")))?;
-    let mut shard = Shard::default();
+    let mut shard = Shard { classes, ..Shard::default() };
     for group in 0..file.num_row_groups() {
         file.get_row_group(group).and_then(|group| read(&*group, &mut shard)).map_err(invalid)?;
     }

@@ -46,7 +46,7 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
     ];
     let views =
         tensors.iter().map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)));
-    let metadata = HashMap::from([(PROVENANCE.to_owned(), provenance_json(provenance)?)]);
+    let metadata = HashMap::from([(PROVENANCE.to_owned(), provenance_json(provenance, &shard.classes)?)]);
     let main = views
         .collect::<std::result::Result<Vec<_>, SafeTensorError>>()
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
@@ -59,7 +59,7 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Decoded> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(invalid)?;
     let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(PROVENANCE));
-    let provenance = parse_provenance(metadata.map(String::as_str), path)?;
+    let (provenance, classes) = parse_provenance(metadata.map(String::as_str), path)?;
 
     let features = tensor(&tensors, "features", dtype(provenance.dtype), path)?;
     let (_, shape) = Shape::of_tensor(features.shape(), path)?;
@@ -69,6 +69,7 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Decoded> {
         labels: read_integers(&tensors, "labels", path)?,
         names: read_names(tensor(&tensors, "names", Dtype::U8, path)?.data(), &offsets, path)?,
         features: from_bytes(features.data(), provenance.dtype),
+        classes,
     };
     Ok(Decoded { shard, shape, provenance })
 }

@@ -7,7 +7,7 @@ use super::super::*;
 use super::fixture;
 
 fn refused(path: &Path) -> String {
-    let error = open(path, Which::Target).unwrap_err();
+    let error = open(path, Some(Which::Target)).unwrap_err();
     assert_eq!(error.exit_code(), 4, "{error}");
     error.to_string().replace(&format!("{}: ", path.display()), "")
 }
@@ -90,7 +90,7 @@ fn a_shard_of_another_folder_is_refused() {
     for elsewhere in ["../model.safetensors", "/etc/passwd", "a/b.safetensors", ".."] {
         let index = serde_json::json!({ "weight_map": { "a": elsewhere } });
         fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
-        let error = open(folder.path(), Which::Target).unwrap_err();
+        let error = open(folder.path(), Some(Which::Target)).unwrap_err();
         assert!(error.exit_code() == 4 && error.to_string().contains("no file's name"), "{error}");
     }
 }
@@ -107,6 +107,6 @@ fn a_configuration_of_absurd_size_is_refused() {
     ] {
         let config = format!(r#"{{"model_type": "ijepa", {change}}}"#);
         fs::write(folder.path().join("config.json"), config).unwrap();
-        assert_eq!(open(folder.path(), Which::Context).unwrap_err().exit_code(), 4, "{change}");
+        assert_eq!(open(folder.path(), Some(Which::Context)).unwrap_err().exit_code(), 4, "{change}");
     }
 }
