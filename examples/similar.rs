@@ -21,7 +21,7 @@ fn main() -> Result<()> {
 
     // An encoder on a device: a run, a checkpoint, a Hugging Face folder or a published .pth.tar.
     let device = device::open("cpu".parse()?)?;
-    let loaded = weights::open(weights, Which::Target)?;
+    let loaded = weights::open(weights, Some(Which::Target))?;
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
     let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &device)?;
 
