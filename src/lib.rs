@@ -8,6 +8,7 @@ pub mod error;
 pub mod random;
 
 pub mod atomic;
+pub mod chance;
 pub mod lock;
 pub mod matrix;
 

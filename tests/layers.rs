@@ -14,6 +14,7 @@ const MODULES: &[Module] = &[
     Module { name: "error", layer: 0, foreign: &[] },
     Module { name: "random", layer: 0, foreign: &[] },
     Module { name: "atomic", layer: 1, foreign: &[] },
+    Module { name: "chance", layer: 1, foreign: &[] },
     Module { name: "lock", layer: 1, foreign: &[] },
     Module { name: "matrix", layer: 1, foreign: &[] },
     Module { name: "config", layer: 1, foreign: &["toml"] },

@@ -56,7 +56,7 @@ fn pictures_become_the_levels_and_inputs_of_torchvision_on_pillow() {
 }
 
 #[test]
-fn schedules_position_tables_and_gathering_equal_the_reference() {
+fn schedules_position_tables_gathering_and_draws_equal_the_reference() {
     let notes = check("misc");
     insta::assert_snapshot!(notes.join("\n"));
 }

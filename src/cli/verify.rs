@@ -27,7 +27,15 @@ pub struct Command {
 struct Verification {
     device: String,
     tensors: Vec<Row>,
+    failures: Vec<Failure>,
     passed: bool,
+}
+
+/// A case that could not be verified.
+#[derive(Serialize)]
+struct Failure {
+    case: String,
+    message: String,
 }
 
 #[derive(Serialize)]
@@ -40,28 +48,66 @@ struct Row {
 impl Command {
     pub fn run(self) -> Result<()> {
         let device = device::open(self.device.device)?;
-        let mut result = Verification { device: self.device.device.to_string(), tensors: Vec::new(), passed: true };
+        let mut result = Verification {
+            device: self.device.device.to_string(),
+            tensors: Vec::new(),
+            failures: Vec::new(),
+            passed: true,
+        };
+        let mut errors = Vec::new();
         for folder in &self.cases {
-            let report = verify(folder, &device)?;
-            result.passed &= report.passed();
             let case = folder.display().to_string();
-            for note in &report.notes {
-                super::output::say(&format!("{case}: {note}"));
+            match verify(folder, &device) {
+                Ok(report) => {
+                    result.passed &= report.passed();
+                    for note in &report.notes {
+                        super::output::say(&format!("{case}: {note}"));
+                    }
+                    let rows = report.tensors.into_iter().map(|comparison| Row { case: case.clone(), comparison });
+                    result.tensors.extend(rows);
+                }
+                Err(error) => {
+                    result.passed = false;
+                    result.failures.push(Failure { case, message: error.to_string() });
+                    errors.push(error);
+                }
             }
-            result.tensors.extend(report.tensors.into_iter().map(|comparison| Row { case: case.clone(), comparison }));
         }
         if self.output.json {
             print_json(&result)?;
-        } else {
+        } else if !result.tensors.is_empty() {
             print_table(&result)?;
         }
-        let failed = result.tensors.iter().filter(|row| !row.comparison.passed).count();
         if result.passed {
             return Ok(());
         }
-        Err(Error::new(Kind::Data, format!("{failed} of {} tensors differ from the reference", result.tensors.len()))
-            .with_remedy("docs/PARITY.md explains the tolerances; a driver's fault shows on one device alone"))
+        Err(failure(&result, self.cases.len(), errors))
     }
+}
+
+/// What ends a verification that did not pass; the exit code is that of the worst fault, at least that of invalid data.
+fn failure(result: &Verification, cases: usize, mut errors: Vec<Error>) -> Error {
+    if cases == 1
+        && let Some(error) = errors.pop()
+    {
+        return error;
+    }
+    let different = result.tensors.iter().filter(|row| !row.comparison.passed).count();
+    let mut parts = Vec::new();
+    if different > 0 {
+        parts.push(format!("{different} of {} tensors differ from the reference", result.tensors.len()));
+    }
+    if !errors.is_empty() {
+        let reasons: Vec<String> =
+            result.failures.iter().map(|failure| format!("{} ({})", failure.case, failure.message)).collect();
+        parts.push(format!("{} of {cases} cases could not be verified: {}", errors.len(), reasons.join(", ")));
+    }
+    let worst = errors.iter().map(Error::kind).find(|kind| *kind == Kind::Device).unwrap_or(Kind::Data);
+    let remedy = match errors.first().and_then(Error::remedy) {
+        Some(remedy) if different == 0 => remedy,
+        _ => "docs/PARITY.md explains the tolerances; a driver's fault shows on one device alone",
+    };
+    Error::new(worst, parts.join("; ")).with_remedy(remedy)
 }
 
 fn print_table(result: &Verification) -> Result<()> {
@@ -81,6 +127,9 @@ fn print_table(result: &Verification) -> Result<()> {
             tensor.tolerance.clone(),
             verdict,
         ]);
+    }
+    for Failure { case, message } in &result.failures {
+        rows.add_row([case.as_str(), "", "", "", "", "", &format!("FAIL: {message}")]);
     }
     let passed = result.tensors.iter().filter(|row| row.comparison.passed).count();
     print(&format!("{rows}\n{passed} of {} tensors pass on {}", result.tensors.len(), result.device))

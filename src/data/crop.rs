@@ -17,6 +17,11 @@ impl RandomCrop {
     ///
     /// A shape that does not fit is drawn again; after ten the largest centred crop of a permitted aspect is taken.
     pub fn draw(&self, stream: &mut Stream, width: usize, height: usize) -> Region {
+        self.drawn(stream, width, height).unwrap_or_else(|| self.fallback(width, height))
+    }
+
+    /// The first of ten shapes that fits, somewhere in the picture.
+    pub(super) fn drawn(&self, stream: &mut Stream, width: usize, height: usize) -> Option<Region> {
         const TRIES: usize = 10;
         let area = (width * height) as f64;
         let [log_low, log_high] = self.aspect.map(f64::ln);
@@ -28,9 +33,14 @@ impl RandomCrop {
             if (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height) {
                 let top = stream.below(height - crop_height + 1);
                 let left = stream.below(width - crop_width + 1);
-                return Region { left, top, width: crop_width, height: crop_height };
+                return Some(Region { left, top, width: crop_width, height: crop_height });
             }
         }
+        None
+    }
+
+    /// The largest centred crop of a permitted aspect.
+    pub(super) fn fallback(&self, width: usize, height: usize) -> Region {
         let aspect = width as f64 / height as f64;
         let (mut crop_width, mut crop_height) = (width, height);
         if aspect < self.aspect[0] {

@@ -7,6 +7,7 @@
 mod bad;
 mod cifar;
 mod crop;
+pub(crate) mod crop_statistics;
 mod dataset;
 mod files;
 mod idx;

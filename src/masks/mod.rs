@@ -5,8 +5,10 @@
 
 mod ablation;
 mod draft;
+pub(crate) mod goldens;
 mod grid;
 mod reference;
+pub(crate) mod statistics;
 mod unbiased;
 
 use crate::config::{MaskConfig, MaskMode};

@@ -22,14 +22,18 @@ pub(super) fn sizes(config: &MaskConfig, grid: usize, step: u64) -> Sizes {
 
 /// Reference: one draw sets scale and aspect, and a block never spans the grid.
 fn size(generator: &mut Mt, scale: [f64; 2], aspect: [f64; 2], grid: usize) -> Size {
-    // Reference: PyTorch's uniform 32-bit float.
-    let draw = f64::from(generator.next_u32() & 0xFF_FFFF) / f64::from(1 << 24);
+    let draw = unit(generator);
     let between = |[low, high]: [f64; 2]| low + draw * (high - low);
     let area = ((grid * grid) as f64 * between(scale)).trunc();
     let aspect = between(aspect);
     // Python rounds halves to even.
     let side = |length: f64| (length.sqrt().round_ties_even() as usize).clamp(1, grid - 1);
     Size { h: side(area * aspect), w: side(area / aspect) }
+}
+
+/// Reference: PyTorch's uniform 32-bit float, in [0, 1).
+pub(super) fn unit(generator: &mut Mt) -> f64 {
+    f64::from(generator.next_u32() & 0xFF_FFFF) / f64::from(1 << 24)
 }
 
 /// Draws one image's blocks and adds their rows to `draft`: targets first, then contexts.

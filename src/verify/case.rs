@@ -1,18 +1,21 @@
 //! Reading a reference case: its configuration and its safetensors.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::masks::IndexMask;
-use crate::weights::{Store, Tensors};
+use crate::weights::{HostTensor, Store, Tensors};
 
 /// A folder of golden values.
 pub struct Case {
     folder: PathBuf,
     /// `config.json` or `case.json`, whichever names a `kind`.
     pub config: serde_json::Value,
+    /// The file that [`Case::config`] was read from.
+    pub config_file: &'static str,
     /// The `kind` of the case.
     pub kind: String,
 }
@@ -33,11 +36,12 @@ impl Case {
             let config: serde_json::Value = serde_json::from_str(&text).map_err(|error| Error::data(&path, error))?;
             if let Some(kind) = config.get("kind").and_then(serde_json::Value::as_str) {
                 let kind = kind.to_owned();
-                return Ok(Self { folder, config, kind });
+                return Ok(Self { folder, config, config_file: name, kind });
             }
         }
         if folder.join("schedulers.json").is_file() {
-            return Ok(Self { folder, config: serde_json::Value::Null, kind: "misc".into() });
+            let (config, config_file) = (serde_json::Value::Null, "schedulers.json");
+            return Ok(Self { folder, config, config_file, kind: "misc".into() });
         }
         Err(Error::data(&folder, "no reference case: neither case.json nor config.json names a `kind`")
             .with_remedy("name a folder that holds config.json, inputs.safetensors and expected.safetensors"))
@@ -49,7 +53,7 @@ impl Case {
     /// A data error that says which field is missing or of another type.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(self.config.clone())
-            .map_err(|error| Error::data(&self.folder, format!("the case's configuration does not fit: {error}")))
+            .map_err(|error| self.misfit(self.config_file, format!("the case's configuration does not fit: {error}")))
     }
 
     /// The path of one of the case's files.
@@ -57,12 +61,41 @@ impl Case {
         self.folder.join(name)
     }
 
+    /// The path of one of the case's files, which it must hold.
+    ///
+    /// # Errors
+    /// A data error where it does not.
+    pub fn held(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(Error::data(&path, "the case does not hold this file")
+            .with_remedy("copy the whole folder of the case again"))
+    }
+
+    /// `error`, which the content of the case's file `name` caused, as a fault of that file.
+    pub fn fault(&self, name: &str, error: Error) -> Error {
+        match error.kind() {
+            Kind::Usage | Kind::Data => {
+                let fault = Error::data(self.path(name), &error);
+                error.remedy().map(str::to_owned).into_iter().fold(fault, Error::with_remedy)
+            }
+            _ => error,
+        }
+    }
+
+    /// The case's file `name` does not fit the rest of the case: `problem` says what was expected and found.
+    pub fn misfit(&self, name: &str, problem: impl fmt::Display) -> Error {
+        Error::data(self.path(name), problem)
+    }
+
     /// A JSON file of the case.
     ///
     /// # Errors
-    /// A data error where it is not the JSON expected.
+    /// A data error where it is missing or not the JSON expected.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let path = self.path(name);
+        let path = self.held(name)?;
         let text = std::fs::read_to_string(&path).at("read", &path)?;
         serde_json::from_str(&text).map_err(|error| Error::data(&path, error))
     }
@@ -70,9 +103,9 @@ impl Case {
     /// All numeric tensors of a safetensors file of the case, as f32.
     ///
     /// # Errors
-    /// A data error where the file is not safetensors.
+    /// A data error where the file is missing or not safetensors.
     pub fn tensors(&self, name: &str) -> Result<Tensors> {
-        let path = self.path(name);
+        let path = self.held(name)?;
         let mut tensors = Tensors::new();
         for (name, entry) in Store::safetensors(&path)?.entries {
             let tensor = entry.numbers().map_err(|error| Error::data(&path, format!("{name}: {error}")))?;
@@ -95,20 +128,73 @@ impl Case {
     }
 }
 
-/// The masks `PREFIX.0`, `PREFIX.1`, ... of a case's inputs, whose indices are below `tokens`.
-///
-/// # Errors
-/// A data error where a mask is not a matrix of indices in range.
-pub fn masks(inputs: &Tensors, prefix: &str, tokens: usize) -> Result<Vec<IndexMask>> {
-    let mut masks = Vec::new();
-    while let Some(tensor) = inputs.get(&format!("{prefix}.{}", masks.len())) {
-        let valid = tensor.values.iter().all(|v| *v >= 0.0 && *v < tokens as f32);
-        let ([batch, keep], true) = (tensor.shape.as_slice(), valid) else {
-            let message = format!("{prefix}.{} is no matrix of token indices below {tokens}", masks.len());
-            return Err(Error::new(crate::error::Kind::Data, message));
-        };
-        let indices = tensor.values.iter().map(|v| *v as u32).collect();
-        masks.push(IndexMask { batch: *batch, keep: *keep, indices });
+/// What the masks of a case must fit.
+#[derive(Debug, Clone, Copy)]
+pub struct Fit {
+    /// Samples of the batch.
+    pub batch: usize,
+    /// Tokens of a sample.
+    pub tokens: usize,
+}
+
+impl Case {
+    /// The masks `PREFIX.0`, `PREFIX.1`, ... of the tensors of the file `name`, at least one, all of the same size.
+    ///
+    /// # Errors
+    /// A data error where there is none, or one is no matrix of token indices, one row a sample.
+    pub fn masks(&self, name: &str, tensors: &Tensors, prefix: &str, fit: Fit) -> Result<Vec<IndexMask>> {
+        let Fit { batch, tokens } = fit;
+        let mut masks: Vec<IndexMask> = Vec::new();
+        while let Some(tensor) = tensors.get(&format!("{prefix}.{}", masks.len())) {
+            let wrong = |problem: String| Err(self.misfit(name, format!("{prefix}.{} {problem}", masks.len())));
+            let HostTensor { shape, values } = tensor;
+            let keep = match (shape.as_slice(), masks.first()) {
+                ([rows, keep], first) if *rows == batch && *keep > 0 && first.is_none_or(|m| m.keep == *keep) => *keep,
+                (_, Some(first)) => {
+                    return wrong(format!("has the shape {shape:?}, expected [{batch}, {}] as {prefix}.0", first.keep));
+                }
+                _ => return wrong(format!("has the shape {shape:?}, expected [{batch}, K] with K above 0")),
+            };
+            let token = |value: &f32| value.fract() == 0.0 && *value >= 0.0 && *value < tokens as f32;
+            if let Some(value) = values.iter().find(|value| !token(value)) {
+                return wrong(format!("holds {value}, expected indices of tokens below {tokens}"));
+            }
+            masks.push(IndexMask { batch, keep, indices: values.iter().map(|value| *value as u32).collect() });
+        }
+        if masks.is_empty() {
+            return Err(self.misfit(name, format!("it holds no mask `{prefix}.0`, expected at least one")));
+        }
+        Ok(masks)
     }
-    Ok(masks)
+
+    /// The images called `image` among the tensors of the file `name`, whose sides of the shape `[B, C, H, W]` are those
+    /// of `expected` that it names.
+    ///
+    /// # Errors
+    /// A data error where they are missing, empty or of another shape.
+    pub fn images<'a>(
+        &self,
+        name: &str,
+        tensors: &'a Tensors,
+        image: &str,
+        expected: [Option<usize>; 4],
+    ) -> Result<(&'a HostTensor, [usize; 4])> {
+        let wanted = || {
+            let side = |(side, letter): (Option<usize>, &str)| side.map_or(letter.to_owned(), |side| side.to_string());
+            expected.into_iter().zip(["B", "C", "H", "W"]).map(side).collect::<Vec<_>>().join(", ")
+        };
+        let Some(images) = tensors.get(image) else {
+            return Err(self.misfit(name, format!("it holds no `{image}`, expected images of [{}]", wanted())));
+        };
+        let fits = |shape: &[usize; 4]| {
+            shape.iter().zip(expected).all(|(side, expected)| *side > 0 && expected.is_none_or(|want| want == *side))
+        };
+        match <[usize; 4]>::try_from(images.shape.as_slice()).ok().filter(fits) {
+            Some(shape) => Ok((images, shape)),
+            None => {
+                let shape = &images.shape;
+                Err(self.misfit(name, format!("`{image}` has the shape {shape:?}, expected [{}]", wanted())))
+            }
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::chance::{DEVIATIONS, Sample};
+
 /// What counts as near enough; `docs/PARITY.md` gives the reasons.
 #[derive(Debug, Clone, Copy)]
 pub enum Tolerance {
@@ -92,6 +94,20 @@ impl Comparison {
             tolerance: words,
             passed,
             problem: None,
+        }
+    }
+
+    /// Statistics of draws, which chance alone may keep apart.
+    pub fn sampled(name: &str, sample: &Sample) -> Self {
+        let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
+        let shapes = ([sample.found.len()], [sample.expected.len()]);
+        let (found, expected) = (narrow(&sample.found), narrow(&sample.expected));
+        let problem = sample.problem();
+        Self {
+            tolerance: format!("{DEVIATIONS} standard deviations"),
+            passed: problem.is_none(),
+            problem,
+            ..Self::new(name, (&shapes.0, &shapes.1), &found, &expected, Tolerance::Exact, |_| false)
         }
     }
 

@@ -6,25 +6,32 @@ use super::case::Case;
 use super::report::Report;
 use super::tolerance::ACTIVATION;
 use crate::config::Precision;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::model::{Encoder, Init};
 use crate::train::upload;
-use crate::weights::{self, HostTensor, Which};
+use crate::weights::{self, Which};
+
+const INPUTS: &str = "inputs.safetensors";
 
 /// Runs the case on `device`.
 ///
 /// # Errors
 /// A data error where the case is incomplete or its weights do not fit, a device error where the device fails.
 pub fn verify(case: &Case, device: &Device) -> Result<Report> {
-    let inputs = case.tensors("inputs.safetensors")?;
+    let inputs = case.tensors(INPUTS)?;
     let mut report = Report::new(case.tensors("expected.safetensors")?);
     // What transformers saved was never a run's: the layout knows no second encoder.
     let loaded = weights::open(&case.path(""), Some(Which::Context))?;
     let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
-    let encoder = weights::load(encoder, "", &loaded.tensors)?;
+    let encoder = weights::load(encoder, "", &loaded.tensors).map_err(|error| case.fault("", error))?;
+    let (channels, side) = (Some(loaded.model.channels), Some(loaded.model.image_size));
+    let on_device = |name: &str, sides: [Option<usize>; 4]| -> Result<Tensor<4>> {
+        let (images, shape) = case.images(INPUTS, &inputs, name, sides)?;
+        Ok(upload(images.values.clone(), shape, device))
+    };
 
-    if let Some(images) = inputs.get("pixel_values") {
-        let images = images_on(images, device)?;
+    if inputs.contains_key("pixel_values") {
+        let images = on_device("pixel_values", [None, channels, side, side])?;
         let embedded = encoder.patch_embed.forward(images.clone()) + encoder.pos_embed.val();
         report.tensor("hidden_states.0", embedded, ACTIVATION)?;
         // The last one, too, is before the final norm.
@@ -37,18 +44,15 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
         report.tensor("mean_pooled", last.mean_dim(1).reshape([batch, dim]), ACTIVATION)?;
     }
     for i in 0.. {
-        let Some(images) = inputs.get(&format!("pixel_values_res.{i}")) else { break };
-        let images = images_on(images, device)?;
+        let name = format!("pixel_values_res.{i}");
+        if !inputs.contains_key(&name) {
+            break;
+        }
+        let images = on_device(&name, [None, channels, None, None])?;
         let [_, _, height, width] = images.dims();
-        let encoder = encoder.clone().at_resolution(height, width)?;
+        let encoder = encoder.clone().at_resolution(height, width);
+        let encoder = encoder.map_err(|error| case.fault(INPUTS, error))?;
         report.tensor(&format!("last_hidden_state_res.{i}"), encoder.forward(images, None), ACTIVATION)?;
     }
     Ok(report)
-}
-
-fn images_on(images: &HostTensor, device: &Device) -> Result<Tensor<4>> {
-    let shape: [usize; 4] = images.shape.as_slice().try_into().map_err(|_| {
-        Error::new(Kind::Data, format!("the case's images have the shape {:?}, expected four axes", images.shape))
-    })?;
-    Ok(upload(images.values.clone(), shape, device))
 }

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 
-use super::case::{Case, masks};
+use super::case::{Case, Fit};
 use super::checkpoint;
 use super::report::Report;
 use super::tolerance::{ACTIVATION, GRADIENT, GRADIENT_NORM, LATER_LOSS, LOSS, PARAMETER, QUIET_GRADIENT};
-use crate::config::{LossConfig, LossKind, ModelConfig, OptimConfig, PredictorConfig, Preset, RunConfig, TargetKind};
+use crate::config::{
+    LossConfig, LossKind, ModelConfig, OptimConfig, Precision, PredictorConfig, Preset, RunConfig, TargetKind,
+};
 use crate::device::read;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::masks::Masks;
 use crate::model::{Gather, Init};
 use crate::train::{AdamW, Networks, Rates, Schedule, distance, normalise_targets, upload};
@@ -21,6 +23,13 @@ use crate::weights::Tensors;
 struct CaseConfig {
     model: CaseModel,
     schedule: CaseSchedule,
+    batch: Option<usize>,
+    n_enc: Option<usize>,
+    n_pred: Option<usize>,
+    #[serde(rename = "K_enc")]
+    k_enc: Option<usize>,
+    #[serde(rename = "K_pred")]
+    k_pred: Option<usize>,
     #[serde(default)]
     train_losses: Vec<f64>,
     #[serde(default)]
@@ -70,25 +79,26 @@ struct CaseSchedule {
     ema: [f64; 2],
 }
 
+const INPUTS: &str = "inputs.safetensors";
+const WEIGHTS: &str = "weights.safetensors";
+
 /// Runs the case on `device`.
 ///
 /// # Errors
-/// A data error where the case is incomplete, a device error where the device fails.
+/// A data error where the case is incomplete or its parts do not fit each other, a device error where the device fails.
 pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     let config: CaseConfig = case.config()?;
-    let run = run_config(&config)?;
-    let (inputs, expected) = (case.tensors("inputs.safetensors")?, case.tensors("expected.safetensors")?);
-    let tokens = run.model.tokens();
-    let masks = Masks {
-        context: masks(&inputs, "masks_enc", tokens)?,
-        targets: masks(&inputs, "masks_pred", tokens)?,
-        ..Masks::default()
-    };
-    let images = inputs.get("images").ok_or_else(|| missing("images"))?;
-    let shape: [usize; 4] = images.shape.as_slice().try_into().map_err(|_| missing("images of four axes"))?;
+    let run = run_config(&config).map_err(|error| case.fault(case.config_file, error))?;
+    let (inputs, expected) = (case.tensors(INPUTS)?, case.tensors("expected.safetensors")?);
+    let ModelConfig { image_size, channels, .. } = run.model;
+    let sides = [config.batch, Some(channels), Some(image_size), Some(image_size)];
+    let (images, shape) = case.images(INPUTS, &inputs, "images", sides)?;
+    let masks = masks(case, &config, &inputs, Fit { batch: shape[0], tokens: run.model.tokens() })?;
+    let weights = case.tensors(WEIGHTS)?;
+    sizes_of(case, &run.model, &weights)?;
     let images = upload(images.values.clone(), shape, device);
-    let weights = case.tensors("weights.safetensors")?;
-    let networks = Networks::new(&run, Init::Constant, device).load(&weights)?;
+    let networks = Networks::new(&run, Init::Constant, device).load(&weights);
+    let networks = networks.map_err(|error| case.fault(WEIGHTS, error))?;
 
     let mut report = Report::new(expected);
     checkpoint::verify(&mut report, case, &weights)?;
@@ -100,6 +110,55 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     }
     training(&mut report, networks, &run, &config, images, &masks)?;
     Ok(report)
+}
+
+/// The case's masks, as many and as large as its configuration says.
+fn masks(case: &Case, config: &CaseConfig, inputs: &Tensors, fit: Fit) -> Result<Masks> {
+    let masks = Masks {
+        context: case.masks(INPUTS, inputs, "masks_enc", fit)?,
+        targets: case.masks(INPUTS, inputs, "masks_pred", fit)?,
+        ..Masks::default()
+    };
+    for (prefix, masks, count, keep) in [
+        ("masks_enc", &masks.context, config.n_enc, config.k_enc),
+        ("masks_pred", &masks.targets, config.n_pred, config.k_pred),
+    ] {
+        let found = (masks.len(), masks.first().map_or(0, |mask| mask.keep));
+        let expected = (count.unwrap_or(found.0), keep.unwrap_or(found.1));
+        if found != expected {
+            let (masks, tokens) = found;
+            let problem = format!(
+                "it holds {masks} {prefix} of {tokens} tokens, expected {} of {} as {} says",
+                expected.0, expected.1, case.config_file
+            );
+            return Err(case.misfit(INPUTS, problem));
+        }
+    }
+    Ok(masks)
+}
+
+/// Compares the sizes of the configuration with the weights', before memory is taken for networks of these sizes.
+fn sizes_of(case: &Case, model: &ModelConfig, weights: &Tensors) -> Result<()> {
+    let ModelConfig { dim, depth, mlp, channels, patch_size, ref predictor, .. } = *model;
+    let tokens = model.tokens();
+    for (name, expected) in [
+        ("encoder.patch_embed.proj.weight".to_owned(), vec![dim, channels, patch_size, patch_size]),
+        ("encoder.pos_embed".to_owned(), vec![1, tokens, dim]),
+        (format!("encoder.blocks.{}.mlp.fc1.weight", depth - 1), vec![mlp, dim]),
+        ("predictor.predictor_pos_embed".to_owned(), vec![1, tokens, predictor.dim]),
+        (
+            format!("predictor.predictor_blocks.{}.mlp.fc1.weight", predictor.depth - 1),
+            vec![predictor.mlp, predictor.dim],
+        ),
+    ] {
+        let found = weights.get(&name).map(|tensor| &tensor.shape);
+        if found != Some(&expected) {
+            let found = found.map_or("is missing".to_owned(), |shape| format!("has the shape {shape:?}"));
+            let problem = format!("`{name}` {found}, expected {expected:?} as {} says", case.config_file);
+            return Err(case.misfit(WEIGHTS, problem));
+        }
+    }
+    Ok(())
 }
 
 fn activations(
@@ -225,11 +284,10 @@ fn first_step(report: &mut Report, networks: &Networks, grads: &Tensors, rates: 
     Ok(())
 }
 
-fn missing(what: &str) -> Error {
-    Error::new(Kind::Data, format!("the case's inputs hold no {what}"))
-}
-
+/// The run that the case describes, whose values can work.
 fn run_config(case: &CaseConfig) -> Result<RunConfig> {
+    /// Steps of an epoch, far above every case's.
+    const MOST_STEPS: usize = 1 << 20;
     let (model, schedule) = (&case.model, &case.schedule);
     let mut run = Preset::find("ijepa-vit-tiny16")?.config();
     run.name = "reference case".into();
@@ -266,6 +324,10 @@ fn run_config(case: &CaseConfig) -> Result<RunConfig> {
         ema: schedule.ema,
         ..run.optim
     };
-    run.train.precision = crate::config::Precision::F32;
+    run.train.precision = Precision::F32;
+    run.validate()?;
+    if !(1..=MOST_STEPS).contains(&schedule.ipe) {
+        return Err(Error::usage(format!("schedule.ipe is {}, expected 1 to {MOST_STEPS}", schedule.ipe)));
+    }
     Ok(run)
 }

@@ -1,4 +1,4 @@
-//! A case of the kind `misc`: schedules, position tables and the gathering of tokens, apart from any model.
+//! A case of the kind `misc`: schedules, position tables, the gathering of tokens and all draws, apart from any model.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,20 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 
 use super::Tolerance;
-use super::case::{Case, masks};
+use super::case::{Case, Fit};
+use super::draws;
 use super::report::Report;
 use super::tolerance::{INTERPOLATED, RATE, TABLE};
 use crate::config::{OptimConfig, Preset};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::masks::IndexMask;
 use crate::model::{Gather, interpolate, sincos_2d};
 use crate::train::{Rates, Schedule};
 use crate::weights::{HostTensor, Tensors};
 
-/// Files of statistics and of draws, with what compares them.
-const ELSEWHERE: [(&str, &str); 3] = [
-    ("mask_stats.json", "mask statistics are compared by the tests of `masks`, over as many draws"),
-    ("rng_goldens.json", "masks to the bit are compared by the tests of `masks`, from the reference's own generator"),
-    ("random_resized_crop_stats.json", "crop statistics are compared by the tests of `data`"),
-];
+const TABLES: &str = "pos_embed.safetensors";
+const UTILS: &str = "utils.safetensors";
+const SCHEDULES: &str = "schedulers.json";
 
 /// One setting of `schedulers.json`.
 #[derive(Deserialize)]
@@ -51,30 +49,45 @@ struct Params {
     ema: [f64; 2],
 }
 
+impl Golden {
+    /// Why there are no such schedules.
+    fn problem(&self) -> Option<String> {
+        /// Epochs, and steps of an epoch; far above every run's.
+        const MOST: usize = 1 << 20;
+        let Params { ipe, epochs, ipe_scale, warmup, .. } = self.params;
+        let lengths = [self.lr.len(), self.wd.len(), self.momentum.len()];
+        if !(1..=MOST).contains(&ipe) || !(1..=MOST).contains(&epochs) {
+            return Some(format!("ipe is {ipe} and epochs {epochs}, expected 1 to {MOST}"));
+        }
+        if !(ipe_scale > 0.0 && ipe_scale <= MOST as f64 && (0.0..=MOST as f64).contains(&warmup)) {
+            return Some(format!("ipe_scale is {ipe_scale:e} and warmup {warmup:e}, expected 0 to {MOST}"));
+        }
+        lengths.contains(&0).then(|| format!("lr, wd and momentum have {lengths:?} values, expected at least one each"))
+    }
+}
+
 /// Runs the case; `device` gathers.
 ///
 /// # Errors
 /// A data error where the case is incomplete, a device error where the device fails.
 pub fn verify(case: &Case, device: &Device) -> Result<Report> {
-    let mut expected = case.tensors("pos_embed.safetensors")?;
-    let utils = case.tensors("utils.safetensors")?;
+    let mut expected = case.tensors(TABLES)?;
+    let utils = case.tensors(UTILS)?;
     let computed = |name: &str| name == "apply_masks" || name.starts_with("repeat_interleave_batch");
     expected.extend(utils.iter().filter(|(name, _)| computed(name)).map(|(name, x)| (name.clone(), x.clone())));
     let mut report = Report::new(expected);
     schedules(&mut report, case)?;
-    tables(&mut report);
-    gathering(&mut report, &utils, device)?;
-    for (file, why) in ELSEWHERE {
-        if case.path(file).is_file() {
-            report.note(format!("{file}: {why}"));
-        }
-    }
+    tables(&mut report, case)?;
+    gathering(&mut report, case, &utils, device)?;
+    draws::verify(&mut report, case)?;
     Ok(report)
 }
 
 fn schedules(report: &mut Report, case: &Case) -> Result<()> {
-    let goldens: BTreeMap<String, Golden> = case.json("schedulers.json")?;
+    let goldens: BTreeMap<String, Golden> = case.json(SCHEDULES)?;
     for (name, golden) in goldens {
+        let problem = golden.problem().map(|problem| case.misfit(SCHEDULES, format!("`{name}`: {problem}")));
+        problem.map_or(Ok(()), Err)?;
         let schedule = Schedule::new(&optim(&golden.params)?, golden.params.ipe);
         let corners = [("warmup_steps", schedule.warmup_steps, golden.warmup_steps), ("end", schedule.end, golden.end)];
         for (key, found, golden) in corners {
@@ -89,7 +102,7 @@ fn schedules(report: &mut Report, case: &Case) -> Result<()> {
         let mut beyond = 0;
         for (key, golden, rate) in series {
             // The momentum's list has one value more than it has steps, which no step uses.
-            let steps = golden.len().min(schedule.end + usize::from(key == "momentum"));
+            let steps = golden.len().min(schedule.end.saturating_add(usize::from(key == "momentum")));
             beyond = beyond.max(golden.len() - steps);
             let vector = |values: Vec<f64>| HostTensor {
                 shape: vec![values.len()],
@@ -128,68 +141,112 @@ fn optim(params: &Params) -> Result<OptimConfig> {
     })
 }
 
-/// Compares the tables, whose names give their sizes: `ijepa_2d.dim16.grid4`, `bicubic_size.dim16.grid4.to5x7`.
-fn tables(report: &mut Report) {
-    for name in report.names() {
-        let parts: Vec<&str> = name.split('.').collect();
-        let number = |part: &str, key: &str| part.strip_prefix(key)?.parse::<usize>().ok();
-        let sizes = |dim: &str, grid: &str| Some((number(dim, "dim")?, number(grid, "grid")?));
-        match parts[..] {
-            ["ijepa_2d", dim, grid] => {
-                let Some((dim, grid)) = sizes(dim, grid) else { continue };
-                let values = sincos_2d(dim, grid);
-                report.host(&name, &HostTensor { shape: vec![grid * grid, dim], values }, TABLE);
-            }
-            [rows, "ijepa_2d", dim, grid] if rows.starts_with("rows_") => {
-                let Some((dim, grid)) = sizes(dim, grid) else { continue };
-                let table = sincos_2d(dim, grid);
-                let rows: Vec<&[f32]> = rows["rows_".len()..]
-                    .split('_')
-                    .filter_map(|row| if row == "last" { Some(grid * grid - 1) } else { row.parse().ok() })
-                    .filter_map(|row| table.chunks_exact(dim).nth(row))
-                    .collect();
-                report.host(&name, &HostTensor { shape: vec![rows.len(), dim], values: rows.concat() }, TABLE);
-            }
-            ["bicubic_size", dim, grid, to] => {
-                let to = to.strip_prefix("to").and_then(|to| to.split_once('x'));
-                let to = to.and_then(|(rows, columns)| Some((rows.parse().ok()?, columns.parse().ok()?)));
-                let (Some((dim, grid)), Some(to)) = (sizes(dim, grid), to) else { continue };
-                let values = interpolate(&sincos_2d(dim, grid), dim, (grid, grid), to);
-                report.host(&name, &HostTensor { shape: vec![1, to.0 * to.1, dim], values }, INTERPOLATED);
-            }
-            _ if parts.iter().any(|part| part.starts_with("vjepa_")) => {
-                report.skip(&name, "a table of V-JEPA's, whose encoder this build does not have");
-            }
-            _ => {}
+/// A table of positions, by its name: `ijepa_2d.dim16.grid4`, `bicubic_size.dim16.grid4.to5x7`.
+enum Table {
+    /// All of it.
+    Whole,
+    /// These rows.
+    Rows(Vec<usize>),
+    /// Resized to so many rows and columns.
+    Resized(usize, usize),
+}
+
+/// Which table a name means, with its width and the side of its grid; none where it is no table of I-JEPA's.
+fn table(name: &str) -> Option<(Table, usize, usize)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let number = |part: &str, key: &str| part.strip_prefix(key)?.parse::<usize>().ok();
+    let (table, dim, grid) = match parts[..] {
+        ["ijepa_2d", dim, grid] => (Table::Whole, dim, grid),
+        [rows, "ijepa_2d", dim, grid] => {
+            let last = number(grid, "grid")?.checked_pow(2)?.checked_sub(1);
+            let row = |row: &str| if row == "last" { last } else { row.parse().ok() };
+            (Table::Rows(rows.strip_prefix("rows_")?.split('_').map(row).collect::<Option<_>>()?), dim, grid)
         }
+        ["bicubic_size", dim, grid, to] => {
+            let (rows, columns) = to.strip_prefix("to")?.split_once('x')?;
+            (Table::Resized(rows.parse().ok()?, columns.parse().ok()?), dim, grid)
+        }
+        _ => return None,
+    };
+    Some((table, number(dim, "dim")?, number(grid, "grid")?))
+}
+
+impl Table {
+    /// The shape of the table of `grid` x `grid` positions of `dim` values; none where there is no such table.
+    fn shape(&self, dim: usize, grid: usize) -> Option<Vec<usize>> {
+        /// Values of a table, far above every golden one.
+        const MOST: usize = 1 << 26;
+        let positions = grid.checked_pow(2)?;
+        let values = positions.checked_mul(dim)?;
+        let there = values > 0 && values <= MOST && dim.is_multiple_of(4);
+        let shape = match self {
+            Self::Whole => vec![positions, dim],
+            Self::Rows(rows) if rows.iter().all(|row| *row < positions) => vec![rows.len(), dim],
+            Self::Rows(_) => return None,
+            Self::Resized(rows, columns) => vec![1, rows.checked_mul(*columns).filter(|count| *count > 0)?, dim],
+        };
+        there.then_some(shape)
     }
 }
 
-/// Compares the gathering of tokens, and the repetition of targets for each context, with integers.
-fn gathering(report: &mut Report, utils: &Tensors, device: &Device) -> Result<()> {
-    let incomplete = || Error::new(Kind::Data, "utils.safetensors holds no `x` of three axes with masks `mask.0`, ...");
-    let x = utils.get("x").ok_or_else(incomplete)?;
-    let [batch, tokens, dim] = x.shape[..] else { return Err(incomplete()) };
-    let masks = masks(utils, "mask", tokens)?;
-    if masks.is_empty() || masks.iter().any(|mask| mask.batch != batch || mask.keep != masks[0].keep) {
-        return Err(incomplete());
+/// Compares the tables with the golden ones, whose names give their sizes.
+fn tables(report: &mut Report, case: &Case) -> Result<()> {
+    for name in report.names() {
+        if name.split('.').any(|part| part.starts_with("vjepa_")) {
+            report.skip(&name, "a table of V-JEPA's, whose encoder this build does not have");
+            continue;
+        }
+        let Some((table, dim, grid)) = table(&name) else { continue };
+        let found = report.golden(&name).map(|golden| golden.shape.clone()).unwrap_or_default();
+        let shape = table.shape(dim, grid).ok_or_else(|| {
+            let problem = "expected a width above 0 that is a multiple of 4, and a grid of 1 or more";
+            case.misfit(TABLES, format!("`{name}` names no table: {problem}"))
+        })?;
+        if found != shape {
+            return Err(case.misfit(TABLES, format!("`{name}` has the shape {found:?}, expected {shape:?}")));
+        }
+        let whole = sincos_2d(dim, grid);
+        let (values, tolerance) = match table {
+            Table::Whole => (whole, TABLE),
+            Table::Rows(rows) => (rows.iter().flat_map(|row| &whole[row * dim..][..dim]).copied().collect(), TABLE),
+            Table::Resized(rows, columns) => (interpolate(&whole, dim, (grid, grid), (rows, columns)), INTERPOLATED),
+        };
+        report.host(&name, &HostTensor { shape, values }, tolerance);
     }
+    Ok(())
+}
+
+/// Compares the gathering of tokens, and the repetition of targets for each context, with integers.
+fn gathering(report: &mut Report, case: &Case, utils: &Tensors, device: &Device) -> Result<()> {
+    let shape = |name: &str, x: Option<&HostTensor>| {
+        let found = x.map_or("is missing".to_owned(), |x| format!("has the shape {:?}", x.shape));
+        case.misfit(UTILS, format!("`{name}` {found}, expected three axes that are not empty"))
+    };
+    let sides = |x: &HostTensor| <[usize; 3]>::try_from(x.shape.as_slice()).ok().filter(|sides| !sides.contains(&0));
+    let cube = |name: &str, x: Option<&HostTensor>| x.and_then(sides).ok_or_else(|| shape(name, x));
     let on_device = |x: &HostTensor, shape: [usize; 3]| -> Tensor<3> {
         Tensor::from_data(TensorData::new(x.values.clone(), shape), device)
     };
-    let kept = Gather::new(&masks, tokens, device).apply(on_device(x, [batch, tokens, dim]));
+    let [batch, tokens, dim] = cube("x", utils.get("x"))?;
+    let masks = case.masks(UTILS, utils, "mask", Fit { batch, tokens })?;
+    let kept = Gather::new(&masks, tokens, device).apply(on_device(&utils["x"], [batch, tokens, dim]));
     report.tensor("apply_masks", kept, Tolerance::Exact)?;
 
+    let Some(golden) = report.golden("apply_masks").cloned() else { return Ok(()) };
+    let [rows, keep, dim] = cube("apply_masks", Some(&golden))?;
     for name in report.names() {
-        let sizes = name.strip_prefix("repeat_interleave_batch_B").and_then(|rest| rest.split_once("_r"));
-        let sizes = sizes.and_then(|(batch, times)| Some((batch.parse().ok()?, times.parse().ok()?)));
-        let (Some((batch, times)), Some(golden)) = (sizes, report.golden("apply_masks").cloned()) else { continue };
-        let batch: usize = batch;
-        let times: usize = times;
-        let [rows, keep, dim] = golden.shape[..] else { continue };
-        if batch == 0 || !rows.is_multiple_of(batch) {
-            continue;
-        }
+        let Some(sizes) = name.strip_prefix("repeat_interleave_batch_") else { continue };
+        let sizes = sizes.strip_prefix('B').and_then(|rest| rest.split_once("_r"));
+        let sizes = sizes.and_then(|(batch, times)| Some((batch.parse::<usize>().ok()?, times.parse::<usize>().ok()?)));
+        let found = report.golden(&name).map(|golden| golden.shape.clone()).unwrap_or_default();
+        let fits = |(batch, times): &(usize, usize)| {
+            let repeated = rows.checked_mul(*times).filter(|count| *count > 0);
+            *batch > 0 && rows.is_multiple_of(*batch) && repeated.is_some_and(|repeated| found == [repeated, keep, dim])
+        };
+        let (batch, times) = sizes.filter(fits).ok_or_else(|| {
+            let problem = format!("has the shape {found:?}, expected {rows} rows of [{keep}, {dim}], r times");
+            case.misfit(UTILS, format!("`{name}` {problem}, in groups of B that divide the rows"))
+        })?;
         // Groups of `batch` rows are tokens of `batch` samples; a mask that keeps one group, repeated, repeats it.
         let groups = rows / batch;
         let x = on_device(&golden, [groups, batch, keep * dim]).swap_dims(0, 1);

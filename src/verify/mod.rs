@@ -3,6 +3,7 @@
 mod case;
 mod checkpoint;
 mod compare;
+mod draws;
 mod hf_ijepa;
 mod ijepa;
 mod misc;

@@ -9,7 +9,7 @@ use super::case::Case;
 use super::compare::Comparison;
 use super::report::Report;
 use super::tolerance::{DECODED_LEVELS, MEAN};
-use crate::data::{EvalTransform, Geometry, InputFormat, Interpolation, Picture, Region, Resize, Scratch};
+use crate::data::{EvalTransform, Geometry, InputFormat, Interpolation, MAX_SIDE, Picture, Region, Resize, Scratch};
 use crate::error::{Error, Result};
 use crate::weights::HostTensor;
 
@@ -58,9 +58,10 @@ struct Image {
 pub fn verify(case: &Case) -> Result<Report> {
     let config: CaseConfig = case.config()?;
     let side = config.transform.split_once("CenterCrop(").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
-    let side: usize = side.ok_or_else(|| {
-        Error::data(case.path("config.json"), format!("`{}` names no CenterCrop(SIZE)", config.transform))
-    })?;
+    let side: usize =
+        side.ok_or_else(|| case.misfit(case.config_file, format!("`{}` names no CenterCrop(SIZE)", config.transform)))?;
+    let fault = |error| case.fault(case.config_file, error);
+    check(&config, side).map_err(fault)?;
     let mut report = Report::new(case.tensors("expected.safetensors")?);
     let mut pictures = BTreeMap::new();
     for (name, image) in &config.images {
@@ -68,26 +69,42 @@ pub fn verify(case: &Case) -> Result<Report> {
         // Decoders differ on JPEGs: what Pillow decoded tests the rest to the level.
         let decoded = format!("{name}.decoded_by_pil.png");
         let picture = if case.path(&decoded).is_file() {
-            decoding(&mut report, name, image, side, &file)?;
+            decoding(&mut report, name, image, side, &file).map_err(fault)?;
             read(case, &decoded)?
         } else {
             file
         };
-        evaluation(&mut report, name, image, side, &picture)?;
-        inputs(&mut report, &config, (name, image), side, &picture)?;
+        evaluation(&mut report, name, image, side, &picture).map_err(fault)?;
+        inputs(&mut report, &config, (name, image), side, &picture).map_err(fault)?;
         pictures.insert(name.as_str(), picture);
     }
     if let Some(crop) = &config.rrc {
         let picture = pictures.get(crop.image.as_str()).ok_or_else(|| {
-            Error::data(
-                case.path("config.json"),
-                format!("the crop's picture `{}` is no picture of the case", crop.image),
-            )
+            case.misfit(case.config_file, format!("the crop's picture `{}` is no picture of the case", crop.image))
         })?;
-        squares(&mut report, crop, picture)?;
+        squares(&mut report, crop, picture).map_err(fault)?;
     }
     report.note("the sums over whole crops stand for the pixels that a strided golden value leaves out".to_owned());
     Ok(report)
+}
+
+/// Refuses sizes for which no memory should be taken.
+fn check(config: &CaseConfig, side: usize) -> Result<()> {
+    let most = MAX_SIDE as usize;
+    if !(1..=most).contains(&side) {
+        return Err(Error::usage(format!("the side of the crop is {side}, expected 1 to {most}")));
+    }
+    for (name, image) in &config.images {
+        let ([width, height], [left, top]) = (image.resized_wh, image.crop_left_top);
+        let window = Region { left, top, width: side, height: side };
+        if width.max(height) > most || !window.fits(width, height) {
+            return Err(Error::usage(format!(
+                "{name}: a crop of {side} at {left}, {top} does not fit a picture resized to {width}x{height}, whose sides \
+                 are at most {most}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn read(case: &Case, file: &str) -> Result<Picture> {
@@ -184,6 +201,7 @@ fn squares(report: &mut Report, crop: &Crop, picture: &Picture) -> Result<()> {
 
     for name in report.names() {
         let size = name.strip_prefix("hf_squash_bilinear_").and_then(|rest| rest.strip_suffix(".u8_hwc")?.parse().ok());
+        let size = size.filter(|size| report.golden(&name).is_some_and(|golden| golden.shape == [*size, *size, 3]));
         let Some(size) = size else { continue };
         let squash = EvalTransform::new(
             InputFormat::new(size, &[0.5; 3], &[0.5; 3])?,

@@ -24,7 +24,7 @@ struct CaseConfig {
 /// A data error where a file of the case cannot be read or there is none.
 pub fn verify(case: &Case) -> Result<Report> {
     let CaseConfig { non_tensors } = case.config()?;
-    let expected = Store::safetensors(&case.path("expected.safetensors"))?;
+    let expected = Store::safetensors(&case.held("expected.safetensors")?)?;
     let files = case.pytorch_files("")?;
     if files.is_empty() {
         return Err(Error::data(case.path(""), "the case holds no .pth.tar"));

@@ -110,6 +110,9 @@ impl Config {
         let (dim, heads) = (self.hidden_size, self.num_attention_heads);
         let sizes = [image_size, patch_size, dim, heads, self.intermediate_size, self.num_hidden_layers];
         let fits = sizes.iter().all(|size| (1..=MOST).contains(size)) && (1..=MOST).contains(&self.num_channels);
+        if fits && dim % 4 != 0 {
+            return Err(format!("hidden_size is {dim}, expected a multiple of 4, which position embeddings need"));
+        }
         if !fits || dim % heads != 0 || image_size % patch_size != 0 || self.layer_norm_eps.is_nan() {
             return Err("its sizes are no transformer's".into());
         }

@@ -1,17 +1,10 @@
-//! The published code's masks, bit for bit, from the Mersenne twister that PyTorch uses.
-
-use rand_mt::Mt;
+//! The published code's masks, bit for bit, and its search for a context that keeps enough.
 
 use super::super::draft::Draft;
+use super::super::goldens::{Goldens, published};
 use super::super::grid::{Draws, Size, Sizes, TokenSet};
-use super::super::{IndexMask, MaskConfig, reference};
-use super::{fixture, published};
-
-impl Draws for Mt {
-    fn below(&mut self, n: usize) -> usize {
-        self.next_u32() as usize % n
-    }
-}
+use super::super::{MaskConfig, reference};
+use super::{differences, fixture};
 
 /// Gives the draws of a list, in turn.
 struct Script(std::vec::IntoIter<usize>);
@@ -24,48 +17,12 @@ impl Draws for Script {
     }
 }
 
-fn rows(masks: &[IndexMask]) -> Vec<Vec<Vec<u32>>> {
-    masks.iter().map(|mask| (0..mask.batch).map(|row| mask.row(row).to_vec()).collect()).collect()
-}
-
 #[test]
-fn block_sizes_equal_the_published_codes_for_each_iteration() {
-    let goldens = fixture("rng_goldens.json");
-    let goldens = goldens["block_sizes"].as_array().expect("a list of sizes");
-    assert!(!goldens.is_empty());
-    for golden in goldens {
-        let size = |key: &str| {
-            let [h, w]: [usize; 2] = serde_json::from_value(golden[key].clone()).expect("height and width");
-            Size { h, w }
-        };
-        let step = golden["seed"].as_u64().expect("a seed");
-        let expected = Sizes { target: size("ijepa14_pred_hw"), context: size("ijepa14_enc_hw") };
-        assert_eq!(reference::sizes(&published(), 14, step), expected, "step {step}");
-    }
-}
-
-#[test]
-fn whole_masks_equal_the_published_codes_from_one_global_generator() {
-    let goldens = fixture("rng_goldens.json");
-    let goldens = &goldens["ijepa_full"];
-    let number = |key: &str| goldens[key].as_u64().expect("a number");
-    let config = published();
-    let mut global = Mt::new(number("global_seed") as u32);
-    let mut set = TokenSet::new(number("grid") as usize);
-    let calls = goldens["calls"].as_array().expect("a list of batches");
-    assert!(!calls.is_empty());
-    for (step, call) in calls.iter().enumerate() {
-        let sizes = reference::sizes(&config, set.grid(), step as u64);
-        let mut draft = Draft::new(config.contexts, config.targets);
-        for _ in 0..number("batch_size") {
-            reference::place(&config, sizes, &mut global, &mut set, &mut draft);
-        }
-        let masks = draft.finish();
-        let expected =
-            |key: &str| serde_json::from_value::<Vec<Vec<Vec<u32>>>>(call[key].clone()).expect("lists of masks");
-        assert_eq!(rows(&masks.targets), expected("masks_pred"), "targets of step {step}");
-        assert_eq!(rows(&masks.context), expected("masks_enc"), "context of step {step}");
-    }
+fn draws_block_sizes_and_whole_masks_equal_the_published_codes() {
+    let goldens: Goldens = fixture("rng_goldens.json");
+    let samples = goldens.compare().unwrap();
+    assert_eq!(samples.len(), 3 + 3 * 2, "draws, sizes of targets and contexts, and the masks of three batches");
+    assert_eq!(differences(&samples), "");
 }
 
 #[test]

@@ -4,27 +4,21 @@ mod goldens;
 mod properties;
 mod statistics;
 
+use super::goldens::published;
 use super::*;
-
-/// The masks of the published configurations.
-fn published() -> MaskConfig {
-    MaskConfig {
-        mode: MaskMode::Reference,
-        contexts: 1,
-        context_scale: [0.85, 1.0],
-        targets: 4,
-        target_scale: [0.15, 0.2],
-        target_aspect: [0.75, 1.5],
-        min_keep: 10,
-        allow_overlap: false,
-    }
-}
+use crate::chance::Sample;
 
 /// A file of tests/fixtures/reference/misc.
-fn fixture(name: &str) -> serde_json::Value {
+fn fixture<T: serde::de::DeserializeOwned>(name: &str) -> T {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/misc").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What differs by more than chance, a line each.
+fn differences(samples: &[Sample]) -> String {
+    let problem = |sample: &Sample| Some(format!("{}: {}", sample.name, sample.problem()?));
+    samples.iter().filter_map(problem).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -4,112 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::{CutReport, IndexMask, MaskConfig, MaskMode, MaskSampler};
-use super::{fixture, published};
-
-/// Standard deviations by which a mean or a share may miss; a run compares about a thousand of them, and the draws are
-/// fixed, so that it passes always or never.
-const DEVIATIONS: f64 = 5.0;
-
-/// How often each token is in a mask, over all masks added.
-struct Occupancy {
-    counts: Vec<u64>,
-    masks: u64,
-}
-
-impl Occupancy {
-    fn new(grid: usize) -> Self {
-        Self { counts: vec![0; grid * grid], masks: 0 }
-    }
-
-    fn add(&mut self, masks: &[IndexMask]) {
-        for mask in masks {
-            mask.indices.iter().for_each(|&token| self.counts[token as usize] += 1);
-            self.masks += mask.batch as u64;
-        }
-    }
-
-    fn shares(&self) -> Vec<f64> {
-        self.counts.iter().map(|&count| count as f64 / self.masks as f64).collect()
-    }
-
-    /// Two samples of `independent` masks each must not differ by more than chance.
-    fn check(&self, other: &[f64], independent: f64, what: &str) {
-        assert_eq!(other.len(), self.counts.len());
-        for (token, (share, other)) in self.shares().into_iter().zip(other).enumerate() {
-            let middle = (share + other) / 2.0;
-            let deviation = (2.0 * middle * (1.0 - middle) / independent).sqrt();
-            assert!(
-                (share - other).abs() <= DEVIATIONS * deviation,
-                "{what}: token {token} in a share of {share} of the masks, expected {other} +- {deviation}"
-            );
-        }
-    }
-}
-
-/// Height, width, top and left of a mask that is a block.
-fn block(row: &[u32], grid: usize) -> [usize; 4] {
-    let (first, last) = (row[0] as usize, row[row.len() - 1] as usize);
-    let (top, left) = (first / grid, first % grid);
-    [last / grid - top + 1, last % grid - left + 1, top, left]
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    serde_json::from_value(value.clone()).expect("a list of numbers")
-}
-
-fn histogram(value: &Value) -> BTreeMap<String, u64> {
-    serde_json::from_value(value.clone()).expect("a histogram")
-}
+use super::super::goldens::published;
+use super::super::statistics::{Occupancy, Statistics, block};
+use super::super::{CutReport, MaskConfig, MaskMode, MaskSampler};
+use super::{differences, fixture};
 
 #[test]
 fn the_reference_sampler_has_the_published_codes_statistics() {
-    let goldens = fixture("mask_stats.json");
-    for (case, golden) in goldens.as_object().expect("cases").iter().filter(|(case, _)| case.starts_with("ijepa")) {
-        let params = &golden["params"];
-        let (batch, grid) = (params["batch_size"].as_u64().unwrap(), params["grid"].as_u64().unwrap() as usize);
-        let config = MaskConfig { allow_overlap: params["allow_overlap"].as_bool().unwrap(), ..published() };
-        let sampler = MaskSampler::new(&config, grid).unwrap();
-        let samples = golden["n_samples"].as_u64().unwrap();
-        let (mut context, mut target) = (Occupancy::new(grid), Occupancy::new(grid));
-        let mut shapes = BTreeMap::<String, u64>::new();
-        let mut places = [BTreeMap::<String, u64>::new(), BTreeMap::new()];
-        let mut lengths = Vec::new();
-        for step in 0..samples / batch {
-            let images: Vec<u64> = (step * batch..(step + 1) * batch).collect();
-            let masks = sampler.sample(11, step, &images);
-            context.add(&masks.context);
-            target.add(&masks.targets);
-            lengths.push(masks.context[0].keep as f64);
-            for mask in &masks.targets {
-                for row in 0..mask.batch {
-                    let [h, w, top, left] = block(mask.row(row), grid);
-                    *shapes.entry(format!("{h}x{w}")).or_default() += 1;
-                    *places[0].entry(top.to_string()).or_default() += 1;
-                    *places[1].entry(left.to_string()).or_default() += 1;
-                }
-            }
-        }
-        // Sizes depend on the iteration alone, and the goldens count iterations from 0.
-        assert_eq!(shapes, histogram(&golden["target_block_hw_histogram"]), "{case}: block sizes");
-        for (places, key) in places.iter().zip(["target_top", "target_left"]) {
-            let expected = histogram(&golden[key]["histogram"]);
-            assert!(places.keys().eq(expected.keys()), "{case}: {key} takes other values");
-            for (value, count) in places {
-                // The difference of two binomial counts.
-                let deviation = ((count + expected[value]) as f64).sqrt();
-                let difference = count.abs_diff(expected[value]) as f64;
-                assert!(difference <= DEVIATIONS * deviation, "{case}: {key} = {value} {count} times");
-            }
-        }
-        let steps = lengths.len() as f64;
-        let mean = lengths.iter().sum::<f64>() / steps;
-        let expected = |key: &str| golden["context_size"][key].as_f64().unwrap();
-        let deviation = expected("std") * (2.0 / steps).sqrt();
-        assert!((mean - expected("mean")).abs() <= DEVIATIONS * deviation, "{case}: mean context {mean}");
-        // Masks of one batch share its cut, so only batches count as independent.
-        context.check(&numbers(&golden["context_occupancy_per_patch"]), steps, case);
-        target.check(&numbers(&golden["target_occupancy_per_patch"]), samples as f64, case);
+    let goldens: BTreeMap<String, Value> = fixture("mask_stats.json");
+    let cases: Vec<_> = goldens.into_iter().filter(|(case, _)| case.starts_with("ijepa")).collect();
+    assert_eq!(cases.len(), 3);
+    for (case, golden) in cases {
+        let golden: Statistics = serde_json::from_value(golden).unwrap();
+        assert_eq!(differences(&golden.compare().unwrap()), "", "{case}");
     }
 }
 
@@ -159,8 +66,10 @@ fn unbiased_masks_reach_every_token_and_know_no_direction() {
         };
         // Masks of a step share their sizes, which a flip leaves as they are, so images count as independent.
         let images = (steps * batch) as f64;
-        occupancy.check(&flipped(|row, column, grid| (grid - 1 - row) * grid + column), images, "upside down");
-        occupancy.check(&flipped(|row, column, grid| row * grid + grid - 1 - column), images, "mirrored");
+        let down = flipped(|row, column, grid| (grid - 1 - row) * grid + column);
+        let across = flipped(|row, column, grid| row * grid + grid - 1 - column);
+        let both = [("upside down", down), ("mirrored", across)];
+        assert_eq!(differences(&both.map(|(name, shares)| occupancy.compare(name, &shares, images))), "");
     }
 }
 
