@@ -21,6 +21,11 @@ fn every_command_explains_itself() {
         assert_eq!(code, 0, "{command}");
         texts.push(format!("$ anyjepa {command} --help\n{help}"));
     }
+    for kind in ["linear", "knn"] {
+        let (code, help, _) = anyjepa(&["probe", kind, "--help"]);
+        assert_eq!(code, 0, "probe {kind}");
+        texts.push(format!("$ anyjepa probe {kind} --help\n{help}"));
+    }
     insta::assert_snapshot!(texts.join("\n\n"));
 }
 
@@ -72,6 +77,9 @@ fn mistakes_are_answered_with_cause_remedy_and_exit_code() {
             let (code, stdout, stderr) = anyjepa(arguments);
             assert!(stdout.is_empty(), "{arguments:?} printed a result: {stdout}");
             assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+            // Of a range or of missing arguments clap says enough itself.
+            let remedied = ["help: ", "tip: ", "Usage: ", "is not in "].iter().any(|mark| stderr.contains(mark));
+            assert!(remedied, "{arguments:?} is answered without a remedy: {stderr}");
             format!("$ anyjepa {}\n{stderr}\nexit code {code}", arguments.join(" "))
         })
         .collect();

@@ -193,7 +193,7 @@ impl Summary {
 
 fn parse_share(text: &str) -> Result<f64> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| Error::usage("write a share from 0 to 1"))
+    share.ok_or_else(|| Error::usage("this is no share").with_remedy("write a number from 0 to 1"))
 }
 
 /// The paths on standard input, each ended by `end`; empty ones are left out.

@@ -94,10 +94,9 @@ fn parse_layers(text: &str) -> Result<Layers> {
         return Ok(Layers::Last);
     }
     let count = text.strip_prefix('-').and_then(|rest| rest.strip_suffix("..")).and_then(|count| count.parse().ok());
-    count
-        .filter(|count| *count > 0)
-        .map(Layers::LastOf)
-        .ok_or_else(|| Error::usage("write last, or -4.. for the last four blocks joined"))
+    count.filter(|count| *count > 0).map(Layers::LastOf).ok_or_else(|| {
+        Error::usage("these are no blocks").with_remedy("write last, or -4.. for the last four blocks joined")
+    })
 }
 
 fn parse_batch(text: &str) -> Result<Batch> {
@@ -105,5 +104,7 @@ fn parse_batch(text: &str) -> Result<Batch> {
         return Ok(Batch::Auto);
     }
     let batch = text.parse().ok().filter(|batch| (1..=65_536).contains(batch));
-    batch.map(Batch::Of).ok_or_else(|| Error::usage("write auto, or a number from 1 to 65536"))
+    batch
+        .map(Batch::Of)
+        .ok_or_else(|| Error::usage("this is no batch").with_remedy("write auto, or a number from 1 to 65536"))
 }

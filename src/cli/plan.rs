@@ -1,5 +1,6 @@
 //! `anyjepa plan PRESET`: what a run will cost.
 
+use anyjepa::config::Preset;
 use anyjepa::error::{Error, Result};
 use anyjepa::train::{Machine, Plan, Rates};
 use clap::Args;
@@ -7,9 +8,6 @@ use clap::Args;
 use super::OutputArgs;
 use super::output::{print, print_json, table};
 use super::settings::ConfigArgs;
-
-/// Images of ImageNet-1k's training set.
-const IMAGENET: usize = 1_281_167;
 
 /// `anyjepa plan PRESET`
 #[derive(Debug, Args)]
@@ -22,27 +20,41 @@ pub struct Command {
     /// Memory of one GPU, such as 80GB, to check the run against
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory: Option<f64>,
-    /// Pictures of the data set; ImageNet-1k's where none is given
-    #[arg(long, default_value_t = IMAGENET)]
-    images: usize,
+    /// Pictures of the data set; those that the preset is meant for where none is given
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 fn parse_bytes(text: &str) -> Result<f64> {
     let upper = text.trim().to_uppercase();
-    let units = [("GIB", 1u64 << 30), ("GB", 1_000_000_000), ("MIB", 1 << 20), ("MB", 1_000_000), ("B", 1), ("", 1)];
+    let units = [
+        ("TIB", 1u64 << 40),
+        ("TB", 1_000_000_000_000),
+        ("GIB", 1 << 30),
+        ("GB", 1_000_000_000),
+        ("G", 1_000_000_000),
+        ("MIB", 1 << 20),
+        ("MB", 1_000_000),
+        ("B", 1),
+        ("", 1),
+    ];
     let parsed = units.iter().find_map(|(unit, factor)| {
         let number: f64 = upper.strip_suffix(unit)?.trim().parse().ok()?;
         (number > 0.0).then_some(number * *factor as f64)
     });
-    parsed.ok_or_else(|| Error::usage(format!("`{text}` is no size; write it as 80GB or 24GiB")))
+    parsed.ok_or_else(|| Error::usage("this is no size").with_remedy("write it as 80GB or 24GiB"))
 }
 
 impl Command {
     pub fn run(self) -> Result<()> {
         let config = self.config.resolve()?;
-        let machine = Machine { gpus: self.gpus.into(), memory: self.memory, images: self.images };
+        let images = match self.images {
+            Some(images) => images,
+            None => Preset::find(&config.name)?.pictures(),
+        };
+        let machine = Machine { gpus: self.gpus.into(), memory: self.memory, images };
         let plan = Plan::new(&config, machine)?;
         if self.output.json {
             return print_json(&plan);
@@ -66,7 +78,8 @@ impl Command {
             ),
             ("encoder forward", giga(plan.encoder_flops) + " an image"),
             ("training step", giga(plan.step_flops_per_image) + " an image"),
-            ("parameters, gradients, optimizer", bytes(plan.state_bytes) + " a GPU"),
+            ("parameters and gradients", bytes(plan.state_bytes - plan.optimizer_bytes) + " a GPU"),
+            ("optimizer", bytes(plan.optimizer_bytes) + " a GPU"),
             ("activations", bytes(plan.activation_bytes) + " a GPU, estimated"),
             ("batch", format!("{} images over {} GPUs", plan.global_batch, self.gpus)),
             ("steps", format!("{} ({} an epoch), {:.3e} images", plan.steps, plan.steps_per_epoch, plan.images)),

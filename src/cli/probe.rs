@@ -182,7 +182,7 @@ fn features(path: &Path) -> Result<FeatureSet> {
 
 fn parse_l2(text: &str) -> Result<f64> {
     let l2 = text.parse().ok().filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0);
-    l2.ok_or_else(|| Error::usage("write a number from 0 on"))
+    l2.ok_or_else(|| Error::usage("this is no penalty").with_remedy("write a number from 0 on"))
 }
 
 impl Outcome {

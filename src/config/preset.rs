@@ -65,6 +65,16 @@ impl Preset {
         let lines = self.text.lines().take_while(|line| line.starts_with('#'));
         lines.map(|line| line.trim_start_matches('#').trim()).collect::<Vec<_>>().join("\n")
     }
+
+    /// How many pictures the recipe is meant for, as the header says.
+    pub fn pictures(&self) -> usize {
+        let header = self.header();
+        let line =
+            header.lines().find_map(|line| line.strip_prefix("Pictures: ")).expect("tests find it in every preset");
+        let digits: String =
+            line.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(|c| *c != ',').collect();
+        digits.parse().expect("tests read it in every preset")
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +105,7 @@ mod tests {
             for word in ["Source:", "Cost:", "Expected:"] {
                 assert!(preset.header().contains(word), "{} says no {word}", preset.name);
             }
+            assert!(preset.pictures() > 1000, "{}", preset.name);
         }
     }
 

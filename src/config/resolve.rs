@@ -79,8 +79,8 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
         put(&mut table, &keys, key.trim(), parse_value(text.trim()), "--set")?;
     }
 
-    let config: RunConfig = table.try_into().map_err(|error: toml::de::Error| {
-        Error::usage(format!("the configuration does not fit: {}", error.message()))
+    let config: RunConfig = serde_path_to_error::deserialize(table).map_err(|error| {
+        Error::usage(format!("the configuration does not fit: {}: {}", error.path(), error.inner().message()))
             .with_remedy("`anyjepa inspect PRESET` shows every key with a value that fits")
     })?;
     config.validate()?;
@@ -90,9 +90,11 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
 fn read_table(path: &Path) -> Result<Table> {
     let text = std::fs::read(path).at("read", path)?;
     let text = String::from_utf8(text)
-        .map_err(|_| Error::usage(format!("{} is not TOML: it is not UTF-8", path.display())))?;
+        .map_err(|_| Error::usage(format!("{} is not TOML: it is not UTF-8", path.display())))
+        .map_err(|error| error.with_remedy("name a text file, such as the config.toml of a run"))?;
     text.parse().map_err(|error: toml::de::Error| {
         Error::usage(format!("{} is not TOML: {}", path.display(), error.to_string().trim_end()))
+            .with_remedy("write `key = value` lines under [sections], as in the config.toml of a run")
     })
 }
 
@@ -150,11 +152,8 @@ fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: &str
         (_, value) => value,
     };
     if !old.same_type(&value) {
-        return Err(Error::usage(format!(
-            "{origin}: `{key}` takes {} like {old}, found {} {value}",
-            a(old),
-            a(&value)
-        )));
+        let message = format!("{origin}: `{key}` takes {} like {old}, found {} {value}", a(old), a(&value));
+        return Err(Error::usage(message).with_remedy(format!("write it as {key}={old}")));
     }
     place.insert(last.to_owned(), value);
     Ok(())
@@ -211,6 +210,8 @@ mod tests {
             with(&["optim.lr"], &[]),
             with(&["optim.lr=fast"], &[]),
             with(&["mask.mode=blocky"], &[]),
+            with(&["train.seed=-1"], &[]),
+            with(&["mask.context_scale=[0.85]"], &[]),
             with(&["model.heads=5", "data.flip=2"], &[]),
             with(&[], &[("ANYJEPA_OPTIM_LRR", "1")]),
         ]

@@ -131,7 +131,8 @@ impl RunConfig {
         if problems.is_empty() {
             return Ok(());
         }
-        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; "))))
+        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; ")))
+            .with_remedy(format!("`anyjepa inspect {}` shows values that work", self.name)))
     }
 }
 

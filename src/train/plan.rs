@@ -41,6 +41,8 @@ pub struct Plan {
     pub images: f64,
     /// Bytes on one GPU for parameters, gradients and optimizer.
     pub state_bytes: f64,
+    /// Those of the optimizer's moments among them.
+    pub optimizer_bytes: f64,
     /// Bytes on one GPU for the activations that one micro-batch keeps for its backward pass, an estimate.
     pub activation_bytes: f64,
     /// The schedules at their corners.
@@ -120,7 +122,9 @@ impl Plan {
             steps_per_epoch,
             steps: schedule.steps,
             images: (schedule.steps * global_batch) as f64,
+            // An encoder, its average, its gradient and two moments; a predictor without the average.
             state_bytes: FLOAT * (5 * encoder_parameters + 4 * predictor_parameters) as f64,
+            optimizer_bytes: FLOAT * (2 * encoder_parameters + 2 * predictor_parameters) as f64,
             activation_bytes: FLOAT * width * train.batch as f64 * kept,
             schedule: Corners {
                 warmup_steps: schedule.warmup_steps,
