@@ -112,20 +112,20 @@ fn a_run_is_shown_with_its_newest_checkpoint() {
     checkpoints at steps 300
     step 300, epoch 2, seed 7, by version 0.0.0
     checkpoints/step-00000300/encoder.safetensors: run, safetensors
-    context encoder: a ViT of 4 blocks, 256 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
+    context encoder: a ViT of 4 blocks, 384 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
     input: short side to 28 (bicubic), centre crop 28, mean [0.35], std [0.1]
      tensors of  count  elements  type
-     encoder     53     3176448   f32
+     encoder     53     7123968   f32
 
     checkpoints/step-00000300/predictor.safetensors: run, safetensors
      tensors of  count  elements  type
-     predictor   32     134272    f32
+     predictor   32     150784    f32
 
     checkpoints/step-00000300/target_encoder.safetensors: run, safetensors
-    target encoder: a ViT of 4 blocks, 256 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
+    target encoder: a ViT of 4 blocks, 384 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
     input: short side to 28 (bicubic), centre crop 28, mean [0.35], std [0.1]
      tensors of      count  elements  type
-     target_encoder  53     3176448   f32
+     target_encoder  53     7123968   f32
 
     checkpoints/step-00000300/optimizer.safetensors: run, safetensors
      tensors of  count  elements  type

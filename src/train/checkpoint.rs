@@ -3,11 +3,12 @@
 //! `RUN/checkpoints/step-00000100/` holds a safetensors file a network, the optimizer's moments, `state.json`, and, written
 //! last, `manifest.json` with the BLAKE3 sum of each. `RUN/latest` is a text file that names the newest.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::atomic;
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::weights::{Header, Manifest, Tensors, damaged, read, write};
@@ -62,15 +63,14 @@ impl Checkpoints {
             write(&aside.join(&file), tensors, &Header::of(config, tensors).metadata()?)?;
             files.push(file);
         }
-        write_synced(&aside.join(STATE), &to_json(state)?)?;
+        atomic::write(&aside.join(STATE), &to_json(state)?)?;
         files.push(STATE.to_owned());
         Manifest::of(&aside, &files)?.write(&aside)?;
         if place.exists() {
             fs::remove_dir_all(&place).at("replace", &place)?;
         }
-        fs::rename(&aside, &place).at("rename", &aside)?;
-        sync(&parent)?;
-        replace(&self.run.join("latest"), name.as_bytes())?;
+        atomic::rename(&aside, &place)?;
+        atomic::write(&self.run.join("latest"), name.as_bytes())?;
         check(&place)?;
         self.prune(&place)?;
         Ok(place)
@@ -166,20 +166,4 @@ fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 fn from_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).map_err(|error| damaged(path, error))?;
     serde_json::from_slice(&text).map_err(|error| damaged(path, error))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).at("write", path)?;
-    sync(path)
-}
-
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).at("sync", path)
-}
-
-/// Replaces a small file at once.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let aside = path.with_extension("partial");
-    write_synced(&aside, bytes)?;
-    fs::rename(&aside, path).at("rename", &aside)
 }

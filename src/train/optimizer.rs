@@ -8,7 +8,7 @@ use super::schedule::Rates;
 use super::step::Networks;
 use crate::config::OptimConfig;
 use crate::error::Result;
-use crate::weights::{Gradients, Tensors, collect, fill};
+use crate::weights::{Gradients, MOMENTS, Tensors, collect, fill};
 
 /// AdamW (arXiv 1711.05101) with decay on parameters of two and more axes alone.
 ///
@@ -44,7 +44,7 @@ impl AdamW {
     /// A device error where a tensor cannot be read back.
     pub fn tensors(&self, networks: &Networks) -> Result<Tensors> {
         let mut tensors = Tensors::new();
-        for (moment, values) in [("first", &self.first), ("second", &self.second)] {
+        for (moment, values) in MOMENTS.into_iter().zip([&self.first, &self.second]) {
             tensors.extend(collect(&networks.encoder, &format!("{moment}.encoder"), &Gradients(values))?);
             tensors.extend(collect(&networks.predictor, &format!("{moment}.predictor"), &Gradients(values))?);
         }
@@ -57,7 +57,7 @@ impl AdamW {
     /// A data error where a tensor has another shape than its parameter.
     pub fn load(networks: &Networks, tensors: &Tensors, steps: usize) -> Result<Self> {
         let mut state = Self { steps, ..Self::default() };
-        for (moment, values) in [("first", &mut state.first), ("second", &mut state.second)] {
+        for (moment, values) in MOMENTS.into_iter().zip([&mut state.first, &mut state.second]) {
             fill(&networks.encoder, &format!("{moment}.encoder"), tensors, values)?;
             fill(&networks.predictor, &format!("{moment}.predictor"), tensors, values)?;
         }

@@ -28,6 +28,7 @@ pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
 pub use manifest::{Manifest, damaged};
 pub use module::{Gradients, Pick, Values, collect, fill, load};
+pub use names::MOMENTS;
 pub use open::{Loaded, Source, open, open_as};
 pub use provenance::{Format, Preprocessing, Provenance, Resize, Which, sum};
 pub use store::{Container, Dtype, Entry, Store};

@@ -46,10 +46,14 @@ pub(super) fn is_hugging_face<'a>(mut names: impl Iterator<Item = &'a String>) -
     names.any(|name| name.strip_prefix(HF_MODEL).unwrap_or(name) == HF_PATCH_EMBED)
 }
 
+/// What the names of an optimizer's tensors begin with: AdamW's first and second moment of what follows.
+pub const MOMENTS: [&str; 2] = ["first", "second"];
+
 /// The prefixes under which the published names of an encoder stand, and which encoder each is.
 pub(super) fn encoders<'a>(names: impl Iterator<Item = &'a String>) -> Vec<(String, Option<Which>)> {
     let prefixes = names.filter_map(|name| name.strip_suffix(PATCH_EMBED));
     let whole = prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.'));
+    let is_moment = |prefix: &str| prefix.split('.').next().is_some_and(|first| MOMENTS.contains(&first));
     let which = |prefix: &str| {
         let parts: BTreeSet<&str> = prefix.split('.').collect();
         match (parts.contains("target_encoder"), parts.contains("encoder")) {
@@ -58,7 +62,7 @@ pub(super) fn encoders<'a>(names: impl Iterator<Item = &'a String>) -> Vec<(Stri
             (false, false) => None,
         }
     };
-    whole.map(|prefix| (prefix.to_owned(), which(prefix))).collect()
+    whole.filter(|prefix| !is_moment(prefix)).map(|prefix| (prefix.to_owned(), which(prefix))).collect()
 }
 
 /// Chooses an encoder among published names; one that no prefix names is taken for the one that is asked for.

@@ -147,7 +147,7 @@ fn shapes_of_a_preset_need_no_name() {
     let loaded = open(&path, Some(Which::Target)).unwrap();
     assert_eq!((loaded.model, loaded.provenance.encoder), (model, None));
     insta::assert_snapshot!(loaded.provenance.model, @"
-    a ViT of 4 blocks, 256 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
+    a ViT of 4 blocks, 384 wide, with patches of 7x7 at 28 pixels in grey with 8 heads
     ");
 }
 
@@ -174,8 +174,8 @@ fn weights_of_another_model_are_refused_with_a_list_and_a_name() {
     let error = open_as(&path, Some(Which::Target), &wanted).unwrap_err();
     assert_eq!(error.exit_code(), 4);
     insta::assert_snapshot!(told(&error, folder.path()), @"
-    w.safetensors: the weights do not fit a ViT of 3 blocks, 256 wide, with patches of 4x4 at 28 pixels in grey with 8 heads: 1 missing (norm.bias), 11 of another shape (blocks.0.mlp.fc1.bias [1024] instead of [64], blocks.0.mlp.fc1.weight [1024, 256] instead of [64, 256], blocks.0.mlp.fc2.weight [256, 1024] instead of [256, 64], blocks.1.mlp.fc1.bias [1024] instead of [64], blocks.1.mlp.fc1.weight [1024, 256] instead of [64, 256], blocks.1.mlp.fc2.weight [256, 1024] instead of [256, 64], blocks.2.mlp.fc1.bias [1024] instead of [64], blocks.2.mlp.fc1.weight [1024, 256] instead of [64, 256] and 3 more), 13 not expected (blocks.3.attn.proj.bias, blocks.3.attn.proj.weight, blocks.3.attn.qkv.bias, blocks.3.attn.qkv.weight, blocks.3.mlp.fc1.bias, blocks.3.mlp.fc1.weight, blocks.3.mlp.fc2.bias, blocks.3.mlp.fc2.weight and 5 more)
-    help: this looks like a ViT of 4 blocks, 256 wide, with patches of 7x7 at 28 pixels in grey; try --model animals28
+    w.safetensors: the weights do not fit a ViT of 3 blocks, 384 wide, with patches of 4x4 at 28 pixels in grey with 8 heads: 1 missing (norm.bias), 11 of another shape (blocks.0.mlp.fc1.bias [1536] instead of [64], blocks.0.mlp.fc1.weight [1536, 384] instead of [64, 384], blocks.0.mlp.fc2.weight [384, 1536] instead of [384, 64], blocks.1.mlp.fc1.bias [1536] instead of [64], blocks.1.mlp.fc1.weight [1536, 384] instead of [64, 384], blocks.1.mlp.fc2.weight [384, 1536] instead of [384, 64], blocks.2.mlp.fc1.bias [1536] instead of [64], blocks.2.mlp.fc1.weight [1536, 384] instead of [64, 384] and 3 more), 13 not expected (blocks.3.attn.proj.bias, blocks.3.attn.proj.weight, blocks.3.attn.qkv.bias, blocks.3.attn.qkv.weight, blocks.3.mlp.fc1.bias, blocks.3.mlp.fc1.weight, blocks.3.mlp.fc2.bias, blocks.3.mlp.fc2.weight and 5 more)
+    help: this looks like a ViT of 4 blocks, 384 wide, with patches of 7x7 at 28 pixels in grey; try --model animals28
     ");
 }
 
