@@ -41,7 +41,7 @@ mod tests {
         other.train.checkpoint_every += 1;
         assert!(config.changes(&other).is_empty());
         other.optim.lr = 0.5;
-        other.mask.targets = 2;
-        assert_eq!(config.changes(&other), ["mask.targets: 4, now 2", "optim.lr: 0.001, now 0.5"]);
+        other.mask.targets = 3;
+        assert_eq!(config.changes(&other), ["mask.targets: 2, now 3", "optim.lr: 0.001, now 0.5"]);
     }
 }

@@ -25,7 +25,7 @@ pub struct LogisticConfig {
 }
 
 impl Default for LogisticConfig {
-    /// C = 0.01.
+    /// C = 0.01, the best of 1, 0.1, 0.01 and 0.001 for the raw pixels of animals28.
     fn default() -> Self {
         Self { l2: 100.0, max_iter: 1000, tolerance: 1e-4 }
     }
@@ -60,6 +60,9 @@ pub fn logistic(
 ) -> Result<Accuracy> {
     train.check_pair(&test, classes)?;
     let probe = Logistic::fit(train, classes, config, device)?;
+    if !probe.converged {
+        tracing::warn!(iterations = probe.iterations, "the logistic probe stopped before it converged");
+    }
     Ok(Accuracy::count(&probe.predict(test.features, device)?, test.labels))
 }
 
@@ -95,9 +98,6 @@ impl Logistic {
             let penalty = 0.5 * config.l2 * weights.iter().map(|w| w * w).sum::<f64>();
             Ok(((loss + penalty) / samples, gradient))
         })?;
-        if !minimum.converged {
-            tracing::warn!(iterations = minimum.iterations, "the logistic probe stopped before it converged");
-        }
         let (weights, bias) = minimum.point.split_at(width * classes);
         Ok(Self {
             standardiser,
