@@ -1,6 +1,6 @@
 //! Pre-trains a small I-JEPA from code: a preset, one key changed, and an observer of one's own.
 //!
-//!     cargo run --release --example pretrain -- examples/data/animals28 /tmp/pretrain
+//!     cargo run --release --example pretrain -- examples/data/animals28 runs/pretrain
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,14 +7,17 @@ mod norm;
 mod objective;
 mod optimizer;
 mod plan;
+mod resume;
 mod run;
 mod schedule;
 mod step;
+mod tally;
 
 pub use metrics::{Metrics, read_series};
 pub use objective::{distance, normalise_targets, spread};
 pub use optimizer::{AdamW, moving_average};
 pub use plan::{Corners, Flops, Machine, Plan};
-pub use run::{Observer, Outcome, Resume, Run, train};
+pub use resume::Resume;
+pub use run::{Observer, Outcome, Run, train};
 pub use schedule::{Rates, Schedule};
 pub use step::{Forward, Networks, StepGradients, upload};

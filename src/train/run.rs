@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Tensor};
 
-use super::checkpoint::{self, Checkpoints, State};
-use super::metrics::{Metrics, MetricsLog, resident_memory};
+use super::checkpoint::{Checkpoints, State};
+use super::metrics::{Metrics, MetricsLog};
 use super::norm::{clip, global_norm};
 use super::optimizer::AdamW;
+use super::resume::{Resume, require_run, restore, start_from};
 use super::schedule::Schedule;
 use super::step::{Networks, StepGradients, upload};
+use super::tally::{Since, Sums};
 use crate::config::RunConfig;
 use crate::data::{
     Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog, TrainLoader, TrainPlan, TrainTransform,
@@ -23,8 +24,8 @@ use crate::data::{
 use crate::device::read;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::eval::{Health, health};
-use crate::lock::{FolderLock, LOCK_FILE};
-use crate::masks::{MaskSampler, Masks};
+use crate::lock::FolderLock;
+use crate::masks::MaskSampler;
 use crate::model::Init;
 use crate::weights::Tensors;
 
@@ -32,17 +33,6 @@ use crate::weights::Tensors;
 const PROBE_IMAGES: usize = 256;
 /// The file in a run's folder that lists what could not be read.
 const SKIPPED: &str = "skipped.jsonl";
-
-/// Whether an earlier run in the same folder is continued.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resume {
-    /// From the newest whole checkpoint, if there is one.
-    Auto,
-    /// Never: a folder that holds checkpoints is refused.
-    Never,
-    /// From this checkpoint.
-    From(PathBuf),
-}
 
 /// Hears how a run goes.
 pub trait Observer {
@@ -223,68 +213,9 @@ fn diverged(what: String) -> Error {
         .with_remedy("lower optim.lr or lengthen optim.warmup_epochs; checkpoints are kept from before")
 }
 
-/// Refuses a folder in which something else than a run stands.
-fn require_run(out: &Path) -> Result<()> {
-    let is_run = || out.join(LOCK_FILE).exists() || out.join("checkpoints").is_dir();
-    let is_empty = || -> Result<bool> { Ok(fs::read_dir(out).at("list", out)?.next().is_none()) };
-    if !out.exists() || is_run() || is_empty()? {
-        return Ok(());
-    }
-    Err(Error::usage(format!("{} holds something else than a run", out.display()))
-        .with_remedy("name a new folder with --out"))
-}
-
 /// Whether something that is done every `every` steps (0: never) is due after `step` steps; at the end it always is.
 fn is_time(step: usize, every: usize, steps: usize) -> bool {
     every > 0 && (step.is_multiple_of(every) || step == steps)
-}
-
-fn start_from(
-    resume: &Resume,
-    checkpoints: &Checkpoints,
-    out: &Path,
-    observer: &mut dyn Observer,
-) -> Result<Option<PathBuf>> {
-    match resume {
-        Resume::From(path) if !path.exists() => Err(Error::usage(format!("{} does not exist", path.display()))
-            .with_remedy("--resume takes auto, never, a run or one of its checkpoints")),
-        Resume::From(path) if path.join("checkpoints").is_dir() => {
-            start_from(&Resume::Auto, &Checkpoints::new(path, 0), path, observer)
-        }
-        Resume::From(path) => Ok(Some(path.clone())),
-        Resume::Auto => {
-            let (newest, damaged) = checkpoints.newest()?;
-            for error in damaged {
-                observer.warning(&format!("passed over a checkpoint: {error}"));
-            }
-            Ok(newest)
-        }
-        Resume::Never if checkpoints.list()?.is_empty() => Ok(None),
-        Resume::Never => Err(Error::usage(format!("{} already holds checkpoints", out.display()))
-            .with_remedy("name another folder, or continue the run with --resume auto")),
-    }
-}
-
-fn restore(path: &Path, config: &RunConfig, networks: Networks, state: &mut State) -> Result<(Networks, AdamW)> {
-    let changes = checkpoint::config(path)?.changes(config);
-    if !changes.is_empty() {
-        return Err(Error::data(path, format!("the checkpoint has another configuration: {}", changes.join("; ")))
-            .with_remedy("go on with the run's own config.toml (--config), or start a new run in another folder"));
-    }
-    let mut tensors = Tensors::new();
-    for part in ["encoder", "predictor", "target_encoder"] {
-        tensors.extend(checkpoint::open(path, part)?.1);
-    }
-    let (stored, moments) = checkpoint::open(path, "optimizer")?;
-    if stored.data != state.data {
-        let message = format!("the checkpoint belongs to another data set: {}, found {}", stored.data, state.data);
-        return Err(Error::data(path, message)
-            .with_remedy("go on with the run's own data, or start a new run in another folder"));
-    }
-    let networks = networks.load(&tensors)?;
-    let optimizer = AdamW::load(&networks, &moments, stored.step)?;
-    *state = State { version: state.version.clone(), config: state.config.clone(), ..stored };
-    Ok((networks, optimizer))
 }
 
 fn save(
@@ -348,75 +279,6 @@ fn measure(networks: &Networks, grads: StepGradients, limit: f64) -> (StepGradie
         predictor: clip(&networks.predictor, grads.predictor, predictor.clone(), limit),
     };
     (grads, Some([encoder, predictor]))
-}
-
-/// The losses of a step's micro-batches, still on the device.
-#[derive(Default)]
-struct Sums {
-    loss: Option<Tensor<1>>,
-    spread: Option<Tensor<1>>,
-    context_tokens: usize,
-    target_tokens: usize,
-}
-
-impl Sums {
-    fn add(&mut self, loss: &Tensor<1>, spread: Option<&Tensor<1>>, masks: &Masks, parts: usize) {
-        let plus = |sum: Option<Tensor<1>>, term: &Tensor<1>| {
-            let term = term.clone().inner() / parts as f64;
-            Some(match sum {
-                Some(sum) => sum + term,
-                None => term,
-            })
-        };
-        self.loss = plus(self.loss.take(), loss);
-        if let Some(spread) = spread {
-            self.spread = plus(self.spread.take(), spread);
-        }
-        self.context_tokens = masks.context.first().map_or(0, |mask| mask.keep);
-        self.target_tokens = masks.targets.first().map_or(0, |mask| mask.keep);
-    }
-}
-
-/// What has happened since the last line of metrics.
-struct Since {
-    start: Instant,
-    waited: Duration,
-    images: usize,
-}
-
-impl Since {
-    fn new() -> Self {
-        Self { start: Instant::now(), waited: Duration::ZERO, images: 0 }
-    }
-
-    /// A line of metrics. Only here do scalars leave the device.
-    fn metrics(
-        &self,
-        state: &State,
-        sums: &Sums,
-        rates: super::schedule::Rates,
-        [encoder, predictor]: [Tensor<1>; 2],
-    ) -> Result<Metrics> {
-        let loss = sums.loss.clone().map_or(Ok(f64::NAN), read::scalar)?;
-        let seconds = self.start.elapsed().as_secs_f64();
-        Ok(Metrics {
-            step: state.step,
-            epoch: state.step as f64 / state.steps_per_epoch as f64,
-            loss,
-            spread: sums.spread.clone().map(read::scalar).transpose()?,
-            lr: rates.lr,
-            weight_decay: rates.weight_decay,
-            momentum: rates.momentum,
-            grad_norm_encoder: read::scalar(encoder)?,
-            grad_norm_predictor: read::scalar(predictor)?,
-            context_tokens: sums.context_tokens,
-            target_tokens: sums.target_tokens,
-            images_per_second: self.images as f64 / seconds,
-            data_wait: self.waited.as_secs_f64() / seconds,
-            memory_bytes: resident_memory(),
-            ..Metrics::default()
-        })
-    }
 }
 
 /// The first pictures of the data set that can be decoded, as the evaluation sees them.
