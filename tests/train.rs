@@ -163,10 +163,15 @@ fn what_cannot_be_continued_is_refused_with_its_reason() {
 #[test]
 fn a_run_that_diverges_keeps_the_checkpoint_before() {
     let train = Train::new();
-    let (code, said) = train.run("run", &["--set", "optim.lr=1e30", "--set", "optim.start_lr=1e30"]);
+    let sets = ["optim.lr=1e30", "optim.start_lr=1e30", "train.checkpoint_every=1"];
+    let (code, said) = train.run("run", &sets.map(|set| ["--set", set]).concat());
     assert_eq!(code, 5, "{said}");
-    assert!(said.contains("help: lower optim.lr"), "{said}");
-    assert!(!train.checkpoint("run", STEPS).exists());
+    assert!(said.contains("the loss is NaN at step 2") && said.contains("help: lower optim.lr"), "{said}");
+    // `inspect --verify` reads every value, and refuses those that are not finite.
+    let mut inspect = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
+    let checked = inspect.arg("inspect").arg(train.at("run")).arg("--verify").output().unwrap();
+    assert!(train.checkpoint("run", 1).exists() && !train.checkpoint("run", 2).exists());
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[test]
