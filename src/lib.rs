@@ -21,6 +21,8 @@ pub mod kernels;
 
 pub mod device;
 pub mod model;
+
+pub mod compile;
 pub mod weights;
 
 pub mod eval;

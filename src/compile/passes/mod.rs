@@ -1,0 +1,1 @@
+//! Rewrites of a graph, each a small function, in a fixed order.

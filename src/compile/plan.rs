@@ -1,0 +1,207 @@
+//! What runs: a list of dispatches over buffers, fit for a file, and free of any device.
+
+use serde::{Deserialize, Serialize};
+
+use super::Epilogue;
+
+/// How values are stored; sums are always of 32 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats (IEEE).
+    F16,
+    /// bfloat16: weights of the CPU engine only.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+/// A buffer: its place in [`Plan::buffers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BufferId(pub usize);
+
+/// What a buffer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The images, `[B, C, H, W]`, always of 32 bits.
+    Input,
+    /// The features, always of 32 bits.
+    Output,
+    /// A parameter.
+    Weight {
+        /// Its name in the checkpoints.
+        parameter: String,
+        /// Whether the checkpoints hold the transpose, `[columns, rows]`.
+        transposed: bool,
+    },
+    /// Values between two dispatches, in memory that others use before and after.
+    Scratch {
+        /// The memory: buffers of one slot are never alive at once.
+        slot: usize,
+    },
+}
+
+/// Memory of the device that a kernel binds whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Its label in debuggers and in messages.
+    pub label: String,
+    /// What it holds.
+    pub role: Role,
+    /// Its axes.
+    pub shape: Vec<usize>,
+    /// How its values are stored.
+    pub dtype: Dtype,
+}
+
+impl Buffer {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.dtype.bytes()
+    }
+}
+
+/// A kernel with its sizes.
+///
+/// Operands of a dispatch, in order, are given with each kernel; the last one is written.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernel {
+    /// Cuts images `[B, C, H, W]` into rows `[B N, C P P]`: images, rows.
+    Patchify {
+        /// B
+        batch: usize,
+        /// C
+        channels: usize,
+        /// H
+        height: usize,
+        /// W
+        width: usize,
+        /// P
+        patch: usize,
+    },
+    /// `y = x W + b`, `[M, K] x [K, N]`, and the epilogue: x, W, b, y; with positions x, W, b, table `[T, N]`, y. With
+    /// a residual, y holds the residual stream and is added to.
+    Matmul {
+        /// Rows.
+        m: usize,
+        /// Depth.
+        k: usize,
+        /// Columns.
+        n: usize,
+        /// What is done to the sums.
+        epilogue: Epilogue,
+        /// T, the rows of the table that is added row after row, again and again; 0 without one.
+        table: usize,
+    },
+    /// LayerNorm of each row, written to some columns of wider rows: x `[R, D]`, gain, offset, y `[R, stride]`.
+    Norm {
+        /// R
+        rows: usize,
+        /// D
+        dim: usize,
+        /// Added to the variance.
+        eps: f32,
+        /// From row to row of the result.
+        stride: usize,
+        /// The first column of the result.
+        column: usize,
+    },
+    /// Self-attention: packed queries, keys and values `[B, N, 3 H K]`, result `[B, N, H K]`.
+    Attention {
+        /// B
+        batch: usize,
+        /// N
+        tokens: usize,
+        /// H
+        heads: usize,
+        /// K
+        size: usize,
+        /// Of the scores.
+        scale: f32,
+    },
+    /// The mean over the tokens of each image: x `[B, N, D]`, y `[B, D]`.
+    Pool {
+        /// B
+        batch: usize,
+        /// N
+        tokens: usize,
+        /// D
+        dim: usize,
+    },
+}
+
+/// One launch of a kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// What it computes, such as `blocks.7.mlp.fc1`.
+    pub label: String,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What it reads, and last what it writes.
+    pub operands: Vec<BufferId>,
+}
+
+/// A compiled encoder: what to run for one batch, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Images of one batch.
+    pub batch: usize,
+    /// How weights and most values are stored.
+    pub dtype: Dtype,
+    /// All memory.
+    pub buffers: Vec<Buffer>,
+    /// All work.
+    pub dispatches: Vec<Dispatch>,
+}
+
+impl Plan {
+    /// The buffer of `id`.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0]
+    }
+
+    /// The buffer of the images.
+    pub fn input(&self) -> Option<BufferId> {
+        self.buffers.iter().position(|buffer| buffer.role == Role::Input).map(BufferId)
+    }
+
+    /// The buffer of the features.
+    pub fn output(&self) -> Option<BufferId> {
+        self.buffers.iter().position(|buffer| buffer.role == Role::Output).map(BufferId)
+    }
+
+    /// Bytes of each slot of scratch memory: the largest of its buffers.
+    pub fn slots(&self) -> Vec<usize> {
+        let mut slots = Vec::new();
+        for buffer in &self.buffers {
+            if let Role::Scratch { slot } = buffer.role {
+                slots.resize(slots.len().max(slot + 1), 0);
+                slots[slot] = slots[slot].max(buffer.bytes());
+            }
+        }
+        slots
+    }
+}
