@@ -8,9 +8,45 @@
 //! | plan | [`Plan`] | [`schedule`] |
 //! | shaders | text | `wgsl` |
 
+mod cost;
 pub mod graph;
+pub mod import;
 pub mod passes;
 pub mod plan;
+pub mod schedule;
+mod text;
 
 pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
+
+use crate::config::ModelConfig;
+use crate::error::Result;
+
+/// The plan of an encoder of `model` for batches of `batch` images.
+///
+/// # Errors
+/// A failure that names an operation which no kernel computes.
+pub fn compile(model: &ModelConfig, batch: usize, read_out: ReadOut, dtype: Dtype) -> Result<Plan> {
+    schedule::schedule(&passes::run(&import::capture(model, batch, read_out)?), dtype)
+}
+
+/// Which of an encoder's outputs are its features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadOut {
+    /// The last so many blocks, each after the final norm, joined along the width.
+    pub layers: usize,
+    /// What is taken of an image's tokens.
+    pub take: Take,
+}
+
+/// What is taken of an image's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Each: `[B, N, D]`.
+    Tokens,
+    /// Their mean: `[B, D]`.
+    Mean,
+}
+
+#[cfg(test)]
+mod tests;

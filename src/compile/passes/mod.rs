@@ -1,1 +1,30 @@
-//! Rewrites of a graph, each a small function, in a fixed order.
+//! Rewrites of a graph: what burn records becomes what the kernels compute.
+
+mod attention;
+mod epilogue;
+mod linear;
+mod order;
+mod patches;
+mod reshapes;
+mod rewrite;
+
+pub use rewrite::bare;
+
+use super::Graph;
+
+/// The passes, in the order in which they run; each leaves a graph that computes the same.
+pub const PASSES: &[(&str, fn(&Graph) -> Graph)] = &[
+    ("linear", linear::recognise),
+    ("reshapes", reshapes::merge),
+    ("patches", patches::recognise),
+    ("attention", attention::recognise),
+    ("gelu", epilogue::gelu),
+    ("position", epilogue::position),
+    ("residual", epilogue::residual),
+    ("order", order::early),
+];
+
+/// Runs all passes.
+pub fn run(graph: &Graph) -> Graph {
+    PASSES.iter().fold(graph.clone(), |graph, (_, pass)| rewrite::alive(&pass(&graph)))
+}

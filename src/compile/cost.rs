@@ -1,0 +1,35 @@
+//! What a plan asks of a device: arithmetic, traffic and memory.
+
+use super::{Dispatch, Kernel, Plan, Role};
+
+impl Kernel {
+    /// Additions and multiplications; those of elementary functions count as none.
+    pub fn flops(&self) -> u64 {
+        let [a, b, c, d] = match *self {
+            Self::Patchify { .. } => return 0,
+            Self::Matmul { m, k, n, .. } => [2, m, k, n],
+            Self::Norm { rows, dim, .. } => [1, 8, rows, dim],
+            Self::Attention { batch, tokens, heads, size, .. } => [4 * batch * heads, tokens, tokens, size],
+            Self::Pool { batch, tokens, dim } => [1, batch, tokens, dim],
+        };
+        [a, b, c, d].into_iter().map(|factor| factor as u64).product()
+    }
+}
+
+impl Plan {
+    /// Additions and multiplications of one batch.
+    pub fn flops(&self) -> u64 {
+        self.dispatches.iter().map(|dispatch| dispatch.kernel.flops()).sum()
+    }
+
+    /// Bytes of all weights, as they are stored.
+    pub fn weight_bytes(&self) -> usize {
+        let weights = self.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight { .. }));
+        weights.map(|buffer| buffer.bytes()).sum()
+    }
+
+    /// Bytes that a dispatch reads and writes if nothing is cached.
+    pub fn traffic(&self, dispatch: &Dispatch) -> usize {
+        dispatch.operands.iter().map(|&operand| self.buffer(operand).bytes()).sum()
+    }
+}

@@ -1,0 +1,202 @@
+//! From what burn records of the model's forward pass to a [`Graph`]: the only code that knows burn's intermediate form.
+
+use std::collections::HashMap;
+
+use burn::backend::Capture;
+use burn::backend::ir::{
+    ActivationOperationIr, BaseOperationIr, FloatOperationIr, GraphIr, ModuleOperationIr, NumericOperationIr,
+    OperationIr, TensorId, TensorIr,
+};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::graph::{Graph, Id, Op};
+use super::{ReadOut, Take};
+use crate::config::{ModelConfig, Precision};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Encoder, Init, Layers};
+
+/// The graph of an encoder of `model` over `batch` images, read out as `read_out` says; no weights are made.
+///
+/// # Errors
+/// A failure that names an operation which the compiler does not know.
+pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<Graph> {
+    let device = Device::capture();
+    let mut names = Names { path: Vec::new(), found: HashMap::new() };
+    let captured = device.capture_scope(|scope| {
+        let encoder = Encoder::new(model, Precision::F32, Init::Constant, &device);
+        encoder.visit(&mut names);
+        let shape = [batch, model.channels, model.image_size, model.image_size];
+        let pixels = TensorData::new(vec![0f32; shape.iter().product()], shape);
+        let images = Tensor::<4>::from_data(pixels, &device);
+        let input = id(&images);
+        let layers = match read_out.layers {
+            1 => Layers::Last,
+            count => Layers::LastOf(count),
+        };
+        let features = encoder.forward_layers(images, layers);
+        let features = match read_out.take {
+            Take::Tokens => features,
+            Take::Mean => features.mean_dim(1),
+        };
+        scope.complete(input, id(&features))
+    });
+    let captured = captured.map_err(|error| Error::new(Kind::Other, format!("the encoder cannot be captured: {error}")))?;
+    import(&captured.graph, &names.found)
+}
+
+/// The recorder's number of a tensor.
+fn id<const D: usize>(tensor: &Tensor<D>) -> Option<TensorId> {
+    tensor.clone().try_into_primitive::<Capture>().ok().map(|tensor| tensor.id())
+}
+
+/// Collects the names of all parameters.
+struct Names {
+    path: Vec<String>,
+    found: HashMap<TensorId, String>,
+}
+
+impl ModuleVisitor for Names {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.extend(id(&param.val()).map(|id| (id, self.path.join("."))));
+    }
+}
+
+/// Translates what was recorded; `names` are those of the parameters.
+fn import(recorded: &GraphIr, names: &HashMap<TensorId, String>) -> Result<Graph> {
+    let mut import = Import { graph: Graph::default(), values: HashMap::new(), recorded, names };
+    for operation in &recorded.operations {
+        import.operation(operation)?;
+    }
+    for output in &recorded.outputs {
+        let value = import.values.get(output).copied();
+        import.graph.outputs.push(value.ok_or_else(|| broken("an output that nothing computes"))?);
+    }
+    import.graph.check()?;
+    Ok(import.graph)
+}
+
+struct Import<'a> {
+    graph: Graph,
+    values: HashMap<TensorId, Id>,
+    recorded: &'a GraphIr,
+    names: &'a HashMap<TensorId, String>,
+}
+
+impl Import<'_> {
+    fn operation(&mut self, operation: &OperationIr) -> Result<()> {
+        use BaseOperationIr as Base;
+        match operation {
+            OperationIr::Init(init) => self.constant(&init.out),
+            OperationIr::BaseFloat(Base::Zeros(new) | Base::Ones(new)) => self.constant(&new.out),
+            OperationIr::BaseFloat(Base::Reshape(op)) => self.push(Op::Reshape, &[&op.input], &op.out),
+            OperationIr::BaseFloat(Base::Permute(op)) => self.push(Op::Permute(op.axes.clone()), &[&op.input], &op.out),
+            OperationIr::BaseFloat(Base::SwapDims(op)) => {
+                let mut axes: Vec<usize> = (0..op.input.shape.len()).collect();
+                axes.swap(op.dim1, op.dim2);
+                self.push(Op::Permute(axes), &[&op.input], &op.out)
+            }
+            OperationIr::BaseFloat(Base::Slice(op)) => self.slice(op),
+            OperationIr::BaseFloat(Base::Cat(op)) => {
+                self.push(Op::Concat(op.dim), &op.tensors.iter().collect::<Vec<_>>(), &op.out)
+            }
+            OperationIr::NumericFloat(_, NumericOperationIr::Add(op)) => self.push(Op::Add, &[&op.lhs, &op.rhs], &op.out),
+            OperationIr::NumericFloat(_, NumericOperationIr::MeanDim(op)) => {
+                self.push(Op::Mean(op.axis), &[&op.input], &op.out)
+            }
+            OperationIr::Float(_, FloatOperationIr::Matmul(op)) => self.push(Op::MatMul, &[&op.lhs, &op.rhs], &op.out),
+            OperationIr::Activation(ActivationOperationIr::Gelu(op)) => self.push(Op::Gelu, &[&op.input], &op.out),
+            OperationIr::Module(module) => self.module(module),
+            other => Err(unknown(other)),
+        }
+    }
+
+    fn module(&mut self, operation: &ModuleOperationIr) -> Result<()> {
+        match operation {
+            ModuleOperationIr::Linear(op) => {
+                let mut shape = axes(&op.x);
+                shape.pop();
+                shape.extend(axes(&op.weight).pop());
+                let Some(bias) = &op.bias else {
+                    return self.push(Op::MatMul, &[&op.x, &op.weight], &op.out);
+                };
+                let inputs = vec![self.value(&op.x)?, self.value(&op.weight)?];
+                let product = self.graph.push(Op::MatMul, inputs, shape);
+                let bias = self.value(bias)?;
+                let sum = self.graph.push(Op::Add, vec![product, bias], axes(&op.out));
+                self.values.insert(op.out.id, sum);
+                Ok(())
+            }
+            ModuleOperationIr::LayerNorm(op) => {
+                let Some(offset) = &op.beta else { return Err(unknown(operation)) };
+                self.push(Op::LayerNorm { eps: op.epsilon.elem() }, &[&op.input, &op.gamma, offset], &op.out)
+            }
+            ModuleOperationIr::Attention(op) => {
+                if op.mask.is_some() || op.attn_bias.is_some() || op.options.is_causal || op.options.softcap.is_some() {
+                    return Err(unknown(operation));
+                }
+                let size = axes(&op.query).pop().unwrap_or(1);
+                let scale = op.options.scale.map_or(1.0 / (size as f64).sqrt(), |scale| scale.elem());
+                self.push(Op::Attention { scale }, &[&op.query, &op.key, &op.value], &op.out)
+            }
+            other => Err(unknown(other)),
+        }
+    }
+
+    fn slice(&mut self, op: &burn::backend::ir::SliceOpIr) -> Result<()> {
+        let (from, to) = (axes(&op.tensor), axes(&op.out));
+        let mut cut = (0..from.len()).filter(|&axis| from[axis] != to[axis]);
+        let (Some(axis), None) = (cut.next(), cut.next()) else { return Err(unknown(op)) };
+        let range = &op.ranges[axis];
+        let start = usize::try_from(range.start).map_err(|_| unknown(op))?;
+        if range.step != 1 {
+            return Err(unknown(op));
+        }
+        self.push(Op::Slice { axis, start, length: to[axis] }, &[&op.tensor], &op.out)
+    }
+
+    /// A tensor that exists before anything is computed: the images, or a parameter.
+    fn constant(&mut self, tensor: &TensorIr) -> Result<()> {
+        let op = match self.names.get(&tensor.id) {
+            Some(name) => Op::Parameter(name.clone()),
+            None if self.recorded.inputs.contains(&tensor.id) => Op::Input,
+            None => return Err(broken("a constant that is no parameter")),
+        };
+        self.push(op, &[], tensor)
+    }
+
+    fn push(&mut self, op: Op, inputs: &[&TensorIr], out: &TensorIr) -> Result<()> {
+        let inputs = inputs.iter().map(|tensor| self.value(tensor)).collect::<Result<_>>()?;
+        let value = self.graph.push(op, inputs, axes(out));
+        self.values.insert(out.id, value);
+        Ok(())
+    }
+
+    fn value(&self, tensor: &TensorIr) -> Result<Id> {
+        self.values.get(&tensor.id).copied().ok_or_else(|| broken("a value that nothing computes"))
+    }
+}
+
+fn axes(tensor: &TensorIr) -> Vec<usize> {
+    tensor.shape.iter().copied().collect()
+}
+
+/// An operation that the compiler cannot translate.
+fn unknown(operation: &impl std::fmt::Debug) -> Error {
+    let text = format!("{operation:?}");
+    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '(' | '_')).collect();
+    Error::new(Kind::Other, format!("the compiler does not know the operation {}", name.trim_end_matches('(')))
+        .with_remedy("run it with `--engine burn`")
+}
+
+fn broken(what: &str) -> Error {
+    Error::new(Kind::Other, format!("the recorded graph has {what}"))
+}

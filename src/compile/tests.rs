@@ -1,0 +1,56 @@
+use super::*;
+use crate::config::{PRESETS, Preset};
+
+fn model(name: &str, depth: usize) -> ModelConfig {
+    ModelConfig { depth, ..Preset::find(name).unwrap().config().model }
+}
+
+const POOLED: ReadOut = ReadOut { layers: 1, take: Take::Mean };
+
+#[test]
+fn what_is_recorded_becomes_seven_dispatches_a_block() {
+    let recorded = import::capture(&model("ijepa-vit-tiny16", 1), 2, POOLED).unwrap();
+    insta::assert_snapshot!("recorded", recorded);
+    insta::assert_snapshot!("recognised", passes::run(&recorded));
+}
+
+#[test]
+fn features_of_several_layers_are_written_where_they_are_joined() {
+    let read_out = ReadOut { layers: 3, take: Take::Tokens };
+    insta::assert_snapshot!("layers", compile(&model("ijepa-vit-tiny16", 4), 2, read_out, Dtype::F16).unwrap());
+}
+
+#[test]
+fn the_plan_of_every_preset_is_known() {
+    for preset in PRESETS {
+        let plan = compile(&preset.config().model, 1, POOLED, Dtype::F32).unwrap();
+        assert_eq!(plan.dispatches.len(), 7 * preset.config().model.depth + 4, "{}", preset.name);
+        insta::assert_snapshot!(format!("plan-{}", preset.name), plan);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan, "{}", preset.name);
+    }
+}
+
+#[test]
+fn buffers_of_one_slot_are_never_alive_at_once() {
+    for (name, layers, take) in [("ijepa-vit-tiny16", 1, Take::Mean), ("ijepa-vit-tiny16", 4, Take::Tokens), ("animals28", 4, Take::Mean)] {
+        let plan = compile(&Preset::find(name).unwrap().config().model, 3, ReadOut { layers, take }, Dtype::F32).unwrap();
+        let mut holders: std::collections::HashMap<usize, BufferId> = Default::default();
+        for dispatch in &plan.dispatches {
+            let [reads @ .., write] = &dispatch.operands[..] else { panic!("{} writes nothing", dispatch.label) };
+            for read in reads {
+                if let Role::Scratch { slot } = plan.buffer(*read).role {
+                    assert_eq!(holders.get(&slot), Some(read), "{} reads what is no longer there", dispatch.label);
+                }
+                let apart = match (&plan.buffer(*read).role, &plan.buffer(*write).role) {
+                    (Role::Scratch { slot: a }, Role::Scratch { slot: b }) => a != b,
+                    _ => read != write,
+                };
+                assert!(apart, "{} writes what it reads", dispatch.label);
+            }
+            if let Role::Scratch { slot } = plan.buffer(*write).role {
+                holders.insert(slot, *write);
+            }
+        }
+    }
+}
