@@ -6,11 +6,12 @@
 //! | plain graph | [`Graph`] | `import` |
 //! | recognised graph | [`Graph`] | [`passes`] |
 //! | plan | [`Plan`] | [`schedule`] |
-//! | shaders | text | `wgsl` |
+//! | shaders | text | [`wgsl`] |
 
 pub mod graph;
 pub mod passes;
 pub mod plan;
+pub mod wgsl;
 
 pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
