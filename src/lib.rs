@@ -23,6 +23,7 @@ pub mod device;
 pub mod model;
 
 pub mod compile;
+pub mod runtime;
 pub mod weights;
 
 pub mod eval;

@@ -21,8 +21,10 @@ const MODULES: &[Module] = &[
     Module { name: "masks", layer: 2, foreign: &[] },
     Module { name: "data", layer: 2, foreign: &["image"] },
     Module { name: "kernels", layer: 2, foreign: &["burn"] },
+    Module { name: "compile", layer: 2, foreign: &["naga"] },
     Module { name: "device", layer: 3, foreign: &["burn", "wgpu"] },
     Module { name: "model", layer: 4, foreign: &["burn"] },
+    Module { name: "runtime", layer: 4, foreign: &["wgpu"] },
     Module { name: "weights", layer: 4, foreign: &["burn"] },
     Module { name: "eval", layer: 5, foreign: &["burn"] },
     Module { name: "viz", layer: 5, foreign: &["image"] },
@@ -34,7 +36,7 @@ const MODULES: &[Module] = &[
 ];
 
 /// Crates that only the modules above may name.
-const KEPT: &[&str] = &["burn", "wgpu", "clap", "indicatif", "comfy_table", "toml", "image"];
+const KEPT: &[&str] = &["burn", "wgpu", "clap", "indicatif", "comfy_table", "toml", "image", "naga"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -6,7 +6,7 @@
 //! | plain graph | [`Graph`] | `import` |
 //! | recognised graph | [`Graph`] | [`passes`] |
 //! | plan | [`Plan`] | [`schedule`] |
-//! | shaders | text | `wgsl` |
+//! | shaders | text | [`wgsl`] |
 
 mod cost;
 pub mod graph;
@@ -15,6 +15,7 @@ pub mod passes;
 pub mod plan;
 pub mod schedule;
 mod text;
+pub mod wgsl;
 
 pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};

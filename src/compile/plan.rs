@@ -153,6 +153,29 @@ pub enum Kernel {
     },
 }
 
+impl Kernel {
+    /// Values of each operand, in order; sizes that no memory holds are as large as they can be.
+    pub fn lengths(&self) -> Vec<usize> {
+        let values = |sizes: &[usize]| sizes.iter().copied().fold(1, usize::saturating_mul);
+        match *self {
+            Self::Patchify { batch, channels, height, width, patch } => {
+                let along = |side: usize| side.checked_div(patch).unwrap_or(0);
+                let rows = values(&[batch, along(height), along(width), channels, patch, patch]);
+                vec![values(&[batch, channels, height, width]), rows]
+            }
+            Self::Matmul { m, k, n, table: 0, .. } => vec![values(&[m, k]), values(&[k, n]), n, values(&[m, n])],
+            Self::Matmul { m, k, n, table, .. } => {
+                vec![values(&[m, k]), values(&[k, n]), n, values(&[table, n]), values(&[m, n])]
+            }
+            Self::Norm { rows, dim, stride, .. } => vec![values(&[rows, dim]), dim, dim, values(&[rows, stride])],
+            Self::Attention { batch, tokens, heads, size, .. } => {
+                vec![values(&[3, batch, tokens, heads, size]), values(&[batch, tokens, heads, size])]
+            }
+            Self::Pool { batch, tokens, dim } => vec![values(&[batch, tokens, dim]), values(&[batch, dim])],
+        }
+    }
+}
+
 /// One launch of a kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {

@@ -1,0 +1,254 @@
+//! Which variant of a shader serves a kernel, with which constants, and how many workgroups of it.
+
+use crate::compile::{Dtype, Epilogue, Kernel};
+use crate::error::{Error, Result};
+
+/// What a workgroup of a matrix product computes, rows by columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Tile {
+    /// For the largest products: 8 x 8 sums a thread.
+    #[serde(rename = "128x128")]
+    T128x128,
+    /// 8 x 4 sums a thread.
+    #[serde(rename = "128x64")]
+    T128x64,
+    /// 4 x 4 sums a thread.
+    #[serde(rename = "64x64")]
+    T64x64,
+    /// 4 x 4 sums of 64 threads, for small products.
+    #[serde(rename = "32x32")]
+    T32x32,
+    /// 64 by 64, for a depth or columns that are no multiple of 4.
+    #[serde(rename = "scalar")]
+    Scalar,
+}
+
+/// Tiles to choose from, where depth and columns are multiples of 4.
+pub const MATMUL_TILES: [Tile; 4] = [Tile::T128x128, Tile::T128x64, Tile::T64x64, Tile::T32x32];
+
+/// A tile is taken where it makes so many workgroups: two for each of a large GPU's 128 or so processors.
+const BUSY: usize = 256;
+/// Most workgroups along one axis, by WebGPU's default limits.
+const AXIS: usize = 65_535;
+/// Most values of a buffer that a shader's 32-bit indices reach with room to spare.
+const VALUES: usize = 1 << 31;
+
+pub(super) struct Choice {
+    pub permutation: String,
+    pub constants: Vec<(&'static str, f64)>,
+    pub workgroups: [u32; 3],
+    pub threads: u32,
+    pub workgroup_bytes: u32,
+}
+
+impl Tile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::T128x128 => "128x128",
+            Self::T128x64 => "128x64",
+            Self::T64x64 => "64x64",
+            Self::T32x32 => "32x32",
+            Self::Scalar => "scalar",
+        }
+    }
+
+    /// Rows, columns and threads.
+    fn size(self) -> (usize, usize, u32) {
+        match self {
+            Self::T128x128 => (128, 128, 256),
+            Self::T128x64 => (128, 64, 256),
+            Self::T64x64 | Self::Scalar => (64, 64, 256),
+            Self::T32x32 => (32, 32, 64),
+        }
+    }
+
+    /// The largest tile that keeps a large GPU busy, or else the smallest.
+    fn fit(m: usize, k: usize, n: usize) -> Self {
+        if !k.is_multiple_of(4) || !n.is_multiple_of(4) {
+            return Self::Scalar;
+        }
+        let workgroups = |tile: Self| m.div_ceil(tile.size().0) * n.div_ceil(tile.size().1);
+        MATMUL_TILES.into_iter().find(|tile| workgroups(*tile) >= BUSY).unwrap_or(Self::T32x32)
+    }
+}
+
+pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) -> Result<Choice> {
+    let unserved = |why: &str| {
+        Error::usage(format!("no shader serves {kernel:?} with operands {operands:?}: {why}"))
+            .with_remedy("run the encoder with `--engine burn`")
+    };
+    if kernel.lengths().into_iter().any(|values| !(1..=VALUES).contains(&values)) {
+        return Err(unserved("a buffer is empty, or larger than 32-bit indices reach"));
+    }
+    let (groups, mut choice) = match *kernel {
+        Kernel::Matmul { m, k, n, epilogue, table } => {
+            let tile = match (tile, Tile::fit(m, k, n)) {
+                (_, Tile::Scalar) | (None, _) => Tile::fit(m, k, n),
+                (Some(tile), _) => tile,
+            };
+            let half = matmul_stored(epilogue, operands).ok_or_else(|| unserved("they are stored in another way"))?;
+            if (epilogue == Epilogue::Position) != (table > 0) {
+                return Err(unserved("a table belongs to the position epilogue, and to no other"));
+            }
+            let (rows, columns, threads) = tile.size();
+            let choice = Choice {
+                permutation: format!("matmul_{}_{}_{half}", tile.name(), epilogue_name(epilogue)),
+                constants: vec![("M", m as f64), ("K", k as f64), ("N", n as f64)],
+                workgroups: [0; 3],
+                threads,
+                workgroup_bytes: (16 * 4 * (rows + columns)) as u32,
+            };
+            ([n.div_ceil(columns), m.div_ceil(rows), 1], choice.with(table > 0, "T", table))
+        }
+        Kernel::Attention { batch, tokens, heads, size, scale } => {
+            let reach = [32, 64, 128].into_iter().find(|reach| size <= *reach && size.is_multiple_of(8) && size > 0);
+            let reach = reach.ok_or_else(|| unserved("heads are of a multiple of 8, up to 128"))?;
+            let half = match operands {
+                [Dtype::F32, Dtype::F32] => "f32",
+                [Dtype::F16, Dtype::F16] => "f16",
+                _ => return Err(unserved("both are stored alike, in f32 or f16")),
+            };
+            let queries = 64;
+            let part = if reach == 128 { size / 2 } else { size };
+            let constants = [tokens, heads, size, queries].map(|value| value as f64);
+            let mut constants: Vec<_> = ["TOKENS", "HEADS", "SIZE", "QUERIES"].into_iter().zip(constants).collect();
+            constants.push(("SCALE", f64::from(scale)));
+            let choice = Choice {
+                permutation: format!("attention_to{reach}_{half}"),
+                constants,
+                workgroups: [0; 3],
+                threads: 2 * queries as u32,
+                workgroup_bytes: (4 * 32 * (part + queries)) as u32,
+            };
+            ([tokens.div_ceil(queries), heads, batch], choice)
+        }
+        Kernel::Norm { rows, dim, eps, stride, column } => {
+            if column + dim > stride {
+                return Err(unserved("the columns end beyond the row"));
+            }
+            let half = match operands {
+                [Dtype::F32, Dtype::F32, Dtype::F32, result] => half(*result),
+                _ => None,
+            };
+            let half = half.ok_or_else(|| unserved("all but the result are of f32"))?;
+            let sizes = [rows, dim, stride, column].map(|value| value as f64);
+            let mut constants: Vec<_> = ["ROWS", "DIM", "STRIDE", "COLUMN"].into_iter().zip(sizes).collect();
+            constants.push(("EPS", f64::from(eps)));
+            let permutation = format!("norm_{half}");
+            let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 1024 };
+            (spread(rows.div_ceil(4)), choice)
+        }
+        Kernel::Patchify { batch, channels, height, width, patch } => {
+            let half = match operands {
+                [Dtype::F32, result] => half(*result),
+                _ => None,
+            };
+            let half = half.ok_or_else(|| unserved("images are of f32"))?;
+            let sizes = [batch, channels, height, width, patch].map(|value| value as f64);
+            let names = ["BATCH", "CHANNELS", "HEIGHT", "WIDTH", "PATCH"];
+            let constants = names.into_iter().zip(sizes).collect();
+            let permutation = format!("patchify_{half}");
+            let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 0 };
+            let values = batch * channels * (height / patch) * (width / patch) * patch * patch;
+            (spread(values.div_ceil(256)), choice)
+        }
+        Kernel::Pool { batch, tokens, dim } => {
+            if operands != [Dtype::F32, Dtype::F32] {
+                return Err(unserved("both are of f32"));
+            }
+            let constants = vec![("TOKENS", tokens as f64), ("DIM", dim as f64)];
+            let permutation = "pool_f32".to_owned();
+            let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 1024 };
+            ([dim.div_ceil(64), batch, 1], choice)
+        }
+    };
+    if groups.iter().any(|axis| !(1..=AXIS).contains(axis)) {
+        return Err(unserved(&format!("it takes {groups:?} workgroups, of at most {AXIS} along an axis")));
+    }
+    choice.workgroups = groups.map(|axis| axis as u32);
+    Ok(choice)
+}
+
+impl Choice {
+    fn with(mut self, wanted: bool, name: &'static str, value: usize) -> Self {
+        if wanted {
+            self.constants.push((name, value as f64));
+        }
+        self
+    }
+}
+
+/// The variant's name for how x, W and y are stored; the bias and the table are always of 32 bits, and so is a result
+/// that belongs to the residual stream.
+fn matmul_stored(epilogue: Epilogue, operands: &[Dtype]) -> Option<&'static str> {
+    let [x, w, rest @ .., y] = operands else { return None };
+    let stream = matches!(epilogue, Epilogue::Residual | Epilogue::Position);
+    let count = if epilogue == Epilogue::Position { 2 } else { 1 };
+    let plain = rest.len() == count && rest.iter().all(|operand| *operand == Dtype::F32);
+    match (plain, x, w, y) {
+        (true, Dtype::F32, Dtype::F32, Dtype::F32) => Some("f32"),
+        (true, Dtype::F16, Dtype::F16, Dtype::F32) if stream => Some("f16"),
+        (true, Dtype::F16, Dtype::F16, Dtype::F16) if !stream => Some("f16"),
+        _ => None,
+    }
+}
+
+fn half(result: Dtype) -> Option<&'static str> {
+    match result {
+        Dtype::F32 => Some("f32"),
+        Dtype::F16 => Some("f16"),
+        Dtype::Bf16 => None,
+    }
+}
+
+fn epilogue_name(epilogue: Epilogue) -> &'static str {
+    match epilogue {
+        Epilogue::Bias => "bias",
+        Epilogue::Gelu => "gelu",
+        Epilogue::Residual => "residual",
+        Epilogue::Position => "position",
+    }
+}
+
+/// So many workgroups, along two axes where one is too short; the last ones may have nothing to do.
+fn spread(count: usize) -> [usize; 3] {
+    let rows = count.div_ceil(AXIS).max(1);
+    [count.div_ceil(rows), rows, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Dtype::{F16, F32};
+
+    #[test]
+    fn larger_products_take_larger_tiles() {
+        let cases =
+            [(196, 768, 768), (196, 768, 3072), (1568, 768, 768), (1568, 768, 3072), (6272, 768, 3072), (49, 49, 96)];
+        let table: Vec<String> =
+            cases.iter().map(|(m, k, n)| format!("{m} x {k} x {n}: {}", Tile::fit(*m, *k, *n).name())).collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn what_no_shader_serves_is_named_with_the_reason() {
+        let attention = |size| Kernel::Attention { batch: 1, tokens: 4, heads: 2, size, scale: 0.5 };
+        let matmul = |m, epilogue, table| Kernel::Matmul { m, k: 4, n: 4, epilogue, table };
+        let cases: [(Kernel, &[Dtype]); 6] = [
+            (attention(20), &[F32, F32]),
+            (attention(136), &[F32, F32]),
+            (attention(64), &[F32, F16]),
+            (matmul(8, Epilogue::Bias, 0), &[F16, F32, F32, F32]),
+            (matmul(8, Epilogue::Residual, 3), &[F32, F32, F32, F32]),
+            (matmul(1 << 28, Epilogue::Bias, 0), &[F32, F32, F32, F32]),
+        ];
+        let said: Vec<String> =
+            cases.iter().map(|(kernel, stored)| choose(kernel, stored, None).err().unwrap().to_string()).collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn many_rows_spread_over_two_axes() {
+        assert_eq!([spread(1), spread(65_535), spread(65_536)], [[1, 1, 1], [65_535, 1, 1], [32_768, 2, 1]]);
+    }
+}

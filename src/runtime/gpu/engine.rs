@@ -1,0 +1,135 @@
+//! The engine: a plan's memory, pipelines and bind groups on a device, and one pass a batch.
+
+use std::sync::Arc;
+
+use super::adapter::Gpu;
+use super::faults::guarded;
+use super::memory::{Memory, Weights};
+use super::pipeline::{self, Launch};
+use crate::compile::wgsl::Tile;
+use crate::compile::{BufferId, Dispatch, Plan};
+use crate::error::{Error, Kind, Result};
+use crate::runtime::check::check;
+
+/// A plan on a GPU.
+#[derive(Debug)]
+pub struct GpuEngine {
+    gpu: Arc<Gpu>,
+    plan: Plan,
+    memory: Memory,
+    launches: Vec<(Launch, wgpu::BindGroup)>,
+    input: BufferId,
+    output: BufferId,
+}
+
+impl GpuEngine {
+    /// Brings a plan to a device: makes its memory, fills the weights, compiles the shaders.
+    ///
+    /// `weights` gives the values of a weight's buffer in the plan's layout; they are rounded where it stores them in 16
+    /// bits. Matrix products work by tiles of `tile`, or of a size that their own size suggests.
+    ///
+    /// # Errors
+    /// A data error where the plan is broken, a usage error where no shader serves it, a device error where it is too
+    /// large for the device; whatever `weights` reports.
+    pub fn new(gpu: Arc<Gpu>, plan: Plan, weights: Weights<'_>, tile: Option<Tile>) -> Result<Self> {
+        check(&plan)?;
+        let (Some(input), Some(output)) = (plan.input(), plan.output()) else {
+            return Err(Error::new(Kind::Data, "the plan has no input or no output"));
+        };
+        let memory = Memory::new(&gpu, &plan, weights)?;
+        let launches = pipeline::compile(&gpu, &plan, tile)?;
+        let bound = launches.into_iter().zip(&plan.dispatches).map(|(launch, dispatch)| {
+            let group = bind(&gpu, &plan, &memory, dispatch, &launch)?;
+            Ok((launch, group))
+        });
+        let launches = bound.collect::<Result<Vec<_>>>()?;
+        gpu.faults.check("bring the plan to the device")?;
+        Ok(Self { gpu, plan, memory, launches, input, output })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// The features of a batch of images.
+    ///
+    /// # Errors
+    /// A data error where there are more or fewer values than the plan takes, a device error where the device fails.
+    pub fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        self.write(self.input, images)?;
+        let all = 0..self.launches.len();
+        self.launch(all, self.output)
+    }
+
+    /// Like [`Self::run`], but shows the result of each dispatch before the next one runs.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; whatever `see` reports.
+    pub fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
+        self.write(self.input, images)?;
+        for i in 0..self.launches.len() {
+            if let Some(written) = self.plan.dispatches[i].operands.last().copied() {
+                let values = self.launch(i..i + 1, written)?;
+                see(&self.plan.dispatches[i], &values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values that a buffer holds now; memory of a slot holds those of the last buffer that was written.
+    ///
+    /// # Errors
+    /// A device error where the device fails.
+    pub fn read(&mut self, id: BufferId) -> Result<Vec<f32>> {
+        self.launch(0..0, id)
+    }
+
+    /// Sets a buffer's values.
+    ///
+    /// # Errors
+    /// A data error where there are more or fewer than it holds, a device error where the device fails.
+    pub fn write(&self, id: BufferId, values: &[f32]) -> Result<()> {
+        self.memory.write(&self.gpu, &self.plan, id, values)
+    }
+
+    /// Launches some dispatches in one pass, waits, and reads a buffer.
+    fn launch(&mut self, which: std::ops::Range<usize>, read: BufferId) -> Result<Vec<f32>> {
+        let Self { gpu, plan, memory, launches, .. } = self;
+        guarded(&gpu.device, "launch the plan", || {
+            let mut commands =
+                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });
+            {
+                let mut pass = commands
+                    .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("plan"), timestamp_writes: None });
+                for (launch, group) in &launches[which] {
+                    pass.set_pipeline(&launch.pipeline);
+                    pass.set_bind_group(0, group, &[]);
+                    let [x, y, z] = launch.workgroups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+            memory.fetch(gpu, plan, read, &mut commands)?;
+            gpu.queue.submit([commands.finish()]);
+            Ok(())
+        })??;
+        memory.fetched(gpu, plan.buffer(read))
+    }
+}
+
+fn bind(gpu: &Gpu, plan: &Plan, memory: &Memory, dispatch: &Dispatch, launch: &Launch) -> Result<wgpu::BindGroup> {
+    let entries: Vec<_> = dispatch
+        .operands
+        .iter()
+        .enumerate()
+        .map(|(i, id)| wgpu::BindGroupEntry { binding: i as u32, resource: memory.binding(plan, *id) })
+        .collect();
+    let description =
+        wgpu::BindGroupDescriptor { label: Some(&dispatch.label), layout: &launch.layout, entries: &entries };
+    guarded(&gpu.device, &format!("bind {}", dispatch.label), || gpu.device.create_bind_group(&description))
+}

@@ -1,0 +1,66 @@
+//! What goes wrong on a device, as errors that say what to do: out of memory, lost, or refused.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wgpu::{Device, ErrorFilter};
+
+use crate::error::{Error, Result};
+
+/// The first fault that nothing else has reported, such as the loss of the device.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<Option<String>>>);
+
+impl Faults {
+    /// Listens to `device`.
+    pub fn watch(device: &Device) -> Self {
+        let faults = Self::default();
+        let (uncaptured, lost) = (faults.clone(), faults.clone());
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(error.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            // wgpu says so also when it drops a device in good order.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lost.note(format!("the device was lost: {message}"));
+            }
+        });
+        faults
+    }
+
+    fn note(&self, fault: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+    }
+
+    /// # Errors
+    /// A device error where something has gone wrong since the last call; `doing` says during what.
+    pub fn check(&self, doing: &str) -> Result<()> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(fault) => Err(lost(doing, &fault)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Does `work`, and turns what wgpu reports meanwhile on this thread into an error; `doing` reads like
+/// "make the buffer blocks.0.attn.qkv".
+pub fn guarded<T>(device: &Device, doing: &str, work: impl FnOnce() -> T) -> Result<T> {
+    let scopes = [ErrorFilter::Internal, ErrorFilter::Validation, ErrorFilter::OutOfMemory]
+        .map(|filter| device.push_error_scope(filter));
+    let done = work();
+    // Scopes are left in the reverse of the order in which they were entered.
+    let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+    match errors.collect::<Vec<_>>().into_iter().flatten().next() {
+        None => Ok(done),
+        Some(wgpu::Error::OutOfMemory { .. }) => {
+            Err(Error::device(format!("cannot {doing}: the device is out of memory"))
+                .with_remedy("take a smaller batch, --dtype f16, or another device of `anyjepa devices`"))
+        }
+        Some(error) => Err(Error::device(format!("cannot {doing}: {error}"))
+            .with_remedy("update the GPU's driver, or take another device of `anyjepa devices`")),
+    }
+}
+
+/// A device that does not answer any more.
+pub fn lost(doing: &str, why: &str) -> Error {
+    Error::device(format!("cannot {doing}: {why}")).with_remedy(
+        "run the command again; if it fails again take a smaller batch, update the GPU's driver, or take `--device cpu`",
+    )
+}

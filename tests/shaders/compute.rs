@@ -1,0 +1,135 @@
+//! Every operation, in many shapes and both ways of storing values, computes on a GPU what its twin computes.
+
+use anyjepa::compile::wgsl::{self, MATMUL_TILES, Tile};
+use anyjepa::compile::{Dtype, Epilogue, Kernel};
+
+use crate::device::{Operation, computed, gpu};
+
+/// The unit of 32-bit and of 16-bit floats.
+const UNIT: f64 = 1.0 / (1 << 24) as f64;
+const HALF_UNIT: f64 = 1.0 / (1 << 11) as f64;
+/// A sum of K terms that round at random is off by sqrt(K) units of its terms; the largest of some thousand sums by a
+/// few times that. What stays exact, such as a copy, has none.
+const SLACK: f64 = 8.0;
+
+/// How far a result may be off: units x sqrt(K) x the largest value, and the rounding of a result in 16 bits.
+fn tolerance(operation: &Operation, expected: &[f32]) -> f64 {
+    let depth = match operation.kernel {
+        Kernel::Patchify { .. } => 0,
+        Kernel::Matmul { k, .. } => k,
+        Kernel::Norm { dim, .. } => dim,
+        // Weights sum to one: their errors are those of the scores, sums of K terms.
+        Kernel::Attention { size, .. } => 4 * size,
+        Kernel::Pool { tokens, .. } => tokens,
+    };
+    let scale = expected.iter().filter(|value| !value.is_nan()).map(|value| f64::from(value.abs())).fold(0.0, f64::max);
+    let rounding = match operation.operands.last() {
+        Some((Dtype::F16, _)) => HALF_UNIT * scale,
+        _ => 0.0,
+    };
+    SLACK * UNIT * (depth as f64).sqrt() * scale.max(1.0) + rounding
+}
+
+/// Compares all operations; a failure names each kernel and variant that is off, with the first bad index.
+fn check(operations: &[Operation], tile: Option<Tile>) {
+    let Some(gpu) = gpu() else { return };
+    let mut failures = Vec::new();
+    for (operation, found) in operations.iter().zip(computed(&gpu, operations, tile)) {
+        let expected = operation.expected();
+        let tolerance = tolerance(operation, &expected);
+        // Where the twin writes nothing, the poison must still stand.
+        let off = |(found, expected): &(&f32, &f32)| match expected.is_nan() {
+            true => !found.is_nan(),
+            false => !((f64::from(**found) - f64::from(**expected)).abs() <= tolerance),
+        };
+        let pairs = found.iter().zip(&expected);
+        if let Some((i, (found, expected))) = pairs.clone().enumerate().find(|(_, pair)| off(pair)) {
+            let stored: Vec<Dtype> = operation.operands.iter().map(|(dtype, _)| *dtype).collect();
+            let shader = wgsl::shader(&operation.kernel, &stored, tile).unwrap();
+            let count = pairs.filter(off).count();
+            failures.push(format!(
+                "{}\n  {}: {count} of {} values are off, first at {i}: {found}, expected {expected} to {tolerance:e}",
+                operation.label,
+                shader.permutation,
+                expected_len(&operation.kernel),
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn expected_len(kernel: &Kernel) -> usize {
+    kernel.lengths().last().copied().unwrap_or_default()
+}
+
+fn products(shapes: &[(usize, usize, usize)], half: bool) -> Vec<Operation> {
+    let epilogues = [Epilogue::Bias, Epilogue::Gelu, Epilogue::Residual, Epilogue::Position];
+    let each = |(m, k, n): &(usize, usize, usize)| {
+        epilogues.map(|epilogue| {
+            let table = if epilogue == Epilogue::Position { m.div_ceil(2) } else { 0 };
+            Operation::new(Kernel::Matmul { m: *m, k: *k, n: *n, epilogue, table }, half)
+        })
+    };
+    shapes.iter().flat_map(each).collect()
+}
+
+#[test]
+fn products_of_every_tile_and_epilogue_equal_their_twins() {
+    for half in [false, true] {
+        for tile in MATMUL_TILES {
+            check(&products(&[(1, 4, 4), (197, 68, 132)], half), Some(tile));
+        }
+        check(&products(&[(1, 36, 20), (65, 100, 96), (1000, 48, 36)], half), None);
+    }
+}
+
+#[test]
+fn products_whose_sizes_are_no_multiples_of_four_equal_their_twins() {
+    for half in [false, true] {
+        check(&products(&[(1, 1, 1), (49, 49, 96), (70, 64, 67), (3, 33, 130)], half), None);
+    }
+}
+
+#[test]
+fn attention_of_every_head_size_equals_its_twin() {
+    let attention = |batch, tokens, heads, size| Kernel::Attention {
+        batch,
+        tokens,
+        heads,
+        size,
+        scale: 1.0 / (size as f32).sqrt(),
+    };
+    for half in [false, true] {
+        let sizes = [8, 16, 24, 32, 40, 48, 64, 72, 80, 88, 104, 128];
+        let mut operations: Vec<_> = sizes.map(|size| Operation::new(attention(2, 70, 2, size), half)).into();
+        let tokens = [1, 7, 64, 197, 1000];
+        operations.extend(tokens.map(|tokens| Operation::new(attention(1, tokens, 3, 64), half)));
+        operations.extend([1, 7, 197].map(|tokens| Operation::new(attention(3, tokens, 1, 80), half)));
+        check(&operations, None);
+    }
+}
+
+#[test]
+fn norms_equal_their_twins_and_leave_other_columns_alone() {
+    let norm = |rows, dim, stride, column| Kernel::Norm { rows, dim, eps: 1e-6, stride, column };
+    let kernels = [norm(1, 768, 768, 0), norm(197, 192, 192, 0), norm(7, 1280, 2560, 1280), norm(5, 3, 7, 2)];
+    for half in [false, true] {
+        check(&kernels.map(|kernel| Operation::new(kernel, half)), None);
+    }
+}
+
+#[test]
+fn patches_are_copied_exactly() {
+    let patchify = |batch, channels, height, width, patch| Kernel::Patchify { batch, channels, height, width, patch };
+    let kernels = [patchify(1, 1, 28, 28, 7), patchify(2, 3, 48, 32, 16), patchify(3, 3, 30, 45, 14)];
+    for half in [false, true] {
+        check(&kernels.map(|kernel| Operation::new(kernel, half)), None);
+    }
+}
+
+#[test]
+fn means_equal_their_twins() {
+    let pool = |batch, tokens, dim| Kernel::Pool { batch, tokens, dim };
+    let kernels = [pool(1, 1, 1), pool(2, 7, 96), pool(1, 197, 130), pool(3, 1000, 64)];
+    check(&kernels.map(|kernel| Operation::new(kernel, false)), None);
+}

@@ -1,0 +1,133 @@
+//! The device that tests compute on, and plans made by hand.
+
+use std::sync::{Arc, OnceLock};
+
+use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
+use anyjepa::random::{Purpose, Stream};
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
+use anyjepa::runtime::twin;
+use half::f16;
+
+/// The adapter with WebGPU's default limits and with checks of bounds; none where the tests are to do without.
+pub fn gpu() -> Option<Arc<Gpu>> {
+    static GPU: OnceLock<Option<Arc<Gpu>>> = OnceLock::new();
+    GPU.get_or_init(|| {
+        if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
+            eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no shader was run");
+            return None;
+        }
+        let opened = Gpu::open("vulkan".parse().unwrap(), Bounds::WebGpu, Checks::On);
+        let opened = opened.unwrap_or_else(|error| {
+            panic!("{error}; scripts/test installs a software adapter, ANYJEPA_TEST_GPU=skip does without")
+        });
+        Some(Arc::new(opened))
+    })
+    .clone()
+}
+
+/// Normal values, of a seed.
+pub fn normal(seed: u64, count: usize, scale: f32) -> Vec<f32> {
+    let mut stream = Stream::new(seed, 0, 0, Purpose::Augment);
+    (0..count).map(|_| stream.normal() as f32 * scale).collect()
+}
+
+/// As they are stored.
+pub fn stored(values: &[f32], dtype: Dtype) -> Vec<f32> {
+    match dtype {
+        Dtype::F16 => values.iter().map(|value| f16::from_f32(*value).to_f32()).collect(),
+        _ => values.to_vec(),
+    }
+}
+
+/// A kernel with the values of its operands; the last are what its result holds before it runs.
+pub struct Operation {
+    pub label: String,
+    pub kernel: Kernel,
+    pub operands: Vec<(Dtype, Vec<f32>)>,
+}
+
+impl Operation {
+    /// `kernel` on normal values, over a poisoned result; `half` stores in 16 bits what a plan of f16 does.
+    pub fn new(kernel: Kernel, half: bool) -> Self {
+        let lengths = kernel.lengths();
+        let narrow = |place: usize| half && in_16_bits(&kernel, place, lengths.len());
+        let operands = lengths.iter().enumerate().map(|(place, length)| {
+            let dtype = if narrow(place) { Dtype::F16 } else { Dtype::F32 };
+            let scale = match (kernel, place) {
+                // So that sums are of the size of their terms.
+                (Kernel::Matmul { k, .. }, 1) => 1.0 / (k as f32).sqrt(),
+                _ => 1.0,
+            };
+            let is_result = place + 1 == lengths.len();
+            let adds = matches!(kernel, Kernel::Matmul { epilogue: Epilogue::Residual, .. });
+            let values = match is_result && !adds {
+                true => vec![f32::NAN; *length],
+                false => stored(&normal(place as u64 + 1, *length, scale), dtype),
+            };
+            (dtype, values)
+        });
+        let operands = operands.collect();
+        Self { label: format!("{kernel:?}{}", if half { " in f16" } else { "" }), kernel, operands }
+    }
+
+    /// What the twin computes.
+    pub fn expected(&self) -> Vec<f32> {
+        let (result, read) = self.operands.split_last().unwrap();
+        let read: Vec<&[f32]> = read.iter().map(|(_, values)| values.as_slice()).collect();
+        let mut y = result.1.clone();
+        twin::run(&self.kernel, &read, &mut y).unwrap();
+        y
+    }
+}
+
+fn in_16_bits(kernel: &Kernel, place: usize, count: usize) -> bool {
+    match kernel {
+        Kernel::Matmul { epilogue: Epilogue::Residual | Epilogue::Position, .. } => place < 2,
+        Kernel::Matmul { .. } => place < 2 || place + 1 == count,
+        Kernel::Attention { .. } => true,
+        Kernel::Norm { .. } | Kernel::Patchify { .. } => place + 1 == count,
+        Kernel::Pool { .. } => false,
+    }
+}
+
+/// One plan of many operations that do not know each other, and the buffer of each result.
+pub fn plan(operations: &[Operation]) -> (Plan, Vec<BufferId>) {
+    let one = |label: &str, role| Buffer { label: label.into(), role, shape: vec![1], dtype: Dtype::F32 };
+    let mut buffers = vec![one("images", Role::Input), one("features", Role::Output)];
+    let (mut dispatches, mut results) = (Vec::new(), Vec::new());
+    for (number, operation) in operations.iter().enumerate() {
+        let mut operands = Vec::new();
+        for (place, (dtype, values)) in operation.operands.iter().enumerate() {
+            let is_result = place + 1 == operation.operands.len();
+            let parameter = format!("{number} {place}");
+            let role = match is_result {
+                true => Role::Scratch { slot: number },
+                false => Role::Weight { parameter: parameter.clone(), transposed: false },
+            };
+            operands.push(BufferId(buffers.len()));
+            buffers.push(Buffer { label: parameter, role, shape: vec![values.len()], dtype: *dtype });
+        }
+        results.push(*operands.last().unwrap());
+        dispatches.push(Dispatch { label: operation.label.clone(), kernel: operation.kernel, operands });
+    }
+    (Plan { batch: 1, dtype: Dtype::F32, buffers, dispatches }, results)
+}
+
+/// What the device computes, operation by operation.
+pub fn computed(
+    gpu: &Arc<Gpu>,
+    operations: &[Operation],
+    tile: Option<anyjepa::compile::wgsl::Tile>,
+) -> Vec<Vec<f32>> {
+    let (plan, results) = plan(operations);
+    let weights = |buffer: &Buffer| {
+        let (number, place) = buffer.label.split_once(' ').unwrap();
+        Ok(operations[number.parse::<usize>().unwrap()].operands[place.parse::<usize>().unwrap()].1.clone())
+    };
+    let mut engine = GpuEngine::new(gpu.clone(), plan, &weights, tile).unwrap();
+    for (operation, result) in operations.iter().zip(&results) {
+        engine.write(*result, &operation.operands.last().unwrap().1).unwrap();
+    }
+    engine.run(&[0.0]).unwrap();
+    results.iter().map(|result| engine.read(*result).unwrap()).collect()
+}

@@ -1,0 +1,4 @@
+//! The shaders: what they compute, against their twins on the CPU; what every target makes of them; the list of them.
+
+mod compute;
+mod device;
