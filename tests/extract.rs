@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyjepa::config::Precision;
 use anyjepa::data::{Dataset, Scratch};
-use anyjepa::device;
-use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, INDEX_FILE, Index, ReadOut, Tokens};
+use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, INDEX_FILE, Index, ReadOut, Tokens, Way};
 use anyjepa::model::{Encoder, Init, Layers};
 use anyjepa::weights::{self, Which};
 use assert_cmd::Command;
@@ -333,11 +332,11 @@ fn mistakes_are_named_with_a_remedy() {
 #[test]
 fn an_exported_encoder_has_the_provenance_of_its_source() {
     let folder = tempfile::tempdir().unwrap();
-    let device = device::open("cpu".parse().unwrap()).unwrap();
+    let way = Way::Compiled { device: "cpu".parse().unwrap(), batch: 1 };
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
     let frozen = |path: &Path| {
         let loaded = weights::open(path, None).unwrap();
-        Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &device).unwrap()
+        Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &way).unwrap()
     };
     let out = folder.path().join("exported");
     weights::export_hf(&out, &weights::open(&weights_folder(), None).unwrap()).unwrap();

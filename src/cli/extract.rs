@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
-use anyjepa::device;
 use anyjepa::error::{Error, IoContext as _, Result};
 use anyjepa::extract::{Existing, Extraction, FeatureDtype, Format, Provenance, SKIPPED_FILE, Shape, extract};
 use clap::{Args, ValueEnum};
@@ -108,12 +107,12 @@ impl Command {
             FormatArg::Parquet => Format::Parquet,
         };
         let data = Arc::new(self.data()?);
-        let device = device::open(self.device.device)?;
-        let Opened { frozen, batch, workers } = self.frozen.open(&self.weights, dtype, self.device.device, &device)?;
+        let Opened { frozen, batch, workers } =
+            self.frozen.open(&self.weights, dtype, self.device.device, data.len())?;
         say(&format!("{}: {} pictures, on {}", frozen.provenance.model, data.len(), self.device.device));
         let extraction = Extraction {
             data: Arc::clone(&data),
-            engine: &frozen.engine,
+            engine: frozen.engine.as_ref(),
             transform: frozen.transform,
             provenance: frozen.provenance,
             out: &self.out,

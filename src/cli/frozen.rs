@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use anyjepa::config::{ModelConfig, Preset};
-use anyjepa::device::{Api, Spec};
+use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights;
-use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 
 use super::EncoderArg;
@@ -31,6 +30,9 @@ pub struct FrozenArgs {
     /// Pictures of a forward pass, or auto: as many as suit the model and the device
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = parse_batch)]
     batch: Batch,
+    /// What runs the encoder: our own kernels, or burn's; without it ours, but on cuda burn's
+    #[arg(long, value_enum)]
+    engine: Option<EngineArg>,
     /// Threads that read and decode pictures; 1 on the CPU and all on a GPU where none are given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -41,6 +43,15 @@ enum TokensArg {
     #[default]
     Pooled,
     Patch,
+}
+
+/// What runs an encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// A plan of our own kernels, on the CPU or a GPU of any make
+    Compiled,
+    /// Operation by operation, as in training
+    Burn,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,8 +68,8 @@ pub struct Opened {
 }
 
 impl FrozenArgs {
-    /// The encoder in `weights` on `device`, which `spec` names.
-    pub fn open(&self, weights: &Path, dtype: FeatureDtype, spec: Spec, device: &Device) -> Result<Opened> {
+    /// The encoder in `weights` on the device `spec`, for about so many `pictures`.
+    pub fn open(&self, weights: &Path, dtype: FeatureDtype, spec: Spec, pictures: usize) -> Result<Opened> {
         let which = self.encoder.map(Into::into);
         let loaded = match &self.model {
             None => weights::open(weights, which)?,
@@ -68,15 +79,25 @@ impl FrozenArgs {
             TokensArg::Pooled => Tokens::Pooled,
             TokensArg::Patch => Tokens::Patch,
         };
-        let frozen =
-            Frozen::new(&loaded, which.unwrap_or_default(), ReadOut { layers: self.layers, tokens }, dtype, device)?;
         let batch = match self.batch {
             Batch::Auto => auto_batch(&loaded.model, spec.api),
             Batch::Of(batch) => batch,
         };
+        let way = match self.engine(spec) {
+            EngineArg::Compiled => Way::Compiled { device: spec, batch: batch.min(pictures.max(1)) },
+            EngineArg::Burn => Way::Burn(device::open(spec)?),
+        };
+        let read_out = ReadOut { layers: self.layers, tokens };
+        let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.map_or_else(|| if spec.api == Api::Cpu { 1 } else { all() }, usize::from);
         Ok(Opened { frozen, batch, workers })
+    }
+
+    /// What runs the encoder on the device `spec`: our kernels do not run through CUDA.
+    pub fn engine(&self, spec: Spec) -> EngineArg {
+        let ours = if spec.api == Api::Cuda { EngineArg::Burn } else { EngineArg::Compiled };
+        self.engine.unwrap_or(ours)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the command line takes, and how a command ends.
 
 mod bench;
+mod compile;
 mod demo;
 mod devices;
 mod export;
@@ -68,6 +69,8 @@ enum Command {
     Export(export::Command),
     /// Print what a run will cost, and what cannot work
     Plan(plan::Command),
+    /// Compile an encoder to a plan of GPU kernels, and print it or write it as a package
+    Compile(compile::Command),
     /// Compare this build with golden values of the original PyTorch code
     Verify(verify::Command),
     /// Measure how fast a device extracts and trains, beside its measured peak
@@ -146,6 +149,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Inspect(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
+        Command::Compile(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),

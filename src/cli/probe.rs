@@ -8,11 +8,10 @@ use anyjepa::device;
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::eval::{KnnConfig, Labelled, Metric, Probe, score};
 use anyjepa::extract::{FeatureDtype, FeatureSet};
-use burn::tensor::Device;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::frozen::{FrozenArgs, Opened};
+use super::frozen::{EngineArg, FrozenArgs, Opened};
 use super::output::{print, print_json, table};
 use super::progress::CountProgress;
 use super::{DeviceArgs, OutputArgs};
@@ -113,8 +112,10 @@ impl Command {
 
 impl CommonArgs {
     fn run(self, name: &'static str, probe: &Probe) -> Result<()> {
-        let device = device::open(self.device.device)?;
-        let ([train, test], bad) = self.sets(&device)?;
+        // Our kernels run the encoder alone: beside them the CPU scores.
+        let ours = self.weights.is_some() && self.frozen.engine(self.device.device) == EngineArg::Compiled;
+        let device = device::open(if ours { "cpu".parse()? } else { self.device.device })?;
+        let ([train, test], bad) = self.sets()?;
         train.compatible(&test)?;
         let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let train = Labelled { features: &train.features, labels: &train_labels };
@@ -143,7 +144,7 @@ impl CommonArgs {
     }
 
     /// What to learn from and what to be tested on, and whether too much of it could not be read.
-    fn sets(&self, device: &Device) -> Result<([FeatureSet; 2], Result<()>)> {
+    fn sets(&self) -> Result<([FeatureSet; 2], Result<()>)> {
         let Some(weights) = &self.weights else {
             return Ok(([features(&self.train)?, features(&self.test)?], Ok(())));
         };
@@ -151,9 +152,9 @@ impl CommonArgs {
             Arc::new(Dataset::open_split(&self.train, Split::Train)?),
             Arc::new(Dataset::open_split(&self.test, Split::Test)?),
         ];
-        let Opened { frozen, batch, workers } =
-            self.frozen.open(weights, FeatureDtype::F32, self.device.device, device)?;
         let inputs = data.iter().map(|data| data.len()).sum();
+        let Opened { frozen, batch, workers } =
+            self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
         let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
         progress.at(0);
         let mut encode = |data| -> Result<FeatureSet> {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyjepa::device;
 use anyjepa::error::{Error, Kind, Result};
-use anyjepa::verify::{Comparison, verify};
+use anyjepa::verify::{Comparison, verify, verify_compiled};
 use clap::Args;
 use serde::Serialize;
 
+use super::frozen::EngineArg;
 use super::output::{print, print_json, table};
 use super::{DeviceArgs, OutputArgs};
 
@@ -17,6 +18,9 @@ pub struct Command {
     /// Folders of reference cases
     #[arg(required = true, value_name = "CASE_DIR")]
     cases: Vec<PathBuf>,
+    /// What runs the encoder: burn's operations, or our own kernels, which know its forward pass alone
+    #[arg(long, value_enum, default_value_t = EngineArg::Burn)]
+    engine: EngineArg,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -47,7 +51,8 @@ struct Row {
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        let device = device::open(self.device.device)?;
+        let spec = self.device.device;
+        let burn = if self.engine == EngineArg::Burn { Some(device::open(spec)?) } else { None };
         let mut result = Verification {
             device: self.device.device.to_string(),
             tensors: Vec::new(),
@@ -57,7 +62,11 @@ impl Command {
         let mut errors = Vec::new();
         for folder in &self.cases {
             let case = folder.display().to_string();
-            match verify(folder, &device) {
+            let report = match &burn {
+                Some(device) => verify(folder, device),
+                None => verify_compiled(folder, spec),
+            };
+            match report {
                 Ok(report) => {
                     result.passed &= report.passed();
                     for note in &report.notes {

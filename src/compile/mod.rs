@@ -9,8 +9,9 @@
 //! | shaders | text | [`wgsl`] |
 
 mod cost;
+mod encoder;
 pub mod graph;
-pub mod import;
+mod import;
 pub mod passes;
 pub mod plan;
 pub mod schedule;
@@ -18,18 +19,8 @@ mod text;
 pub mod wgsl;
 
 pub use graph::{Epilogue, Graph, Id, Node, Op};
+pub use encoder::{compile, compile_within, graph_of};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
-
-use crate::config::ModelConfig;
-use crate::error::Result;
-
-/// The plan of an encoder of `model` for batches of `batch` images.
-///
-/// # Errors
-/// A failure that names an operation which no kernel computes.
-pub fn compile(model: &ModelConfig, batch: usize, read_out: ReadOut, dtype: Dtype) -> Result<Plan> {
-    schedule::schedule(&passes::run(&import::capture(model, batch, read_out)?), dtype)
-}
 
 /// Which of an encoder's outputs are its features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

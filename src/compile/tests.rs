@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::ModelConfig;
 use crate::config::{PRESETS, Preset};
 
 fn model(name: &str, depth: usize) -> ModelConfig {

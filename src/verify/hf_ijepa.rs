@@ -9,7 +9,7 @@ use crate::config::Precision;
 use crate::error::Result;
 use crate::model::{Encoder, Init};
 use crate::train::upload;
-use crate::weights;
+use crate::weights::{self, HostTensor, Loaded};
 
 const INPUTS: &str = "inputs.safetensors";
 
@@ -20,18 +20,17 @@ const INPUTS: &str = "inputs.safetensors";
 pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     let inputs = case.tensors(INPUTS)?;
     let mut report = Report::new(case.tensors("expected.safetensors")?);
-    // The layout knows no second encoder, so that it is the one that the folder holds, whichever that is.
-    let loaded = weights::open(&case.path(""), None)?;
+    let Setup { loaded, images } = setup(case)?;
     let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
     let encoder = weights::load(encoder, "", &loaded.tensors).map_err(|error| case.fault("", error))?;
-    let (channels, side) = (Some(loaded.model.channels), Some(loaded.model.image_size));
+    let channels = Some(loaded.model.channels);
     let on_device = |name: &str, sides: [Option<usize>; 4]| -> Result<Tensor<4>> {
         let (images, shape) = case.images(INPUTS, &inputs, name, sides)?;
         Ok(upload(images.values.clone(), shape, device))
     };
 
-    if inputs.contains_key("pixel_values") {
-        let images = on_device("pixel_values", [None, channels, side, side])?;
+    if let Some(HostTensor { shape, values }) = images {
+        let images = upload(values, [shape[0], shape[1], shape[2], shape[3]], device);
         let embedded = encoder.patch_embed.forward(images.clone()) + encoder.pos_embed.val();
         report.tensor("hidden_states.0", embedded, ACTIVATION)?;
         // The last one, too, is before the final norm.
@@ -55,4 +54,26 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
         report.tensor(&format!("last_hidden_state_res.{i}"), encoder.forward(images, None), ACTIVATION)?;
     }
     Ok(report)
+}
+
+/// What a forward pass of the case needs.
+pub(super) struct Setup {
+    /// The encoder that the folder holds.
+    pub loaded: Loaded,
+    /// Images of the model's own resolution, `[B, C, H, W]`, where the case has any.
+    pub images: Option<HostTensor>,
+}
+
+/// Reads the case's weights and images.
+pub(super) fn setup(case: &Case) -> Result<Setup> {
+    // The layout knows no second encoder, so that it is the one that the folder holds, whichever that is.
+    let loaded = weights::open(&case.path(""), None)?;
+    let inputs = case.tensors(INPUTS)?;
+    let sides = [None, Some(loaded.model.channels), Some(loaded.model.image_size), Some(loaded.model.image_size)];
+    let mut images = None;
+    if inputs.contains_key("pixel_values") {
+        let (found, shape) = case.images(INPUTS, &inputs, "pixel_values", sides)?;
+        images = Some(HostTensor { shape: shape.to_vec(), values: found.values.clone() });
+    }
+    Ok(Setup { loaded, images })
 }

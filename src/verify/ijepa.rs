@@ -89,14 +89,11 @@ const WEIGHTS: &str = "weights.safetensors";
 pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     let config: CaseConfig = case.config()?;
     let run = run_config(&config).map_err(|error| case.fault(case.config_file, error))?;
-    let (inputs, expected) = (case.tensors(INPUTS)?, case.tensors("expected.safetensors")?);
-    let ModelConfig { image_size, channels, .. } = run.model;
-    let sides = [config.batch, Some(channels), Some(image_size), Some(image_size)];
-    let (images, shape) = case.images(INPUTS, &inputs, "images", sides)?;
+    let expected = case.tensors("expected.safetensors")?;
+    let inputs = case.tensors(INPUTS)?;
+    let Setup { images, shape, weights, .. } = setup(case)?;
     let masks = masks(case, &config, &inputs, Fit { batch: shape[0], tokens: run.model.tokens() })?;
-    let weights = case.tensors(WEIGHTS)?;
-    sizes_of(case, &run.model, &weights)?;
-    let images = upload(images.values.clone(), shape, device);
+    let images = upload(images, shape, device);
     let networks = Networks::new(&run, Init::Constant, device).load(&weights);
     let networks = networks.map_err(|error| case.fault(WEIGHTS, error))?;
 
@@ -110,6 +107,30 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     }
     training(&mut report, networks, &run, &config, images, &masks)?;
     Ok(report)
+}
+
+/// What a forward pass of the case needs.
+pub(super) struct Setup {
+    /// The networks' sizes.
+    pub model: ModelConfig,
+    /// `[B, C, H, W]`
+    pub images: Vec<f32>,
+    /// `B`, `C`, `H`, `W`.
+    pub shape: [usize; 4],
+    /// Of all networks.
+    pub weights: Tensors,
+}
+
+/// Reads the case's images and weights, and compares their sizes with its configuration's.
+pub(super) fn setup(case: &Case) -> Result<Setup> {
+    let config: CaseConfig = case.config()?;
+    let model = run_config(&config).map_err(|error| case.fault(case.config_file, error))?.model;
+    let sides = [config.batch, Some(model.channels), Some(model.image_size), Some(model.image_size)];
+    let inputs = case.tensors(INPUTS)?;
+    let (images, shape) = case.images(INPUTS, &inputs, "images", sides)?;
+    let weights = case.tensors(WEIGHTS)?;
+    sizes_of(case, &model, &weights)?;
+    Ok(Setup { model, images: images.values.clone(), shape, weights })
 }
 
 /// The case's masks, as many and as large as its configuration says.

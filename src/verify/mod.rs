@@ -3,6 +3,7 @@
 mod case;
 mod checkpoint;
 mod compare;
+mod compiled;
 mod draws;
 mod hf_ijepa;
 mod ijepa;
@@ -20,6 +21,7 @@ pub use case::Case;
 pub use compare::{Comparison, Tolerance};
 pub use report::Report;
 
+use crate::device::Spec;
 use crate::error::{Error, Result};
 
 /// How a case of one kind is run.
@@ -47,4 +49,12 @@ pub fn verify(folder: &Path, device: &Device) -> Result<Report> {
             .with_remedy(format!("the known kinds are {}", known.join(", "))));
     };
     Ok(verify(&case, device)?.finish())
+}
+
+/// Runs the part of the case in `folder` that is an encoder's forward pass as a plan of our own kernels on `device`.
+///
+/// # Errors
+/// As [`verify`]; a usage error where the case has no encoder.
+pub fn verify_compiled(folder: &Path, device: Spec) -> Result<Report> {
+    Ok(compiled::verify(&Case::open(folder)?, device)?.finish())
 }

@@ -37,9 +37,10 @@ impl HostTensor {
         self.values.iter().all(|value| value.is_finite())
     }
 
-    /// The transpose of a matrix.
-    pub(super) fn transposed(&self) -> Self {
-        let (rows, columns) = (self.shape[0], self.shape[1]);
+    /// The transpose of the matrix whose rows are the entries of the first axis.
+    pub fn transposed(&self) -> Self {
+        let rows = self.shape.first().copied().unwrap_or(1);
+        let columns = self.values.len() / rows.max(1);
         let mut values = vec![0.0; self.values.len()];
         for (i, row) in self.values.chunks_exact(columns.max(1)).enumerate() {
             for (j, value) in row.iter().enumerate() {

@@ -15,6 +15,7 @@ mod manifest;
 mod module;
 mod names;
 mod open;
+mod plan;
 mod provenance;
 mod pth;
 mod store;
@@ -30,6 +31,7 @@ pub use manifest::{Manifest, damaged};
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
 pub use open::{Loaded, Source, open, open_as};
+pub use plan::of_plan;
 pub use provenance::{Format, Preprocessing, Provenance, Resize, Which, sum};
 pub use store::{Container, Dtype, Entry, Store};
 

@@ -3,6 +3,7 @@
 //! Slices are as long as the shapes at each argument say.
 
 mod attention;
+mod engine;
 mod gelu;
 mod matmul;
 mod norm;
@@ -10,6 +11,7 @@ mod patchify;
 mod pool;
 
 pub use attention::{Attention, attention};
+pub use engine::TwinEngine;
 pub use gelu::gelu;
 pub use matmul::{Matmul, matmul};
 pub use norm::{Norm, norm};

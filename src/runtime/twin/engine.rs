@@ -1,0 +1,79 @@
+//! The plan run by the plain loops: slow, and right by its looks.
+
+use super::run;
+use crate::compile::{BufferId, Dispatch, Plan, Role};
+use crate::error::{Error, Kind, Result};
+use crate::runtime::check::check;
+use crate::runtime::{Engine, Weights};
+
+/// A plan and all its memory, in 32 bits, every buffer apart.
+#[derive(Debug)]
+pub struct TwinEngine {
+    plan: Plan,
+    values: Vec<Vec<f32>>,
+}
+
+impl TwinEngine {
+    /// Takes the memory and fills the weights.
+    ///
+    /// # Errors
+    /// A data error where the plan is broken; whatever `weights` reports.
+    pub fn new(plan: Plan, weights: Weights<'_>) -> Result<Self> {
+        check(&plan)?;
+        let values = plan.buffers.iter().map(|buffer| match buffer.role {
+            Role::Weight { .. } => weights(buffer),
+            _ => Ok(vec![0.0; buffer.len()]),
+        });
+        Ok(Self { values: values.collect::<Result<_>>()?, plan })
+    }
+
+    /// The values of a buffer.
+    pub fn values(&self, id: BufferId) -> &[f32] {
+        &self.values[id.0]
+    }
+
+    /// Puts other values in a buffer; they must be as many.
+    pub fn set(&mut self, id: BufferId, values: &[f32]) {
+        self.values[id.0].copy_from_slice(values);
+    }
+
+    /// Runs one dispatch on what the buffers hold.
+    ///
+    /// # Errors
+    /// A failure where its operands are not those that its kernel takes.
+    pub fn step(&mut self, dispatch: &Dispatch) -> Result<()> {
+        let Some((write, reads)) = dispatch.operands.split_last() else { return Ok(()) };
+        let mut y = std::mem::take(&mut self.values[write.0]);
+        let reads: Vec<&[f32]> = reads.iter().map(|read| self.values[read.0].as_slice()).collect();
+        let done = run(&dispatch.kernel, &reads, &mut y);
+        self.values[write.0] = y;
+        done
+    }
+}
+
+impl Engine for TwinEngine {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        self.trace(images, &mut |_, _| Ok(()))?;
+        let output = self.plan.output().map(|output| self.values(output).to_vec());
+        output.ok_or_else(|| Error::new(Kind::Data, "the plan has no output"))
+    }
+
+    fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
+        let input = self.plan.input().filter(|input| self.values(*input).len() == images.len());
+        let Some(input) = input else {
+            return Err(Error::new(Kind::Data, format!("{} values are not the images that the plan takes", images.len())));
+        };
+        self.set(input, images);
+        for dispatch in self.plan.dispatches.clone() {
+            self.step(&dispatch)?;
+            if let Some(write) = dispatch.operands.last() {
+                see(&dispatch, self.values(*write))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! A compiled encoder's weights from named tensors.
+
+use super::{HostTensor, Tensors};
+use crate::compile::{Buffer, Role};
+use crate::error::{Error, Kind, Result};
+
+/// The values of a plan's buffer, in its layout.
+///
+/// # Errors
+/// A data error where its parameter is missing or has another shape.
+pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
+    let Role::Weight { parameter, transposed } = &buffer.role else {
+        return Err(Error::new(Kind::Other, format!("{} is no weight", buffer.label)));
+    };
+    let misfit = |problem: String| Error::new(Kind::Data, format!("the weights do not fit the model: {parameter} {problem}"));
+    let tensor: &HostTensor = tensors.get(parameter).ok_or_else(|| misfit("is missing".into()))?;
+    let mut shape = tensor.shape.clone();
+    if *transposed {
+        shape = vec![shape.iter().skip(1).product(), shape.first().copied().unwrap_or(1)];
+    }
+    if shape != buffer.shape {
+        return Err(misfit(format!("has the shape {:?}, which does not make {:?}", tensor.shape, buffer.shape)));
+    }
+    Ok(if *transposed { tensor.transposed().values } else { tensor.values.clone() })
+}

@@ -1,0 +1,35 @@
+//! Compiled encoders give the golden values of the original PyTorch code, on the CPU and on a Vulkan adapter.
+
+use std::path::Path;
+
+use anyjepa::device::Spec;
+use anyjepa::verify::verify_compiled;
+
+fn check(device: &str) {
+    let device: Spec = device.parse().unwrap();
+    let mut said = Vec::new();
+    for case in ["ijepa_p16", "ijepa_p14", "ijepa_eps", "hf_ijepa", "hf_export"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(case);
+        let report = verify_compiled(&folder, device).unwrap();
+        for tensor in &report.tensors {
+            assert!(tensor.passed, "{case} on {device}: {}: max abs {:.2e}, {:?}", tensor.name, tensor.max_abs, tensor.problem);
+        }
+        let names: Vec<&str> = report.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        said.push(format!("{case}: {}", names.join(", ")));
+    }
+    insta::assert_snapshot!("compared", said.join("\n"));
+}
+
+#[test]
+fn the_forward_pass_on_the_cpu_equals_the_reference() {
+    check("cpu");
+}
+
+#[test]
+fn the_forward_pass_on_a_vulkan_adapter_equals_the_reference() {
+    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
+        println!("skipped: ANYJEPA_TEST_GPU=skip");
+        return;
+    }
+    check("vulkan");
+}
