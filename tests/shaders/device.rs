@@ -1,7 +1,8 @@
-//! The device that tests compute on, and plans made by hand.
+//! The device that tests compute on, and operations on it.
 
 use std::sync::{Arc, OnceLock};
 
+use anyjepa::compile::wgsl::Tile;
 use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use anyjepa::random::{Purpose, Stream};
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
@@ -50,9 +51,7 @@ impl Operation {
     /// `kernel` on normal values, over a poisoned result; `half` stores in 16 bits what a plan of f16 does.
     pub fn new(kernel: Kernel, half: bool) -> Self {
         let lengths = kernel.lengths();
-        let narrow = |place: usize| half && in_16_bits(&kernel, place, lengths.len());
-        let operands = lengths.iter().enumerate().map(|(place, length)| {
-            let dtype = if narrow(place) { Dtype::F16 } else { Dtype::F32 };
+        let operands = lengths.iter().zip(dtypes(&kernel, half)).enumerate().map(|(place, (length, dtype))| {
             let scale = match (kernel, place) {
                 // So that sums are of the size of their terms.
                 (Kernel::Matmul { k, .. }, 1) => 1.0 / (k as f32).sqrt(),
@@ -80,14 +79,17 @@ impl Operation {
     }
 }
 
-fn in_16_bits(kernel: &Kernel, place: usize, count: usize) -> bool {
-    match kernel {
+/// How the operands of `kernel` are stored in a plan of f32, or of f16.
+pub fn dtypes(kernel: &Kernel, half: bool) -> Vec<Dtype> {
+    let count = kernel.lengths().len();
+    let narrow = |place: usize| match kernel {
         Kernel::Matmul { epilogue: Epilogue::Residual | Epilogue::Position, .. } => place < 2,
         Kernel::Matmul { .. } => place < 2 || place + 1 == count,
         Kernel::Attention { .. } => true,
         Kernel::Norm { .. } | Kernel::Patchify { .. } => place + 1 == count,
         Kernel::Pool { .. } => false,
-    }
+    };
+    (0..count).map(|place| if half && narrow(place) { Dtype::F16 } else { Dtype::F32 }).collect()
 }
 
 /// One plan of many operations that do not know each other, and the buffer of each result.
@@ -114,11 +116,7 @@ pub fn plan(operations: &[Operation]) -> (Plan, Vec<BufferId>) {
 }
 
 /// What the device computes, operation by operation.
-pub fn computed(
-    gpu: &Arc<Gpu>,
-    operations: &[Operation],
-    tile: Option<anyjepa::compile::wgsl::Tile>,
-) -> Vec<Vec<f32>> {
+pub fn computed(gpu: &Arc<Gpu>, operations: &[Operation], tile: Option<Tile>) -> Vec<Vec<f32>> {
     let (plan, results) = plan(operations);
     let weights = |buffer: &Buffer| {
         let (number, place) = buffer.label.split_once(' ').unwrap();

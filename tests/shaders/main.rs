@@ -2,3 +2,6 @@
 
 mod compute;
 mod device;
+mod encoder;
+mod files;
+mod targets;

@@ -1,0 +1,192 @@
+//! A whole encoder as a plan made by hand: two blocks over shared memory, in f32 and in f16, against the twins.
+
+use std::sync::Arc;
+
+use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
+use anyjepa::error::Result;
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
+use anyjepa::runtime::twin;
+
+use crate::device::{dtypes, gpu, normal};
+
+const BATCH: usize = 2;
+const CHANNELS: usize = 3;
+const SIDE: usize = 40;
+const PATCH: usize = 8;
+const TOKENS: usize = 25;
+const DIM: usize = 48;
+const HEADS: usize = 2;
+const MLP: usize = 100;
+
+/// Relative distance of the features: sums of 32 bits in another order, through two blocks.
+const FEATURES: f64 = 2e-6;
+/// Of a plan of f16: roundings to 11 bits, the same on both sides but for ties that fall the other way.
+const HALF_FEATURES: f64 = 1e-3;
+
+/// A plan under construction.
+struct Draft {
+    plan: Plan,
+    half: bool,
+}
+
+impl Draft {
+    fn buffer(&mut self, label: &str, role: Role, len: usize, dtype: Dtype) -> BufferId {
+        self.plan.buffers.push(Buffer { label: label.into(), role, shape: vec![len], dtype });
+        BufferId(self.plan.buffers.len() - 1)
+    }
+
+    /// Adds a dispatch that reads `x`, writes `y`, and reads weights in between.
+    fn dispatch(&mut self, label: &str, kernel: Kernel, x: BufferId, y: BufferId) {
+        let (lengths, stored) = (kernel.lengths(), dtypes(&kernel, self.half));
+        let mut operands = vec![x];
+        for place in 1..lengths.len() - 1 {
+            let parameter = format!("{label}.{place}");
+            let role = Role::Weight { parameter: parameter.clone(), transposed: false };
+            operands.push(self.buffer(&parameter, role, lengths[place], stored[place]));
+        }
+        operands.push(y);
+        self.plan.dispatches.push(Dispatch { label: label.into(), kernel, operands });
+    }
+
+    fn matmul(&mut self, label: &str, [k, n]: [usize; 2], epilogue: Epilogue, [x, y]: [BufferId; 2]) {
+        let table = if epilogue == Epilogue::Position { TOKENS } else { 0 };
+        self.dispatch(label, Kernel::Matmul { m: BATCH * TOKENS, k, n, epilogue, table }, x, y);
+    }
+
+    fn norm(&mut self, label: &str, [x, y]: [BufferId; 2]) {
+        let kernel = Kernel::Norm { rows: BATCH * TOKENS, dim: DIM, eps: 1e-6, stride: DIM, column: 0 };
+        self.dispatch(label, kernel, x, y);
+    }
+}
+
+fn encoder(half: bool) -> Plan {
+    let narrow = if half { Dtype::F16 } else { Dtype::F32 };
+    let mut draft = Draft { plan: Plan { batch: BATCH, dtype: narrow, buffers: vec![], dispatches: vec![] }, half };
+    let rows = BATCH * TOKENS;
+    let scratch = |slot| Role::Scratch { slot };
+    let depth = CHANNELS * PATCH * PATCH;
+    let images = draft.buffer("images", Role::Input, BATCH * CHANNELS * SIDE * SIDE, Dtype::F32);
+    let stream = draft.buffer("stream", scratch(0), rows * DIM, Dtype::F32);
+    let patches = draft.buffer("patches", scratch(1), rows * depth, narrow);
+    let kernel = Kernel::Patchify { batch: BATCH, channels: CHANNELS, height: SIDE, width: SIDE, patch: PATCH };
+    draft.dispatch("patchify", kernel, images, patches);
+    draft.matmul("patch_embed", [depth, DIM], Epilogue::Position, [patches, stream]);
+    for block in 0..2 {
+        let name = |part: &str| format!("blocks.{block}.{part}");
+        let normed = draft.buffer(&name("norm1"), scratch(1), rows * DIM, narrow);
+        let qkv = draft.buffer(&name("qkv"), scratch(2), rows * 3 * DIM, narrow);
+        let attended = draft.buffer(&name("attended"), scratch(1), rows * DIM, narrow);
+        draft.norm(&name("norm1"), [stream, normed]);
+        draft.matmul(&name("attn.qkv"), [DIM, 3 * DIM], Epilogue::Bias, [normed, qkv]);
+        let size = DIM / HEADS;
+        let scale = 1.0 / (size as f32).sqrt();
+        let kernel = Kernel::Attention { batch: BATCH, tokens: TOKENS, heads: HEADS, size, scale };
+        draft.dispatch(&name("attn"), kernel, qkv, attended);
+        draft.matmul(&name("attn.proj"), [DIM, DIM], Epilogue::Residual, [attended, stream]);
+        let normed = draft.buffer(&name("norm2"), scratch(1), rows * DIM, narrow);
+        let hidden = draft.buffer(&name("hidden"), scratch(2), rows * MLP, narrow);
+        draft.norm(&name("norm2"), [stream, normed]);
+        draft.matmul(&name("mlp.fc1"), [DIM, MLP], Epilogue::Gelu, [normed, hidden]);
+        draft.matmul(&name("mlp.fc2"), [MLP, DIM], Epilogue::Residual, [hidden, stream]);
+    }
+    let tokens = draft.buffer("tokens", scratch(1), rows * DIM, Dtype::F32);
+    let features = draft.buffer("features", Role::Output, BATCH * DIM, Dtype::F32);
+    draft.half = false;
+    draft.norm("norm", [stream, tokens]);
+    draft.dispatch("pool", Kernel::Pool { batch: BATCH, tokens: TOKENS, dim: DIM }, tokens, features);
+    draft.plan
+}
+
+fn weights(buffer: &Buffer) -> Result<Vec<f32>> {
+    let seed = buffer.label.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
+    Ok(normal(seed, buffer.len(), 0.1))
+}
+
+fn images() -> Vec<f32> {
+    normal(1, BATCH * CHANNELS * SIDE * SIDE, 1.0)
+}
+
+fn engine(gpu: &Arc<Gpu>, plan: Plan) -> Result<GpuEngine> {
+    GpuEngine::new(gpu.clone(), plan, &weights, None)
+}
+
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
+    difference / norm(&mut expected.iter().map(|e| f64::from(*e)))
+}
+
+#[test]
+fn a_plan_gives_the_features_that_its_twins_give() {
+    let Some(gpu) = gpu() else { return };
+    for (half, tolerance) in [(false, FEATURES), (true, HALF_FEATURES)] {
+        let mut engine = engine(&gpu, encoder(half)).unwrap();
+        let mut seen: Vec<(String, Vec<f32>)> = Vec::new();
+        let expected = twin::interpret(engine.plan(), &weights, &images(), &mut |dispatch, values| {
+            seen.push((dispatch.label.clone(), values.to_vec()));
+            Ok(())
+        });
+        let (found, expected) = (engine.run(&images()).unwrap(), expected.unwrap());
+        assert!(distance(&found, &expected) < tolerance, "off by {:e}", distance(&found, &expected));
+        assert_eq!(engine.run(&images()).unwrap(), found, "a second run gives something else");
+
+        let mut seen = seen.into_iter();
+        let traced = engine.trace(&images(), &mut |dispatch, values| {
+            let (label, expected) = seen.next().unwrap();
+            assert_eq!(label, dispatch.label);
+            assert!(distance(values, &expected) < tolerance, "{label} is off by {:e}", distance(values, &expected));
+            Ok(())
+        });
+        traced.unwrap();
+        assert_eq!(seen.next(), None);
+    }
+}
+
+#[test]
+fn shaders_without_checks_give_the_same_features() {
+    let Some(checked) = gpu() else { return };
+    let trusted = Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::Off).unwrap();
+    let features = |gpu: &Arc<Gpu>| engine(gpu, encoder(false)).unwrap().run(&images()).unwrap();
+    let distance = distance(&features(&Arc::new(trusted)), &features(&checked));
+    assert!(distance < FEATURES, "off by {distance:e}");
+}
+
+#[test]
+fn a_plan_that_cannot_be_run_is_an_error_that_names_what_is_wrong() {
+    let Some(gpu) = gpu() else { return };
+    let broken: [(&str, &dyn Fn(&mut Plan)); 7] = [
+        ("no such buffer", &|plan| plan.dispatches[0].operands[1] = BufferId(999)),
+        ("wrong length", &|plan| plan.buffers[1].shape = vec![7]),
+        ("a weight is written", &|plan| {
+            let role = Role::Weight { parameter: "stream".into(), transposed: false };
+            plan.buffers[1].role = role;
+        }),
+        ("read and written at once", &|plan| plan.buffers[2].role = Role::Scratch { slot: 0 }),
+        ("bf16", &|plan| plan.buffers[3].dtype = Dtype::Bf16),
+        ("too large", &|plan| {
+            let role = Role::Weight { parameter: "huge".into(), transposed: false };
+            plan.buffers.push(Buffer { label: "huge".into(), role, shape: vec![1 << 26], dtype: Dtype::F32 });
+        }),
+        ("no output", &|plan| plan.buffers.iter_mut().for_each(|buffer| buffer.role = Role::Input)),
+    ];
+    let mut said = Vec::new();
+    for (what, breaks) in broken {
+        let mut plan = encoder(false);
+        breaks(&mut plan);
+        let error = engine(&gpu, plan).unwrap_err();
+        let remedy = error.remedy().unwrap_or("-");
+        said.push(format!("{what}, exit code {}: {error} ({remedy})", error.exit_code()));
+    }
+    let error = engine(&gpu, encoder(false)).unwrap().run(&[0.0]).unwrap_err();
+    said.push(format!("too few values, exit code {}: {error}", error.exit_code()));
+    insta::assert_snapshot!(said.join("\n").replace(&gpu.adapter().device, "[device]"));
+}
+
+#[test]
+fn an_adapter_that_is_missing_is_an_error_with_a_remedy() {
+    let open = |name: &str| Gpu::open(name.parse().unwrap(), Bounds::WebGpu, Checks::On).unwrap_err();
+    let errors = [open("vulkan:99"), open("cuda"), open("cpu")];
+    assert_eq!(errors.each_ref().map(|error| error.exit_code()), [6; 3]);
+    assert!(errors[0].to_string().contains("`vulkan:99`: this machine has"), "{}", errors[0]);
+    assert!(errors.iter().all(|error| error.remedy().is_some()));
+}
