@@ -34,4 +34,5 @@ pub mod train;
 
 pub mod bench;
 pub mod demo;
+pub mod parity;
 pub mod verify;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyjepa::config::Precision;
 use anyjepa::data::{Dataset, Scratch};
+use anyjepa::device;
 use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, INDEX_FILE, Index, ReadOut, Tokens, Way};
 use anyjepa::model::{Encoder, Init, Layers};
 use anyjepa::weights::{self, Which};

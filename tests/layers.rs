@@ -35,6 +35,7 @@ const MODULES: &[Module] = &[
     Module { name: "train", layer: 6, foreign: &["burn"] },
     Module { name: "bench", layer: 7, foreign: &["burn"] },
     Module { name: "demo", layer: 7, foreign: &["burn", "image"] },
+    Module { name: "parity", layer: 7, foreign: &["burn"] },
     Module { name: "verify", layer: 7, foreign: &["burn", "image"] },
 ];
 

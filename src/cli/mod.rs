@@ -10,6 +10,7 @@ mod frozen;
 mod inspect;
 mod masks;
 mod output;
+mod parity;
 mod plan;
 mod probe;
 mod progress;
@@ -73,6 +74,8 @@ enum Command {
     Compile(compile::Command),
     /// Compare this build with golden values of the original PyTorch code
     Verify(verify::Command),
+    /// Compare every way to run an encoder, layer by layer
+    Parity(parity::Command),
     /// Measure how fast a device extracts and trains, beside its measured peak
     Bench(bench::Command),
     /// List the devices of this machine
@@ -151,6 +154,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Plan(command) => command.run(),
         Command::Compile(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Parity(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Completions(command) => command.run(Cli::command()),

@@ -16,6 +16,19 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// The terms of the longest sum that it makes.
+    pub fn longest_sum(&self) -> usize {
+        match *self {
+            Self::Patchify { .. } => 1,
+            Self::Matmul { k, .. } => k,
+            Self::Norm { dim, .. } => dim,
+            Self::Attention { tokens, size, .. } => tokens.max(size),
+            Self::Pool { tokens, .. } => tokens,
+        }
+    }
+}
+
 impl Plan {
     /// Additions and multiplications of one batch.
     pub fn flops(&self) -> u64 {

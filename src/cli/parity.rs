@@ -1,0 +1,130 @@
+//! `anyjepa parity PRESET|WEIGHTS`: every way to run an encoder, beside the plain twins, layer by layer.
+
+use std::path::Path;
+
+use anyjepa::compile::Dtype;
+use anyjepa::config::Preset;
+use anyjepa::device::{self, Api, Spec};
+use anyjepa::error::{Error, Kind, Result};
+use anyjepa::parity::{Outcome, Subject, Way, compare};
+use anyjepa::runtime::gpu;
+use anyjepa::weights;
+use clap::Args;
+use serde::Serialize;
+
+use super::OutputArgs;
+use super::output::{print, print_json, say, table};
+
+/// `anyjepa parity PRESET|WEIGHTS`
+#[derive(Debug, Args)]
+pub struct Command {
+    /// A preset, whose weights are drawn, or weights of any form
+    #[arg(value_name = "PRESET|WEIGHTS")]
+    encoder: String,
+    /// Devices to compare, separated by commas, or all
+    #[arg(long, value_name = "all|DEVICE,..", default_value = "all")]
+    devices: String,
+    /// Images of the batch, of normal noise
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    batch: u16,
+    /// Seed of the images, and of a preset's weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Serialize)]
+struct Parity {
+    encoder: String,
+    ways: Vec<Outcome>,
+    passed: bool,
+}
+
+impl Command {
+    pub fn run(self) -> Result<()> {
+        let batch = usize::from(self.batch);
+        let subject = match Path::new(&self.encoder) {
+            path if path.exists() => {
+                let loaded = weights::open(path, None)?;
+                Subject::new(&loaded.model, loaded.tensors, batch, self.seed)
+            }
+            _ => Subject::untrained(&Preset::find(&self.encoder)?.config().model, batch, self.seed)?,
+        };
+        let ways = ways(&self.devices)?;
+        say("the plain twins come first: a second for every two billion operations or so");
+        let measure = subject.measure()?;
+        let mut outcomes = Vec::new();
+        for way in &ways {
+            say(&format!("{way}"));
+            outcomes.push(compare(&subject, &measure, way)?);
+        }
+        let passed = outcomes.iter().all(Outcome::passed);
+        let result = Parity { encoder: self.encoder, ways: outcomes, passed };
+        if self.output.json {
+            print_json(&result)?;
+        } else {
+            print_table(&result)?;
+        }
+        if result.passed {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Data, "an engine computes something else than the plain twins")
+            .with_remedy("docs/PARITY.md explains the bounds; a driver's fault shows on one device alone"))
+    }
+}
+
+/// Every way to run an encoder on the devices that `text` lists.
+fn ways(text: &str) -> Result<Vec<Way>> {
+    let specs: Vec<Spec> = match text {
+        "all" => {
+            let burn = device::list()?.into_iter().map(|adapter| adapter.device);
+            let ours = gpu::list().into_iter().map(|adapter| adapter.device);
+            let mut names: Vec<String> = burn.chain(ours).collect();
+            names.sort_unstable();
+            names.dedup();
+            names.iter().map(|name| name.parse()).collect::<Result<_>>()?
+        }
+        names => names.split(',').map(|name| name.trim().parse()).collect::<Result<_>>()?,
+    };
+    let mut ways = Vec::new();
+    for spec in specs {
+        if matches!(spec.api, Api::Cpu | Api::Cuda) || cfg!(feature = "wgpu") {
+            ways.push(Way::Burn(spec));
+        }
+        if spec.api != Api::Cuda {
+            ways.push(Way::Compiled(spec, Dtype::F32));
+        }
+        let half = |adapter: &device::Adapter| adapter.device.parse().is_ok_and(|found: Spec| found == spec) && adapter.f16;
+        if gpu::list().iter().any(half) {
+            ways.push(Way::Compiled(spec, Dtype::F16));
+        }
+    }
+    Ok(ways)
+}
+
+fn print_table(result: &Parity) -> Result<()> {
+    for outcome in &result.ways {
+        let mut rows = table(&["layer", "max abs", "relative", "permitted", "worst cosine", "median", ""]);
+        for layer in &outcome.layers {
+            rows.add_row([
+                layer.label.clone(),
+                format!("{:.1e}", layer.max_abs),
+                format!("{:.1e}", layer.relative_l2),
+                format!("{:.1e}", layer.permitted),
+                format!("{:.9}", layer.worst_cosine),
+                format!("{:.9}", layer.median_cosine),
+                if layer.passed { "pass".into() } else { "FAIL".to_owned() },
+            ]);
+        }
+        print(&format!("{}\n{rows}", outcome.way))?;
+        if let Some(fault) = &outcome.fault {
+            print(&format!(
+                "first wrong: {}, {}, operands {:?}: value {} is {}, expected {} (relative distance {:.1e})",
+                fault.label, fault.kernel, fault.shapes, fault.index, fault.found, fault.expected, fault.relative_l2
+            ))?;
+        }
+    }
+    let passed = result.ways.iter().filter(|outcome| outcome.passed()).count();
+    print(&format!("{passed} of {} ways agree with the plain twins", result.ways.len()))
+}

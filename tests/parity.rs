@@ -1,0 +1,92 @@
+//! Every engine agrees with the plain twins, and a planted fault is found where it was planted.
+
+use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile};
+use anyjepa::config::{ModelConfig, Preset};
+use anyjepa::error::Result;
+use anyjepa::parity::{Subject, Way, compare, find};
+use anyjepa::runtime;
+use anyjepa::weights::of_plan;
+
+fn tiny() -> ModelConfig {
+    let model = Preset::find("animals28").unwrap().config().model;
+    ModelConfig { dim: 96, depth: 3, heads: 4, mlp: 192, ..model }
+}
+
+fn gpu() -> bool {
+    let skip = std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip");
+    if skip {
+        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was compared with the twins");
+    }
+    !skip
+}
+
+fn agrees(way: Way) {
+    let subject = Subject::untrained(&tiny(), 2, 3).unwrap();
+    let outcome = compare(&subject, &subject.measure().unwrap(), &way).unwrap();
+    for layer in &outcome.layers {
+        assert!(layer.passed, "{way}: {layer:?}, {:?}", outcome.fault);
+    }
+    assert!(outcome.passed() && outcome.fault.is_none());
+}
+
+#[test]
+fn burn_and_the_compiled_plan_agree_on_the_cpu() {
+    agrees(Way::Burn("cpu".parse().unwrap()));
+    agrees(Way::Compiled("cpu".parse().unwrap(), Dtype::F32));
+}
+
+#[test]
+fn the_compiled_plan_agrees_on_a_vulkan_adapter_in_both_widths() {
+    if gpu() {
+        agrees(Way::Compiled("vulkan".parse().unwrap(), Dtype::F32));
+        agrees(Way::Compiled("vulkan".parse().unwrap(), Dtype::F16));
+    }
+}
+
+/// Where the search finds a fault in an engine with the plan `wrong` and weights that `bend` has seen.
+fn found(device: &str, wrong: impl Fn(&mut Plan), bend: impl Fn(&Buffer, &mut Vec<f32>)) -> Option<String> {
+    let subject = Subject::untrained(&tiny(), 1, 3).unwrap();
+    let plan = compile(&subject.model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    let mut broken = plan.clone();
+    wrong(&mut broken);
+    let weights = |buffer: &Buffer| -> Result<Vec<f32>> { of_plan(&subject.weights, buffer) };
+    let bent = |buffer: &Buffer| -> Result<Vec<f32>> {
+        let mut values = weights(buffer)?;
+        bend(buffer, &mut values);
+        Ok(values)
+    };
+    let mut engine = runtime::open(device.parse().unwrap(), |_| Ok(broken), &bent).unwrap();
+    find(engine.as_mut(), &plan, &weights, &subject.images).unwrap().map(|fault| fault.label)
+}
+
+#[test]
+fn a_planted_fault_is_found_where_it_was_planted() {
+    let devices: &[&str] = if gpu() { &["cpu", "vulkan"] } else { &["cpu"] };
+    for device in devices {
+        let sound = found(device, |_| {}, |_, _| {});
+        assert_eq!(sound, None, "{device}");
+        let eps = found(
+            device,
+            |plan| {
+                for dispatch in plan.dispatches.iter_mut().filter(|dispatch| dispatch.label == "blocks.1.norm2") {
+                    if let Kernel::Norm { eps, .. } = &mut dispatch.kernel {
+                        *eps = 1e-5;
+                    }
+                }
+            },
+            |_, _| {},
+        );
+        assert_eq!(eps.as_deref(), Some("blocks.1.norm2"), "{device}");
+        let transposed = found(
+            device,
+            |_| {},
+            |buffer, values| {
+                if buffer.label == "blocks.2.attn.proj.weight" {
+                    let side = buffer.shape[0];
+                    *values = (0..side * side).map(|i| values[i % side * side + i / side]).collect();
+                }
+            },
+        );
+        assert_eq!(transposed.as_deref(), Some("blocks.2.attn.proj"), "{device}");
+    }
+}
