@@ -1,7 +1,66 @@
-//! Runs a plan: on a GPU, by our own kernels through wgpu, and by the kernels' plain twins.
+//! Runs a plan: on a GPU, by our own kernels through wgpu, on the processor, and by the kernels' plain twins.
 //!
-//! It knows neither the model nor burn: a [`Plan`](crate::compile::Plan) and the values of its weights are all it needs.
+//! It knows neither the model nor burn: a [`Plan`] and the values of its weights are all it needs.
 
 mod check;
+pub mod cpu;
 pub mod gpu;
 pub mod twin;
+
+use std::sync::Arc;
+
+use crate::compile::{Buffer, Dispatch, Plan};
+use crate::device::{Api, Spec};
+use crate::error::{Error, Result};
+
+/// Gives the values of a weight's buffer, in the plan's layout.
+pub type Weights<'a> = &'a dyn Fn(&Buffer) -> Result<Vec<f32>>;
+
+/// A plan with its memory, ready to run.
+pub trait Engine: Send {
+    /// The plan.
+    fn plan(&self) -> &Plan;
+
+    /// The features of a batch of images, `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// A data error where there are more or fewer values than the plan takes, a device error where the device fails.
+    fn run(&mut self, images: &[f32]) -> Result<Vec<f32>>;
+
+    /// Like [`Self::run`], but shows the result of each dispatch before the next one runs.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; whatever `see` reports.
+    fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()>;
+}
+
+impl Engine for gpu::GpuEngine {
+    fn plan(&self) -> &Plan {
+        self.plan()
+    }
+
+    fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        self.run(images)
+    }
+
+    fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
+        self.trace(images, see)
+    }
+}
+
+/// Brings a plan to the device that `spec` names; `plan` makes it, told how many bytes a buffer may have there.
+///
+/// # Errors
+/// A device error where this machine lacks it or it is too small for the plan; whatever `plan` and `weights` report.
+pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weights<'_>) -> Result<Box<dyn Engine>> {
+    match spec.api {
+        Api::Cpu => Ok(Box::new(twin::TwinEngine::new(plan(usize::MAX)?, weights)?)),
+        Api::Cuda => Err(Error::device("compiled encoders do not run through CUDA")
+            .with_remedy("take `--device vulkan`, which reaches the same GPU, or `--engine burn`")),
+        Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => {
+            let gpu = gpu::Gpu::open(spec, gpu::Bounds::Adapter, gpu::Checks::Off)?;
+            let bound = usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX);
+            Ok(Box::new(gpu::GpuEngine::new(Arc::new(gpu), plan(bound)?, weights, None)?))
+        }
+    }
+}

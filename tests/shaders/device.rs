@@ -114,11 +114,7 @@ pub fn plan(operations: &[Operation]) -> (Plan, Vec<BufferId>) {
 }
 
 /// What the device computes, operation by operation.
-pub fn computed(
-    gpu: &Arc<Gpu>,
-    operations: &[Operation],
-    tile: Option<anyjepa::compile::wgsl::Tile>,
-) -> Vec<Vec<f32>> {
+pub fn computed(gpu: &Arc<Gpu>, operations: &[Operation], tile: Option<anyjepa::compile::wgsl::Tile>) -> Vec<Vec<f32>> {
     let (plan, results) = plan(operations);
     let weights = |buffer: &Buffer| {
         let (number, place) = buffer.label.split_once(' ').unwrap();
