@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyjepa::data::Dataset;
-use anyjepa::device;
 use anyjepa::error::{Error, Result};
 use anyjepa::eval::{KnnConfig, Metric, neighbours};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights::{self, Which};
 
@@ -20,10 +19,10 @@ fn main() -> Result<()> {
     };
 
     // An encoder on a device: a run, a checkpoint, a Hugging Face folder or a published .pth.tar.
-    let device = device::open("cpu".parse()?)?;
+    let way = Way::Compiled { device: "cpu".parse()?, batch: 8 };
     let loaded = weights::open(weights, Some(Which::Target))?;
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
-    let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &device)?;
+    let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &way)?;
 
     // Its features of every picture that can be read; the others are named.
     let data = Arc::new(Dataset::open(pictures)?);

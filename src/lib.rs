@@ -17,7 +17,9 @@ pub mod config;
 pub mod data;
 pub mod masks;
 
-pub mod kernels;
+pub(crate) mod kernels;
+
+pub mod fused;
 
 pub mod device;
 pub mod model;

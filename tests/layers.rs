@@ -20,7 +20,8 @@ const MODULES: &[Module] = &[
     Module { name: "config", layer: 1, foreign: &["toml"] },
     Module { name: "masks", layer: 2, foreign: &[] },
     Module { name: "data", layer: 2, foreign: &["image"] },
-    Module { name: "kernels", layer: 2, foreign: &["burn"] },
+    Module { name: "kernels", layer: 2, foreign: &[] },
+    Module { name: "fused", layer: 3, foreign: &["burn"] },
     Module { name: "compile", layer: 2, foreign: &["naga"] },
     // The parts of `compile` that see the model; for the rest a graph is all there is.
     Module { name: "compile/encoder", layer: 5, foreign: &[] },

@@ -41,7 +41,8 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
         };
         scope.complete(input, id(&features))
     });
-    let captured = captured.map_err(|error| Error::new(Kind::Other, format!("the encoder cannot be captured: {error}")))?;
+    let captured =
+        captured.map_err(|error| Error::new(Kind::Other, format!("the encoder cannot be captured: {error}")))?;
     import(&captured.graph, &names.found)
 }
 
@@ -108,7 +109,9 @@ impl Import<'_> {
             OperationIr::BaseFloat(Base::Cat(op)) => {
                 self.push(Op::Concat(op.dim), &op.tensors.iter().collect::<Vec<_>>(), &op.out)
             }
-            OperationIr::NumericFloat(_, NumericOperationIr::Add(op)) => self.push(Op::Add, &[&op.lhs, &op.rhs], &op.out),
+            OperationIr::NumericFloat(_, NumericOperationIr::Add(op)) => {
+                self.push(Op::Add, &[&op.lhs, &op.rhs], &op.out)
+            }
             OperationIr::NumericFloat(_, NumericOperationIr::MeanDim(op)) => {
                 self.push(Op::Mean(op.axis), &[&op.input], &op.out)
             }

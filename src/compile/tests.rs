@@ -34,8 +34,11 @@ fn the_plan_of_every_preset_is_known() {
 
 #[test]
 fn buffers_of_one_slot_are_never_alive_at_once() {
-    for (name, layers, take) in [("ijepa-vit-tiny16", 1, Take::Mean), ("ijepa-vit-tiny16", 4, Take::Tokens), ("animals28", 4, Take::Mean)] {
-        let plan = compile(&Preset::find(name).unwrap().config().model, 3, ReadOut { layers, take }, Dtype::F32).unwrap();
+    for (name, layers, take) in
+        [("ijepa-vit-tiny16", 1, Take::Mean), ("ijepa-vit-tiny16", 4, Take::Tokens), ("animals28", 4, Take::Mean)]
+    {
+        let plan =
+            compile(&Preset::find(name).unwrap().config().model, 3, ReadOut { layers, take }, Dtype::F32).unwrap();
         let mut holders: std::collections::HashMap<usize, BufferId> = Default::default();
         for dispatch in &plan.dispatches {
             let [reads @ .., write] = &dispatch.operands[..] else { panic!("{} writes nothing", dispatch.label) };

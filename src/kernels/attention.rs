@@ -7,39 +7,60 @@
 //! the logarithm of each query's sum. Blocks are kept with a key's scores in one piece, so that softmax runs over all
 //! queries of a block at once.
 
-use burn::backend::Shape;
-use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::elementary::exp;
-use super::memory::tensor;
 use super::product::{Left, Out, Right, STEP, Store, product};
+use super::workspace::{Workspace, cut};
 
 /// The most queries of a block: its scores and those of the gradient stay in the second cache at usual lengths.
 const BLOCK: usize = 64;
 
-#[derive(Clone, Copy)]
-struct Shapes {
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    size: usize,
+/// The sizes of an attention.
+#[derive(Debug, Clone, Copy)]
+pub struct Shapes {
+    /// B
+    pub batch: usize,
+    /// N
+    pub tokens: usize,
+    /// H
+    pub heads: usize,
+    /// K
+    pub size: usize,
+    /// Of the scores, usually `1 / sqrt(K)`.
+    pub scale: f32,
 }
 
 impl Shapes {
-    fn of(qkv: &FlexTensor, heads: usize) -> Self {
-        let [batch, tokens, triple] = qkv.layout().shape().dims();
-        Self { batch, tokens, heads, size: triple / 3 / heads }
+    /// Values that a thread's workspace needs.
+    pub fn workspace(self) -> usize {
+        self.pieces().iter().sum()
     }
 
-    fn scale(self) -> f32 {
-        1.0 / (self.size as f32).sqrt()
+    /// Lengths of queries, keys and values of one head, and of a block's queries, scores, results and sums.
+    #[inline(always)]
+    fn pieces(self) -> [usize; 7] {
+        let Self { tokens, size, .. } = self;
+        let (padded, widest) = (size.next_multiple_of(STEP), widest(tokens));
+        let head = tokens * padded;
+        [head, head, head, size * widest, tokens * widest, widest * padded, widest]
+    }
+
+    fn workspace_backward(self) -> usize {
+        self.pieces_backward().iter().sum()
+    }
+
+    /// The same with the gradients of keys, values, queries and scores, and of the result.
+    #[inline(always)]
+    fn pieces_backward(self) -> [usize; 12] {
+        let [head, _, _, turned, scores, mixed, sums] = self.pieces();
+        [head, head, head, head, head, head, turned, turned, scores, scores, mixed, sums]
     }
 
     /// Cuts `values`, `[B, N, parts, H, K]`, into the rows of each (sample, head): `N * parts` rows.
     fn rows(self, values: &mut [f32], parts: usize) -> Vec<Vec<&mut [f32]>> {
-        let Self { batch, tokens, heads, size } = self;
+        let Self { batch, tokens, heads, size, .. } = self;
         let mut rows: Vec<Vec<_>> = (0..batch * heads).map(|_| Vec::with_capacity(tokens * parts)).collect();
         for (i, row) in values.chunks_exact_mut(size).enumerate() {
             let (sample, head) = (i / (heads * parts * tokens), i % heads);
@@ -59,44 +80,56 @@ impl Shapes {
     }
 }
 
-/// The result, `[B, N, H K]`, and the logarithm of each query's sum, `[B, H, N]`, from `[B, N, 3 H K]`.
-pub fn forward(qkv: &FlexTensor, heads: usize) -> (FlexTensor, Vec<f32>) {
-    let shapes = Shapes::of(qkv, heads);
-    let Shapes { batch, tokens, heads, size } = shapes;
-    let qkv = qkv.to_contiguous();
-    let qkv = qkv.storage::<f32>();
-    let mut mixed = vec![0.0; batch * tokens * heads * size];
-    let mut log_sums = vec![0.0; batch * heads * tokens];
-    let arch = Arch::new();
-    let tasks = shapes.rows(&mut mixed, 1).into_par_iter().zip(log_sums.par_chunks_mut(tokens.max(1)));
-    tasks.enumerate().for_each_init(Vec::new, |scratch, (task, (rows, log_sums))| {
-        arch.dispatch(Forward { shapes, qkv, task, rows, log_sums, scratch });
+/// Where the result of an attention goes, and what else is known of it.
+pub struct Outputs<'a> {
+    /// The result, `[B, N, H K]`.
+    pub mixed: &'a mut [f32],
+    /// The same values head by head, `[B, H, N, K]`.
+    pub heads: &'a mut [f32],
+    /// The logarithm of each query's sum, `[B, H, N]`.
+    pub log_sums: &'a mut [f32],
+}
+
+/// Attention over `qkv`, `[B, N, 3 H K]`.
+pub fn forward(shapes: Shapes, arch: Arch, workspace: &Workspace, qkv: &[f32], outputs: Outputs) {
+    let Shapes { tokens, heads, size, .. } = shapes;
+    if outputs.mixed.is_empty() {
+        return;
+    }
+    let tasks = outputs.heads.par_chunks_exact_mut(tokens * size).zip(outputs.log_sums.par_chunks_exact_mut(tokens));
+    tasks.enumerate().for_each(|(task, (rows, log_sums))| {
+        workspace.with(|scratch| arch.dispatch(Forward { shapes, qkv, task, rows, log_sums, scratch }));
     });
-    (tensor(mixed, Shape::from([batch, tokens, heads * size])), log_sums)
+    let by_head = &*outputs.heads;
+    outputs.mixed.par_chunks_exact_mut(heads * size).enumerate().for_each(|(row, to)| {
+        let (sample, token) = (row / tokens, row % tokens);
+        for (head, to) in to.chunks_exact_mut(size).enumerate() {
+            to.copy_from_slice(&by_head[((sample * heads + head) * tokens + token) * size..][..size]);
+        }
+    });
 }
 
 /// The gradient of `[B, N, 3 H K]` from that of the result, `[B, N, H K]`.
-pub fn backward(qkv: &FlexTensor, log_sums: &[f32], grad: &FlexTensor, heads: usize) -> FlexTensor {
-    let shapes = Shapes::of(qkv, heads);
-    let Shapes { batch, tokens, heads, size } = shapes;
-    let (qkv, grad) = (qkv.to_contiguous(), grad.to_contiguous());
-    let (qkv, grad) = (qkv.storage::<f32>(), grad.storage::<f32>());
+pub fn backward(qkv: &[f32], log_sums: &[f32], grad: &[f32], shapes: Shapes) -> Vec<f32> {
+    let Shapes { batch, tokens, heads, size, .. } = shapes;
     let mut result = vec![0.0; batch * tokens * 3 * heads * size];
     let arch = Arch::new();
+    let workspace = Workspace::new(shapes.workspace_backward());
     let tasks = shapes.rows(&mut result, 3).into_par_iter().zip(log_sums.par_chunks(tokens.max(1)));
-    tasks.enumerate().for_each_init(Vec::new, |scratch, (task, (rows, log_sums))| {
-        arch.dispatch(Backward { shapes, qkv, grad, task, rows, log_sums, scratch });
+    tasks.enumerate().for_each(|(task, (rows, log_sums))| {
+        workspace.with(|scratch| arch.dispatch(Backward { shapes, qkv, grad, task, rows, log_sums, scratch }));
     });
-    tensor(result, Shape::from([batch, tokens, 3 * heads * size]))
+    result
 }
 
 struct Forward<'a, 'b> {
     shapes: Shapes,
     qkv: &'a [f32],
     task: usize,
-    rows: Vec<&'b mut [f32]>,
+    /// `[N, K]`
+    rows: &'b mut [f32],
     log_sums: &'b mut [f32],
-    scratch: &'a mut Vec<f32>,
+    scratch: &'a mut [f32],
 }
 
 impl WithSimd for Forward<'_, '_> {
@@ -104,19 +137,17 @@ impl WithSimd for Forward<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { shapes, qkv, task, mut rows, log_sums, scratch } = self;
+        let Self { shapes, qkv, task, rows, log_sums, scratch } = self;
         let Shapes { tokens, size, .. } = shapes;
         let padded = size.next_multiple_of(STEP);
-        let widest = widest(tokens);
-        let lengths = [tokens * padded; 3].into_iter().chain([size * widest, tokens * widest, widest * padded, widest]);
-        let [queries, keys, values, turned, scores, mixed, sums] = cut(scratch, lengths.collect());
+        let [queries, keys, values, turned, scores, mixed, sums] = cut(scratch, shapes.pieces());
         for (part, to) in [&mut *queries, &mut *keys, &mut *values].into_iter().enumerate() {
             shapes.gather(qkv, [part, 3], task, padded, to);
         }
         for Queries { start, count, width } in blocks(tokens) {
             let (turned, scores) = (&mut turned[..size * width], &mut scores[..tokens * width]);
             let (mixed, sums) = (&mut mixed[..width * padded], &mut sums[..width]);
-            transpose(&queries[start * padded..][..count * padded], padded, shapes.scale(), width, turned);
+            transpose(&queries[start * padded..][..count * padded], padded, shapes.scale, width, turned);
             product(
                 simd,
                 [tokens, size, width],
@@ -134,8 +165,8 @@ impl WithSimd for Forward<'_, '_> {
                 &mut out(mixed, padded),
                 Store::Replace,
             );
-            for ((row, mixed), sum) in rows[start..].iter_mut().zip(mixed.chunks_exact(padded)).zip(&*sums).take(count)
-            {
+            let rows = rows[start * size..].chunks_exact_mut(size);
+            for ((row, mixed), sum) in rows.zip(mixed.chunks_exact(padded)).zip(&*sums).take(count) {
                 row.iter_mut().zip(mixed).for_each(|(to, mixed)| *to = mixed / sum);
             }
         }
@@ -150,7 +181,7 @@ struct Backward<'a, 'b> {
     /// Of each token in turn: the gradient of its query, key and value.
     rows: Vec<&'b mut [f32]>,
     log_sums: &'a [f32],
-    scratch: &'a mut Vec<f32>,
+    scratch: &'a mut [f32],
 }
 
 impl WithSimd for Backward<'_, '_> {
@@ -161,11 +192,8 @@ impl WithSimd for Backward<'_, '_> {
         let Self { shapes, qkv, grad, task, mut rows, log_sums, scratch } = self;
         let Shapes { tokens, size, .. } = shapes;
         let padded = size.next_multiple_of(STEP);
-        let widest = widest(tokens);
-        let lengths = [tokens * padded; 6].into_iter().chain([size * widest; 2]).chain([tokens * widest; 2]);
-        let lengths = lengths.chain([widest * padded, widest]);
         let [queries, keys, values, grads, dkeys, dvalues, turned, dturned, shares, dscores, dqueries, column] =
-            cut(scratch, lengths.collect());
+            cut(scratch, shapes.pieces_backward());
         for (part, to) in [&mut *queries, &mut *keys, &mut *values].into_iter().enumerate() {
             shapes.gather(qkv, [part, 3], task, padded, to);
         }
@@ -179,7 +207,7 @@ impl WithSimd for Backward<'_, '_> {
             let queries = &queries[start * padded..][..count * padded];
             let grads = &grads[start * padded..][..count * padded];
 
-            transpose(queries, padded, shapes.scale(), width, turned);
+            transpose(queries, padded, shapes.scale, width, turned);
             product(
                 simd,
                 [tokens, size, width],
@@ -200,7 +228,7 @@ impl WithSimd for Backward<'_, '_> {
                 &mut out(dscores, width),
                 Store::Replace,
             );
-            softmax_backward(shares, dscores, width, shapes.scale());
+            softmax_backward(shares, dscores, width, shapes.scale);
 
             product(
                 simd,
@@ -264,21 +292,6 @@ fn blocks(tokens: usize) -> impl Iterator<Item = Queries> {
 /// The queries of the widest block.
 fn widest(tokens: usize) -> usize {
     tokens.next_multiple_of(STEP).min(BLOCK)
-}
-
-/// Cuts `scratch` into pieces of `lengths`, after making it long enough; what it held stands there still.
-#[inline(always)]
-fn cut<const N: usize>(scratch: &mut Vec<f32>, lengths: Vec<usize>) -> [&mut [f32]; N] {
-    let all = lengths.iter().sum();
-    if scratch.len() < all {
-        scratch.resize(all, 0.0);
-    }
-    let mut rest = &mut scratch[..];
-    std::array::from_fn(|i| {
-        let (piece, after) = std::mem::take(&mut rest).split_at_mut(lengths[i]);
-        rest = after;
-        piece
-    })
 }
 
 /// Writes rows of `padded` values, scaled, as columns of `turned`, `[K, W]`; columns beyond the rows become 0.

@@ -1,12 +1,12 @@
 //! The exact GELU: `x` times the share of the normal distribution below `x`.
 
-use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::elementary::{exp, polynomial};
-use super::memory::{CHUNK, contiguous, tensor};
 
+/// Values that one thread works through at a time: what its first two caches hold, and enough to be worth a task.
+const CHUNK: usize = 16 * 1024;
 /// `1 / sqrt(2 pi)`, the height of the normal distribution.
 const HEIGHT: f32 = 0.398_942_3;
 
@@ -24,8 +24,9 @@ fn normal(x: f32) -> (f32, f32) {
     (if x < 0.0 { tail } else { 1.0 - tail }, bell)
 }
 
+/// GELU of one value.
 #[inline(always)]
-fn value(x: f32) -> f32 {
+pub fn value(x: f32) -> f32 {
     x * normal(x).0
 }
 
@@ -57,26 +58,21 @@ impl WithSimd for Work<'_> {
     }
 }
 
-/// GELU of every value, in place where nothing else holds them.
-pub fn forward(x: FlexTensor) -> FlexTensor {
+/// GELU of every value.
+pub fn in_place(x: &mut [f32]) {
     let arch = Arch::new();
-    let mut x = contiguous(x);
-    if let Some(values) = x.try_storage_mut::<f32>() {
-        values.par_chunks_mut(CHUNK).for_each(|x| arch.dispatch(Work::InPlace(x)));
-        return x;
-    }
-    let values = x.storage::<f32>();
-    let mut result = vec![0.0; values.len()];
-    let chunks = result.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
-    chunks.for_each(|(y, x)| arch.dispatch(Work::Values(y, x)));
-    tensor(result, x.layout().shape().clone())
+    x.par_chunks_mut(CHUNK).for_each(|x| arch.dispatch(Work::InPlace(x)));
 }
 
-/// The gradient of `x`, from that of the result.
-pub fn backward(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
+/// GELU of every value of `x`, to `y` of the same length.
+pub fn forward(x: &[f32], y: &mut [f32]) {
     let arch = Arch::new();
-    let (x, mut grad) = (contiguous(x), contiguous(grad));
-    let chunks = grad.storage_mut().par_chunks_mut(CHUNK).zip(x.storage().par_chunks(CHUNK));
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| arch.dispatch(Work::Values(y, x)));
+}
+
+/// Turns the gradient of the result into that of `x`.
+pub fn backward(x: &[f32], grad: &mut [f32]) {
+    let arch = Arch::new();
+    let chunks = grad.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
     chunks.for_each(|(grad, x)| arch.dispatch(Work::Slopes(grad, x)));
-    grad
 }

@@ -1,26 +1,24 @@
-//! Matrix products `[M, K] x [K, N]` by all threads, without the copies that burn's CPU backend makes of each result.
+//! Matrix products `[M, K] x [K, N]` by all threads, and what is done to the sums before they leave the first cache.
 //!
-//! The right operand is packed into panels of `PANEL` columns; a tile of the result stays in the registers while a
-//! stretch of the depth goes by. The order of every sum depends on `K` alone.
+//! A thread packs a band of rows of the left operand into tiles and takes it through the panels of the right one, which
+//! the second cache holds one at a time. The order of every sum depends on `K` alone.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::product::{Left, Out, Right, Store, product};
+use super::gelu;
+use super::panels::{PANEL, Panels};
+use super::workspace::Workspace;
 
-/// Columns of a panel: three of the widest vectors.
-const PANEL: usize = 48;
-/// The deepest stretch that is summed in registers; a panel of it stays in the second cache.
-const DEPTH: usize = 384;
-/// Rows of a task are a multiple of this, the rows of a tile.
-const ROWS: usize = 8;
-/// Rows of one task, at most.
-const TASK_ROWS: usize = 96;
+/// The deepest stretch that is summed in registers, for the sake of rounding.
+const STRETCH: usize = 384;
+/// Rows of one band, at most: the second cache holds them and a panel.
+const BAND: usize = 112;
 /// Multiply-adds below which one thread does all.
 const SMALL: usize = 1 << 18;
 
 /// An operand: value `(i, j)` stands at `i * strides[0] + j * strides[1]`, and one of the strides is 1.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a> {
     /// All values.
     pub values: &'a [f32],
@@ -28,112 +26,259 @@ pub struct Matrix<'a> {
     pub strides: [usize; 2],
 }
 
-/// The product, `[M, N]`, plus `bias`, `[N]`, on every row.
-pub fn matmul(left: Matrix, right: Matrix, [m, k, n]: [usize; 3], bias: Option<&[f32]>) -> Vec<f32> {
-    let mut out = vec![0.0; m * n];
-    if out.is_empty() {
-        return out;
-    }
-    if k == 0 {
-        out.chunks_exact_mut(n).zip(bias).for_each(|(row, bias)| row.copy_from_slice(bias));
-        return out;
-    }
-    let arch = Arch::new();
-    let threads = if m * n * k < SMALL { 1 } else { rayon::current_num_threads() };
-    let task_rows = m.div_ceil(threads).next_multiple_of(ROWS).min(TASK_ROWS);
-    let stretch = k.div_ceil(k.div_ceil(DEPTH));
-    let mut packed = vec![0.0; n.div_ceil(PANEL) * PANEL * stretch];
-    for start in (0..k).step_by(stretch) {
-        let depth = stretch.min(k - start);
-        let panels = &mut packed[..n.div_ceil(PANEL) * PANEL * depth];
-        let pack = |(i, panel): (usize, &mut [f32])| pack(right, [start, i * PANEL], (n - i * PANEL).min(PANEL), panel);
-        let bias = bias.filter(|_| start == 0);
-        if threads == 1 {
-            panels.chunks_exact_mut(PANEL * depth).enumerate().for_each(pack);
-        } else {
-            panels.par_chunks_exact_mut(PANEL * depth).enumerate().for_each(pack);
-        }
-        let panels = &*panels;
-        let task = |(i, out): (usize, &mut [f32])| {
-            let place = [i * task_rows, start];
-            arch.dispatch(Task { left, place, depth, panels, columns: n, bias, out });
-        };
-        if threads == 1 {
-            out.chunks_mut(task_rows * n).enumerate().for_each(task);
-        } else {
-            out.par_chunks_mut(task_rows * n).enumerate().for_each(task);
-        }
-    }
-    out
+/// What is done to `x W + b` before it is stored.
+#[derive(Debug, Clone, Copy)]
+pub enum Finish<'a> {
+    /// Nothing.
+    Store,
+    /// GELU.
+    Gelu,
+    /// It is added to what stands in the result.
+    Add,
+    /// A table `[T, N]` is added, row after row, again and again.
+    Table(&'a [f32]),
 }
 
-/// Copies `width` columns of a stretch of rows, from `(row, column)`, to `[depth, PANEL]`.
-fn pack(right: Matrix, [row, column]: [usize; 2], width: usize, panel: &mut [f32]) {
-    let [down, across] = right.strides;
-    let values = &right.values[row * down + column * across..];
-    if across == 1 && width == PANEL {
-        for (to, from) in panel.as_chunks_mut::<PANEL>().0.iter_mut().zip(values.chunks(down)) {
-            to.copy_from_slice(&from[..PANEL]);
-        }
+/// A matrix product but for its result: `left`, `[M, K]`, times `right`, `[K, N]`, and `bias`, `[N]`, on every row.
+#[derive(Debug, Clone, Copy)]
+pub struct Product<'a> {
+    /// The left operand.
+    pub left: Matrix<'a>,
+    /// The right operand.
+    pub right: &'a Panels,
+    /// Added to every row.
+    pub bias: Option<&'a [f32]>,
+    /// What follows.
+    pub finish: Finish<'a>,
+}
+
+/// Values that a thread's workspace needs for a product of depth `k`.
+pub fn workspace(k: usize) -> usize {
+    BAND * k
+}
+
+/// Writes the product to `out`, `[M, N]`.
+pub fn matmul(product: Product, arch: Arch, workspace: &Workspace, out: &mut [f32]) {
+    let (columns, depth) = (product.right.columns(), product.right.depth());
+    if out.is_empty() {
         return;
     }
-    if across == 1 {
-        for (k, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-            to[..width].copy_from_slice(&values[k * down..][..width]);
-        }
-        return;
+    let rows = out.len() / columns;
+    let rows_of_band = band_rows(rows, rows * depth * columns, arch);
+    let task = |(i, out): (usize, &mut [f32])| {
+        workspace.with(|packed| arch.dispatch(Band { product, first: i * rows_of_band, packed, out }));
+    };
+    out.par_chunks_mut(rows_of_band * columns).enumerate().for_each(task);
+}
+
+/// The rows of a band: as many bands as make the threads equally busy.
+fn band_rows(rows: usize, work: usize, arch: Arch) -> usize {
+    let threads = if work < SMALL { 1 } else { rayon::current_num_threads() };
+    let bands = rows.div_ceil(BAND).next_multiple_of(threads);
+    rows.div_ceil(bands).next_multiple_of(arch.dispatch(Tallest)).min(BAND)
+}
+
+/// The rows of a full tile.
+struct Tallest;
+
+impl WithSimd for Tallest {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        tallest::<S>()
     }
-    // Eight rows at a time, so that a column's next values are still at hand when they are needed.
-    for (block, to) in panel.chunks_mut(8 * PANEL).enumerate() {
-        let depth = to.len() / PANEL;
-        for column in 0..width {
-            let from = &values[column * across + block * 8 * down..][..(depth - 1) * down + 1];
-            for (to, from) in to[column..].iter_mut().step_by(PANEL).zip(from.iter().step_by(down)) {
-                *to = *from;
+}
+
+/// Two vectors of columns leave room for this many rows of sums in the registers.
+#[inline(always)]
+fn tallest<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 14 } else { 6 }
+}
+
+/// A band of rows of the result.
+struct Band<'a, 'b> {
+    product: Product<'a>,
+    first: usize,
+    packed: &'b mut [f32],
+    out: &'b mut [f32],
+}
+
+impl WithSimd for Band<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { product, first, packed, out } = self;
+        let columns = product.right.columns();
+        let rows = out.len() / columns;
+        let packed = &mut packed[..rows * product.right.depth()];
+        // Loops, not closures: a closure would be compiled for any processor.
+        for (row, height) in tiles(rows, tallest::<S>()) {
+            match height {
+                14 => pack::<14>(product, first, row, packed),
+                8 => pack::<8>(product, first, row, packed),
+                6 => pack::<6>(product, first, row, packed),
+                4 => pack::<4>(product, first, row, packed),
+                2 => pack::<2>(product, first, row, packed),
+                _ => pack::<1>(product, first, row, packed),
+            }
+        }
+        let packed = &*packed;
+        for (i, panel) in product.right.iter().enumerate() {
+            for (row, height) in tiles(rows, tallest::<S>()) {
+                let place = Place { first, row, column: i * PANEL, columns };
+                match height {
+                    14 => tile::<S, 14>(simd, product, place, packed, panel, out),
+                    8 => tile::<S, 8>(simd, product, place, packed, panel, out),
+                    6 => tile::<S, 6>(simd, product, place, packed, panel, out),
+                    4 => tile::<S, 4>(simd, product, place, packed, panel, out),
+                    2 => tile::<S, 2>(simd, product, place, packed, panel, out),
+                    _ => tile::<S, 1>(simd, product, place, packed, panel, out),
+                }
             }
         }
     }
 }
 
-/// A band of rows of the result, over one stretch of the depth.
-struct Task<'a, 'b> {
-    left: Matrix<'a>,
-    /// The first row and where the stretch begins.
-    place: [usize; 2],
-    depth: usize,
-    panels: &'a [f32],
-    columns: usize,
-    bias: Option<&'a [f32]>,
-    out: &'b mut [f32],
+/// Cuts `rows` into tiles: the first row and the height of each.
+#[inline(always)]
+fn tiles(rows: usize, tallest: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut row = 0;
+    std::iter::from_fn(move || {
+        let height = [14, 8, 6, 4, 2, 1].into_iter().find(|height| *height <= tallest.min(rows - row))?;
+        row += height;
+        Some((row - height, height))
+    })
 }
 
-impl WithSimd for Task<'_, '_> {
-    type Output = ();
+/// Where a tile of the result stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The band's first row in the whole.
+    first: usize,
+    /// The tile's first row in the band.
+    row: usize,
+    /// The panel's first column.
+    column: usize,
+    /// Columns of the whole.
+    columns: usize,
+}
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { left, place, depth, panels, columns, bias, out } = self;
-        let rows = out.len() / columns;
-        let [down, across] = left.strides;
-        let values = &left.values[place[0] * down + place[1] * across..];
-        let turned;
-        let left = if across == 1 {
-            Left::Rows(values, down)
-        } else {
-            turned =
-                values.chunks(across).take(depth).flat_map(|column| column[..rows].iter().copied()).collect::<Vec<_>>();
-            Left::Columns(&turned, rows)
-        };
-        for (i, panel) in panels.chunks_exact(PANEL * depth).enumerate() {
-            let column = i * PANEL;
-            let store = match bias {
-                Some(bias) => Store::Bias(&bias[column..]),
-                None if place[1] > 0 => Store::Add,
-                None => Store::Replace,
-            };
-            let mut out = Out { values: &mut out[column..], stride: columns };
-            let sizes = [rows, depth, (columns - column).min(PANEL)];
-            product(simd, sizes, left, Right { values: panel, stride: PANEL }, &mut out, store);
+/// Copies `R` rows of the left operand to `[K, R]`.
+#[inline(always)]
+fn pack<const R: usize>(product: Product, first: usize, row: usize, packed: &mut [f32]) {
+    let depth = product.right.depth();
+    let [down, across] = product.left.strides;
+    let to = packed[row * depth..(row + R) * depth].as_chunks_mut::<R>().0;
+    let values = &product.left.values[(first + row) * down..];
+    if across == 1 {
+        for r in 0..R {
+            for (to, from) in to.iter_mut().zip(&values[r * down..][..depth]) {
+                to[r] = *from;
+            }
         }
+    } else {
+        for (k, to) in to.iter_mut().enumerate() {
+            to.copy_from_slice(&values[k * across..][..R]);
+        }
+    }
+}
+
+/// `R` rows by one panel.
+#[inline(always)]
+fn tile<S: Simd, const R: usize>(
+    simd: S,
+    product: Product,
+    place: Place,
+    packed: &[f32],
+    panel: &[[f32; PANEL]],
+    out: &mut [f32],
+) {
+    let depth = panel.len();
+    let left = packed[place.row * depth..(place.row + R) * depth].as_chunks::<R>().0;
+    let width = 2 * S::F32_LANES;
+    for strip in (0..PANEL).step_by(width) {
+        let column = place.column + strip;
+        if column >= place.columns {
+            break;
+        }
+        let columns = column..(column + width).min(place.columns);
+        let start = match product.bias {
+            Some(bias) => load(simd, &bias[columns.clone()]),
+            None => [simd.splat_f32s(0.0); 2],
+        };
+        let mut sums = [start; R];
+        let stretch = depth.div_ceil(depth.div_ceil(STRETCH).max(1)).max(1);
+        for (left, panel) in left.chunks(stretch).zip(panel.chunks(stretch)) {
+            let part = sum::<S, R>(simd, left, panel, strip);
+            for r in 0..R {
+                sums[r] = add(simd, sums[r], part[r]);
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            let row = place.row + r;
+            let out = &mut out[row * place.columns..][columns.clone()];
+            let sums = match product.finish {
+                Finish::Store | Finish::Gelu => sums,
+                Finish::Add => add(simd, load(simd, out), sums),
+                Finish::Table(table) => {
+                    let row = (place.first + row) % (table.len() / place.columns);
+                    add(simd, load(simd, &table[row * place.columns..][columns.clone()]), sums)
+                }
+            };
+            store(simd, out, sums);
+            if let Finish::Gelu = product.finish {
+                for x in out {
+                    *x = gelu::value(*x);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add<S: Simd>(simd: S, [a, b]: [S::f32s; 2], [c, d]: [S::f32s; 2]) -> [S::f32s; 2] {
+    [simd.add_f32s(a, c), simd.add_f32s(b, d)]
+}
+
+/// The sums of a tile over one stretch of the depth, in `2 R` registers.
+#[inline(always)]
+fn sum<S: Simd, const R: usize>(simd: S, left: &[[f32; R]], panel: &[[f32; PANEL]], strip: usize) -> [[S::f32s; 2]; R] {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; R];
+    for (left, right) in left.iter().zip(panel) {
+        let (right, _) = S::as_simd_f32s(&right[strip..strip + 2 * S::F32_LANES]);
+        let right = [right[0], right[1]];
+        for r in 0..R {
+            let left = simd.splat_f32s(left[r]);
+            for v in 0..2 {
+                sums[r][v] = simd.mul_add_e_f32s(left, right[v], sums[r][v]);
+            }
+        }
+    }
+    sums
+}
+
+/// Up to two vectors; what is missing is 0.
+#[inline(always)]
+fn load<S: Simd>(simd: S, values: &[f32]) -> [S::f32s; 2] {
+    let (whole, rest) = S::as_simd_f32s(values);
+    match *whole {
+        [first, second] => [first, second],
+        [first] => [first, simd.partial_load_f32s(rest)],
+        _ => [simd.partial_load_f32s(rest), simd.splat_f32s(0.0)],
+    }
+}
+
+/// As many of the values as `out` takes.
+#[inline(always)]
+fn store<S: Simd>(simd: S, out: &mut [f32], values: [S::f32s; 2]) {
+    match S::as_mut_simd_f32s(out) {
+        ([first, second], _) => [*first, *second] = values,
+        ([first], rest) => {
+            *first = values[0];
+            simd.partial_store_f32s(rest, values[1]);
+        }
+        (_, rest) => simd.partial_store_f32s(rest, values[0]),
     }
 }

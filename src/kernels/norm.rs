@@ -1,12 +1,9 @@
 //! LayerNorm over the last axis.
 
-use burn::backend::Shape;
-use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::elementary::sum;
-use super::memory::{contiguous, tensor, width};
 
 /// Rows that one task works through; fixed, for it sets the order in which the gradients of gain and bias are summed.
 const ROWS: usize = 32;
@@ -20,54 +17,58 @@ fn moments(row: &[f32], eps: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
-/// `y = (x - mean) / sqrt(variance + eps) * gain + bias`, row by row.
-pub fn forward(x: &FlexTensor, gain: &FlexTensor, bias: &FlexTensor, eps: f32) -> FlexTensor {
-    let (x, gain, bias) = (x.to_contiguous(), gain.to_contiguous(), bias.to_contiguous());
-    let dim = width(&x);
-    let (values, gain, bias) = (x.storage::<f32>(), gain.storage::<f32>(), bias.storage::<f32>());
-    let mut result = vec![0.0; values.len()];
-    let arch = Arch::new();
-    let blocks = result.par_chunks_mut(ROWS * dim).zip(values.par_chunks(ROWS * dim));
-    blocks.for_each(|(y, x)| arch.dispatch(Forward { x, gain, bias, y, eps }));
-    tensor(result, x.layout().shape().clone())
+/// A LayerNorm: `y = (x - mean) / sqrt(variance + eps) * gain + bias`.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// `[D]`
+    pub gain: &'a [f32],
+    /// `[D]`
+    pub bias: &'a [f32],
+    /// Added to the variance.
+    pub eps: f32,
+    /// From row to row of the result.
+    pub stride: usize,
+    /// The first column of the result that is written.
+    pub column: usize,
 }
 
-/// The gradients of `x`, gain and bias, from that of the result.
+/// Normalises the rows of `x`, `[R, D]`, to columns of `y`, `[R, stride]`.
+pub fn forward(norm: Norm, arch: Arch, x: &[f32], y: &mut [f32]) {
+    let blocks = y.par_chunks_mut(ROWS * norm.stride).zip(x.par_chunks(ROWS * norm.gain.len()));
+    blocks.for_each(|(y, x)| arch.dispatch(Forward { norm, x, y }));
+}
+
+/// Turns the gradient of the result into that of `x`; gives those of the gain and of the bias, one after the other.
 ///
 /// With `h` the normalised row and `d = grad * gain`, that of `x` is `(d - mean(d) - h mean(d h)) / deviation`.
-pub fn backward(x: &FlexTensor, gain: &FlexTensor, grad: FlexTensor, eps: f32) -> [FlexTensor; 3] {
-    let (x, gain, mut grad) = (x.to_contiguous(), gain.to_contiguous(), contiguous(grad));
-    let dim = width(&x);
-    let (values, gain) = (x.storage::<f32>(), gain.storage::<f32>());
+pub fn backward(x: &[f32], gain: &[f32], eps: f32, grad: &mut [f32]) -> Vec<f32> {
     let arch = Arch::new();
-    let blocks = grad.storage_mut().par_chunks_mut(ROWS * dim).zip(values.par_chunks(ROWS * dim));
+    let dim = gain.len();
+    let blocks = grad.par_chunks_mut(ROWS * dim).zip(x.par_chunks(ROWS * dim));
     let parts: Vec<Vec<f32>> = blocks.map(|(grad, x)| arch.dispatch(Backward { x, gain, grad, eps })).collect();
     let mut sums = vec![0.0; 2 * dim];
     for part in parts {
         sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
     }
-    let biases = sums.split_off(dim);
-    [grad, tensor(sums, Shape::from([dim])), tensor(biases, Shape::from([dim]))]
+    sums
 }
 
 /// A block of rows, forward.
-struct Forward<'a> {
+struct Forward<'a, 'b> {
+    norm: Norm<'a>,
     x: &'a [f32],
-    gain: &'a [f32],
-    bias: &'a [f32],
-    y: &'a mut [f32],
-    eps: f32,
+    y: &'b mut [f32],
 }
 
-impl WithSimd for Forward<'_> {
+impl WithSimd for Forward<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { x, gain, bias, y, eps } = self;
-        for (y, x) in y.chunks_exact_mut(gain.len()).zip(x.chunks_exact(gain.len())) {
+        let Self { norm: Norm { gain, bias, eps, stride, column }, x, y } = self;
+        for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(gain.len())) {
             let (mean, scale) = moments(x, eps);
-            for (((y, x), gain), bias) in y.iter_mut().zip(x).zip(gain).zip(bias) {
+            for (((y, x), gain), bias) in y[column..].iter_mut().zip(x).zip(gain).zip(bias) {
                 *y = (x - mean) * scale * gain + bias;
             }
         }

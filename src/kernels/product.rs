@@ -36,13 +36,11 @@ pub struct Out<'a> {
 
 /// What is added to the product.
 #[derive(Clone, Copy)]
-pub enum Store<'a> {
+pub enum Store {
     /// Nothing.
     Replace,
     /// What stands in the result.
     Add,
-    /// This vector, `[N]`, on every row.
-    Bias(&'a [f32]),
 }
 
 /// Writes the product of `left` and `right`, of sizes `[M, K, N]`.
@@ -110,21 +108,15 @@ fn tile<S: Simd, const R: usize, const V: usize>(
             match store {
                 Store::Replace => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum),
                 Store::Add => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = simd.add_f32s(*out, *sum)),
-                Store::Bias(bias) => {
-                    let (bias, _) = S::as_simd_f32s(&bias[column..column + V * S::F32_LANES]);
-                    let each = out.iter_mut().zip(sums).zip(bias);
-                    each.for_each(|((out, sum), bias)| *out = simd.add_f32s(*bias, *sum));
-                }
             }
             continue;
         }
         for (v, sum) in sums.iter().enumerate() {
             let places = column + v * S::F32_LANES..(column + (v + 1) * S::F32_LANES).min(columns);
-            let out = &mut out[places.clone()];
+            let out = &mut out[places];
             let sum = match store {
                 Store::Replace => *sum,
                 Store::Add => simd.add_f32s(simd.partial_load_f32s(out), *sum),
-                Store::Bias(bias) => simd.add_f32s(simd.partial_load_f32s(&bias[places]), *sum),
             };
             simd.partial_store_f32s(out, sum);
         }
@@ -182,12 +174,13 @@ fn step<S: Simd, const R: usize, const V: usize>(simd: S, left: &[f32], right: &
 
 #[cfg(test)]
 mod tests {
-    use pulp::{Arch, WithSimd};
+    use pulp::WithSimd;
 
+    use super::super::tests::archs;
     use super::*;
     use crate::random::{Purpose, Stream};
 
-    struct Work<'a>([usize; 3], Left<'a>, Right<'a>, Out<'a>, Store<'a>);
+    struct Work<'a>([usize; 3], Left<'a>, Right<'a>, Out<'a>, Store);
 
     impl WithSimd for Work<'_> {
         type Output = ();
@@ -199,27 +192,18 @@ mod tests {
         }
     }
 
-    /// Every instruction set that this processor has, the plainest first.
-    fn archs() -> Vec<Arch> {
-        #[cfg(target_arch = "x86_64")]
-        let wider = pulp::x86::V3::try_new().map(Arch::V3);
-        #[cfg(not(target_arch = "x86_64"))]
-        let wider = None;
-        [Some(Arch::Scalar), wider, Some(Arch::new())].into_iter().flatten().collect()
-    }
-
     #[test]
     fn products_equal_their_sums_on_every_instruction_set() {
         let mut stream = Stream::new(0, 0, 0, Purpose::Init);
         let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
         for [m, k, n] in [[1usize, 1, 1], [4, 3, 16], [13, 7, 33], [21, 50, 64], [9, 5, 48]] {
             let (stride, gap) = (n.next_multiple_of(STEP), 3);
-            let (left, right, bias) = (draw(m * (k + gap)), draw(k * stride), draw(n));
+            let (left, right) = (draw(m * (k + gap)), draw(k * stride));
             let turned: Vec<f32> =
                 (0..k).flat_map(|k_| (0..m).map(move |i| (i, k_))).map(|(i, j)| left[i * (k + gap) + j]).collect();
             for arch in archs() {
                 for operand in [Left::Rows(&left, k + gap), Left::Columns(&turned, m)] {
-                    for store in [Store::Replace, Store::Add, Store::Bias(&bias)] {
+                    for store in [Store::Replace, Store::Add] {
                         let mut found = vec![2.0; m * n];
                         let out = Out { values: &mut found, stride: n };
                         arch.dispatch(Work([m, k, n], operand, Right { values: &right, stride }, out, store));
@@ -230,7 +214,6 @@ mod tests {
                                 + match store {
                                     Store::Replace => 0.0,
                                     Store::Add => 2.0,
-                                    Store::Bias(bias) => bias[column],
                                 };
                             // Sums of at most 50 terms of order 1, in another order.
                             assert!((found - wanted).abs() < 2e-5, "{m}x{k}x{n} at {row}, {column} on {arch:?}");

@@ -1,162 +1,189 @@
-//! Each fused operation equals burn's own, forward and backward, and does not depend on the number of threads.
+//! Every kernel equals its plain loop, on every instruction set and at odd sizes, and writes all of its result.
 
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Tensor, TensorData, activation, module};
+use pulp::Arch;
 
-use super::{attention, gelu, layer_norm, linear};
+use super::attention::{self, Outputs, Shapes};
+use super::matmul::{self, Finish, Matrix, Product};
+use super::norm::{self, Norm};
+use super::panels::Panels;
+use super::patchify::{self, patchify};
+use super::pool::pool;
+use super::workspace::Workspace;
 use crate::random::{Purpose, Stream};
 
-/// Both sides round in 32 bits, in sums of up to a thousand terms: bounds of the largest error over the largest value.
-const FORWARD: f32 = 2e-6;
-const BACKWARD: f32 = 5e-6;
+/// Sums of up to a thousand terms in 32 bits, over the largest value.
+const TOLERANCE: f64 = 2e-6;
 
-fn random<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
+/// Every instruction set that this processor has, the plainest first.
+pub fn archs() -> Vec<Arch> {
+    #[cfg(target_arch = "x86_64")]
+    let wider = pulp::x86::V3::try_new().map(Arch::V3);
+    #[cfg(not(target_arch = "x86_64"))]
+    let wider = None;
+    [Some(Arch::Scalar), wider, Some(Arch::new())].into_iter().flatten().collect()
+}
+
+fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut stream = Stream::new(seed, 0, 0, Purpose::Init);
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()).require_grad()
+    (0..count).map(|_| stream.normal() as f32).collect()
 }
 
-fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-    x.inner().into_data().try_into_vec().unwrap()
-}
-
-fn error(found: &[f32], wanted: &[f32]) -> f32 {
-    assert_eq!(found.len(), wanted.len());
-    let largest = wanted.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
-    let difference = found.iter().zip(wanted).map(|(a, b)| if a.is_nan() { f32::NAN } else { (a - b).abs() });
-    difference.fold(0.0, |worst: f32, d| if d > worst || d.is_nan() { d } else { worst }) / largest
-}
-
-/// The result, then the gradients of `inputs`, all under a random gradient of the result.
-fn results<const D: usize>(y: Tensor<D>, inputs: &[&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>]) -> Vec<Vec<f32>> {
-    let weights = random(99, y.dims()).detach();
-    let grads = (y.clone() * weights).sum().backward();
-    std::iter::once(values(y)).chain(inputs.iter().map(|input| input(&grads))).collect()
-}
-
-fn compare(what: &str, found: &[Vec<f32>], wanted: &[Vec<f32>]) {
+fn compare(what: &str, found: &[f32], wanted: &[f64]) {
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    let largest = wanted.iter().fold(1e-3, |largest: f64, x| largest.max(x.abs()));
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        let (error, bound) = (error(found, wanted), if i == 0 { FORWARD } else { BACKWARD });
-        assert!(error <= bound, "{what}, value {i} (0: result, then gradients): {error:e} over {bound:e}");
+        let error = (f64::from(*found) - wanted).abs() / largest;
+        assert!(error < TOLERANCE, "{what}: value {i} is {found}, expected {wanted}"); // NaN fails as well
     }
 }
 
-macro_rules! grad {
-    ($x:ident) => {
-        &|grads: &burn::tensor::Gradients| values($x.grad(grads).unwrap())
-    };
-}
-
-fn gelu_both(shape: [usize; 3]) -> [Vec<Vec<f32>>; 2] {
-    let x = random(1, shape) * 3.0;
-    let x = x.detach().require_grad();
-    [results(gelu(x.clone()), &[grad!(x)]), results(activation::gelu(x.clone()), &[grad!(x)])]
-}
-
-fn linear_both([batch, tokens, dim]: [usize; 3], output: usize) -> [Vec<Vec<f32>>; 2] {
-    let (x, w, b) = (random(1, [batch, tokens, dim]), random(2, [dim, output]), random(3, [output]));
-    let inputs: [&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>; 3] = [grad!(x), grad!(w), grad!(b)];
-    let own = module::linear(x.clone(), w.clone(), Some(b.clone()));
-    [results(linear(x.clone(), w.clone(), b.clone()), &inputs), results(own, &inputs)]
-}
-
-fn norm_both(shape: [usize; 3]) -> [Vec<Vec<f32>>; 2] {
-    let (x, g, b) = (random(1, shape) * 2.0 + 0.7, random(2, [shape[2]]), random(3, [shape[2]]));
-    let x = x.detach().require_grad();
-    let inputs: [&dyn Fn(&burn::tensor::Gradients) -> Vec<f32>; 3] = [grad!(x), grad!(g), grad!(b)];
-    let own = module::layer_norm(x.clone(), g.clone(), Some(b.clone()), 1e-6);
-    [results(layer_norm(x.clone(), g.clone(), Some(b.clone()), 1e-6), &inputs), results(own, &inputs)]
-}
-
-fn attention_both([batch, tokens, heads, size]: [usize; 4]) -> [Vec<Vec<f32>>; 2] {
-    let qkv = random(1, [batch, tokens, 3 * heads * size]);
-    let split = qkv.clone().reshape([batch, tokens, 3, heads, size]).permute([2, 0, 3, 1, 4]);
-    let part = |i: usize| -> Tensor<4> { split.clone().slice([i..i + 1]).squeeze_dim(0) };
-    let own = module::attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
-    let own = own.swap_dims(1, 2).reshape([batch, tokens, heads * size]);
-    [results(attention(qkv.clone(), heads), &[grad!(qkv)]), results(own, &[grad!(qkv)])]
+/// The normal distribution's share below `x`, by adding up its density in steps of a thousandth.
+fn gelu(x: f64) -> f64 {
+    let density = |t: f64| (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let steps = 1 + (x.abs() * 1000.0) as usize;
+    let step = x / steps as f64;
+    // Simpson's rule.
+    let sum: f64 = (0..steps)
+        .map(|i| {
+            let t = i as f64 * step;
+            (density(t) + 4.0 * density(t + 0.5 * step) + density(t + step)) * step / 6.0
+        })
+        .sum();
+    x * (0.5 + sum)
 }
 
 #[test]
-fn gelu_equals_burns() {
-    for shape in [[1, 1, 1], [2, 3, 5], [1, 7, 33], [3, 41, 517]] {
-        let [found, wanted] = gelu_both(shape);
-        compare(&format!("gelu of {shape:?}"), &found, &wanted);
-    }
-}
-
-#[test]
-fn gelu_is_right_where_the_tail_is_thin() {
-    let xs: Vec<f32> = (-1200..=1200).map(|i| i as f32 * 0.01).collect();
-    let found = values(gelu(Tensor::<1>::from_floats(xs.as_slice(), &Device::flex().autodiff())));
-    for (x, found) in xs.iter().zip(found) {
-        let share = 0.5 * libm_erfc(-f64::from(*x) / std::f64::consts::SQRT_2);
-        assert!(
-            (f64::from(found) - f64::from(*x) * share).abs() < 5e-7 * f64::from(x.abs().max(1.0)),
-            "gelu({x}) = {found}"
-        );
-    }
-}
-
-/// `erfc` by its series below 3 and by its continued fraction above, to 1e-13.
-fn libm_erfc(x: f64) -> f64 {
-    if x < 0.0 {
-        return 2.0 - libm_erfc(-x);
-    }
-    if x < 3.0 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..200 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
+fn products_equal_their_sums() {
+    let sizes = [
+        [1usize, 1, 1],
+        [2, 3, 5],
+        [14, 16, 32],
+        [15, 385, 33],
+        [29, 50, 64],
+        [113, 7, 47],
+        [230, 96, 80],
+        [6, 900, 31],
+    ];
+    for [m, k, n] in sizes {
+        let table = m.div_ceil(3);
+        let (left, right, bias) = (random(1, m * k), random(2, k * n), random(3, n));
+        let (stream, positions) = (random(4, m * n), random(5, table * n));
+        let turned: Vec<f32> = (0..k).flat_map(|j| left[j..].iter().step_by(k).copied().collect::<Vec<_>>()).collect();
+        let across: Vec<f32> = (0..n).flat_map(|j| right[j..].iter().step_by(n).copied().collect::<Vec<_>>()).collect();
+        let sum = |row: usize, column: usize| -> f64 {
+            let terms = (0..k).map(|j| f64::from(left[row * k + j]) * f64::from(right[j * n + column]));
+            terms.sum::<f64>() + f64::from(bias[column])
+        };
+        let lefts = [Matrix { values: &left, strides: [k, 1] }, Matrix { values: &turned, strides: [1, m] }];
+        let rights = [Matrix { values: &right, strides: [n, 1] }, Matrix { values: &across, strides: [1, k] }];
+        for finish in [Finish::Store, Finish::Gelu, Finish::Add, Finish::Table(&positions)] {
+            let wanted: Vec<f64> = (0..m * n)
+                .map(|i| match finish {
+                    Finish::Store => sum(i / n, i % n),
+                    Finish::Gelu => gelu(sum(i / n, i % n)),
+                    Finish::Add => sum(i / n, i % n) + f64::from(stream[i]),
+                    Finish::Table(positions) => sum(i / n, i % n) + f64::from(positions[i % (table * n)]),
+                })
+                .collect();
+            for (arch, left, right) in
+                archs().into_iter().flat_map(|arch| lefts.map(|left| rights.map(|right| (arch, left, right)))).flatten()
+            {
+                let mut found = if let Finish::Add = finish { stream.clone() } else { vec![f32::NAN; m * n] };
+                let panels = Panels::new(right, [k, n]);
+                let product = Product { left, right: &panels, bias: Some(&bias), finish };
+                matmul::matmul(product, arch, &Workspace::new(matmul::workspace(k)), &mut found);
+                compare(&format!("{m}x{k}x{n}, {finish:.0?} on {arch:?}"), &found, &wanted);
+            }
         }
-        return 1.0 - sum * std::f64::consts::FRAC_2_SQRT_PI;
-    }
-    let fraction = (1..200).rev().fold(x, |rest, n| x + f64::from(n) * 0.5 / rest);
-    (-x * x).exp() / std::f64::consts::PI.sqrt() / fraction
-}
-
-#[test]
-fn linear_equals_burns() {
-    for (shape, output) in [([1, 1, 1], 1), ([2, 3, 5], 7), ([3, 70, 48], 129)] {
-        let [found, wanted] = linear_both(shape, output);
-        compare(&format!("linear of {shape:?} to {output}"), &found, &wanted);
     }
 }
 
 #[test]
-fn layer_norm_equals_burns() {
-    for shape in [[1, 1, 4], [2, 3, 5], [3, 70, 48], [1, 2, 771]] {
-        let [found, wanted] = norm_both(shape);
-        compare(&format!("layer_norm of {shape:?}"), &found, &wanted);
+fn norms_equal_their_formula() {
+    for [rows, dim, stride, column] in [[1, 1, 1, 0], [3, 5, 5, 0], [70, 48, 96, 48], [33, 771, 780, 4]] {
+        let (x, gain, bias) = (random(1, rows * dim), random(2, dim), random(3, dim));
+        let mut wanted = vec![2.0; rows * stride];
+        for (y, x) in wanted.chunks_exact_mut(stride).zip(x.chunks_exact(dim)) {
+            let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / dim as f64;
+            let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / dim as f64;
+            for i in 0..dim {
+                let normalised = (f64::from(x[i]) - mean) / (variance + 1e-6).sqrt();
+                y[column + i] = normalised * f64::from(gain[i]) + f64::from(bias[i]);
+            }
+        }
+        for arch in archs() {
+            let mut found = vec![2.0; rows * stride];
+            let norm = Norm { gain: &gain, bias: &bias, eps: 1e-6, stride, column };
+            norm::forward(norm, arch, &x, &mut found);
+            compare(&format!("norm of {rows}x{dim} on {arch:?}"), &found, &wanted);
+        }
     }
 }
 
 #[test]
-fn attention_equals_burns() {
-    for shape in [[1, 1, 1, 1], [2, 3, 2, 5], [1, 16, 1, 16], [2, 49, 3, 20], [1, 65, 2, 80], [2, 130, 2, 24]] {
-        let [found, wanted] = attention_both(shape);
-        compare(&format!("attention of {shape:?}"), &found, &wanted);
+fn attention_equals_its_formula() {
+    for [batch, tokens, heads, size] in
+        [[1, 1, 1, 1], [2, 3, 2, 5], [1, 49, 3, 24], [1, 65, 2, 80], [2, 130, 1, 88], [1, 300, 1, 104]]
+    {
+        let scale = 1.0 / (size as f32).sqrt();
+        let shapes = Shapes { batch, tokens, heads, size, scale };
+        let values = batch * tokens * heads * size;
+        let qkv = random(1, 3 * values);
+        let at = |sample: usize, token: usize, part: usize, head: usize| -> Vec<f64> {
+            let start = (((sample * tokens + token) * 3 + part) * heads + head) * size;
+            qkv[start..start + size].iter().map(|x| f64::from(*x)).collect()
+        };
+        let mut wanted = Vec::new();
+        for (sample, token, head) in
+            (0..batch * tokens * heads).map(|i| (i / heads / tokens, i / heads % tokens, i % heads))
+        {
+            let query = at(sample, token, 0, head);
+            let score = |key: Vec<f64>| f64::from(scale) * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>();
+            let shares: Vec<f64> = (0..tokens).map(|other| score(at(sample, other, 1, head)).exp()).collect();
+            let sum: f64 = shares.iter().sum();
+            let mixed = shares.iter().enumerate().fold(vec![0.0; size], |mixed, (other, share)| {
+                mixed.iter().zip(at(sample, other, 2, head)).map(|(mixed, v)| mixed + share * v / sum).collect()
+            });
+            wanted.extend(mixed);
+        }
+        for arch in archs() {
+            let [mut mixed, mut by_head] = [(); 2].map(|()| vec![f32::NAN; values]);
+            let mut log_sums = vec![f32::NAN; batch * heads * tokens];
+            let outputs = Outputs { mixed: &mut mixed, heads: &mut by_head, log_sums: &mut log_sums };
+            attention::forward(shapes, arch, &Workspace::new(shapes.workspace()), &qkv, outputs);
+            compare(&format!("{shapes:?} on {arch:?}"), &mixed, &wanted);
+            assert!(log_sums.iter().all(|x| x.is_finite()));
+        }
     }
 }
 
 #[test]
-fn long_sequences_equal_burns_streaming_attention() {
-    let [found, wanted] = attention_both([1, 700, 1, 8]);
-    compare("attention of 700 tokens", &found, &wanted);
+fn pooling_gives_the_mean() {
+    for [batch, tokens, dim] in [[1, 1, 1], [3, 5, 7], [2, 130, 33]] {
+        let x = random(1, batch * tokens * dim);
+        let wanted: Vec<f64> = (0..batch * dim)
+            .map(|i| {
+                let tokens_of = x[i / dim * tokens * dim..][..tokens * dim].iter().skip(i % dim).step_by(dim);
+                tokens_of.map(|x| f64::from(*x)).sum::<f64>() / tokens as f64
+            })
+            .collect();
+        for arch in archs() {
+            let mut found = vec![f32::NAN; batch * dim];
+            pool(arch, [tokens, dim], &x, &mut found);
+            compare(&format!("pool of {batch}x{tokens}x{dim} on {arch:?}"), &found, &wanted);
+        }
+    }
 }
 
 #[test]
-fn results_do_not_depend_on_the_number_of_threads() {
-    let all = || {
-        let parts = [
-            gelu_both([3, 41, 517]).map(|r| r.concat())[0].clone(),
-            linear_both([3, 170, 48], 129).map(|r| r.concat())[0].clone(),
-            norm_both([3, 170, 48]).map(|r| r.concat())[0].clone(),
-            attention_both([2, 130, 3, 24]).map(|r| r.concat())[0].clone(),
-        ];
-        parts.concat().into_iter().map(f32::to_bits).collect::<Vec<u32>>()
-    };
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    assert_eq!(pool(1).install(all), pool(2).install(all));
-    assert_eq!(pool(1).install(all), pool(3).install(all));
+fn patches_are_cut_in_raster_order() {
+    let shapes = patchify::Shapes { channels: 2, height: 4, width: 6, patch: 2 };
+    // The value says where it stands: sample, channel, row, column.
+    let images: Vec<f32> =
+        (0..2 * 2 * 4 * 6).map(|i| (i / 48 * 1000 + i / 24 % 2 * 100 + i / 6 % 4 * 10 + i % 6) as f32).collect();
+    let mut rows = vec![f32::NAN; images.len()];
+    patchify(&images, shapes, &mut rows);
+    assert_eq!(rows[..8], [0.0, 1.0, 10.0, 11.0, 100.0, 101.0, 110.0, 111.0]);
+    assert_eq!(rows[4 * 8..5 * 8], [22.0, 23.0, 32.0, 33.0, 122.0, 123.0, 132.0, 133.0]);
+    assert_eq!(rows[11 * 8..], [1024.0, 1025.0, 1034.0, 1035.0, 1124.0, 1125.0, 1134.0, 1135.0]);
 }

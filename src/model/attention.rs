@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::block::BlockShape;
 use super::{Init, Linear};
-use crate::kernels;
+use crate::fused;
 
 /// Multi-head self-attention over all tokens; scores are scaled by `1 / sqrt(K)`.
 #[derive(Module, Debug)]
@@ -33,6 +33,6 @@ impl Attention {
     /// # Shapes
     /// - `x` and output: `[B, N, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.proj.forward(kernels::attention(self.qkv.forward(x), self.heads))
+        self.proj.forward(fused::attention(self.qkv.forward(x), self.heads))
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::{Device, FloatDType, Tensor, module};
 
 use super::Init;
 use crate::config::Precision;
-use crate::kernels;
+use crate::fused;
 
 /// `y = x W + b`.
 #[derive(Module, Debug)]
@@ -33,7 +33,7 @@ impl Linear {
     /// - output: `[.., output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self.precision {
-            Precision::F32 => kernels::linear(x, self.weight.val(), self.bias.val()),
+            Precision::F32 => fused::linear(x, self.weight.val(), self.bias.val()),
             // The product runs in bf16, with f32 accumulation where the device has it; the bias is added in f32.
             Precision::Bf16 => {
                 let product = module::linear(x.cast(FloatDType::BF16), self.weight.val().cast(FloatDType::BF16), None);
@@ -63,6 +63,6 @@ impl LayerNorm {
     /// # Shapes
     /// - `x` and output: `[.., dim]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        kernels::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
+        fused::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::block::BlockShape;
 use super::{Init, Linear};
-use crate::kernels;
+use crate::fused;
 
 /// `fc2(gelu(fc1(x)))`.
 #[derive(Module, Debug)]
@@ -28,6 +28,6 @@ impl Mlp {
     /// # Shapes
     /// - `x` and output: `[B, N, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(kernels::gelu(self.fc1.forward(x)))
+        self.fc2.forward(fused::gelu(self.fc1.forward(x)))
     }
 }

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::Init;
-use crate::kernels;
+use crate::fused;
 
 /// A convolution whose kernel and stride are one patch, written as a product.
 #[derive(Module, Debug)]
@@ -45,7 +45,7 @@ impl PatchEmbed {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
         let [dim, channels, patch, _] = self.proj.weight.dims();
         let weight = self.proj.weight.val().reshape([dim, channels * patch * patch]).transpose();
-        kernels::linear(patchify(images, patch), weight, self.proj.bias.val())
+        fused::linear(patchify(images, patch), weight, self.proj.bias.val())
     }
 }
 

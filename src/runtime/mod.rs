@@ -1,8 +1,9 @@
-//! Runs a plan: on a GPU, by our own kernels through wgpu, and by the kernels' plain twins.
+//! Runs a plan: on a GPU, by our own kernels through wgpu, on the processor, and by the kernels' plain twins.
 //!
 //! It knows neither the model nor burn: a [`Plan`] and the values of its weights are all it needs.
 
 mod check;
+pub mod cpu;
 pub mod gpu;
 pub mod twin;
 
@@ -33,6 +34,20 @@ pub trait Engine: Send {
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()>;
 }
 
+impl Engine for cpu::CpuEngine {
+    fn plan(&self) -> &Plan {
+        self.plan()
+    }
+
+    fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        self.run(images).map(<[f32]>::to_vec)
+    }
+
+    fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
+        self.trace(images, see)
+    }
+}
+
 impl Engine for gpu::GpuEngine {
     fn plan(&self) -> &Plan {
         self.plan()
@@ -53,7 +68,7 @@ impl Engine for gpu::GpuEngine {
 /// A device error where this machine lacks it or it is too small for the plan; whatever `plan` and `weights` report.
 pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weights<'_>) -> Result<Box<dyn Engine>> {
     match spec.api {
-        Api::Cpu => Ok(Box::new(twin::TwinEngine::new(plan(usize::MAX)?, weights)?)),
+        Api::Cpu => Ok(Box::new(cpu::CpuEngine::new(plan(usize::MAX)?, &mut |buffer| weights(buffer))?)),
         Api::Cuda => Err(Error::device("compiled encoders do not run through CUDA")
             .with_remedy("take `--device vulkan`, which reaches the same GPU, or `--engine burn`")),
         Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => {

@@ -5,7 +5,7 @@
 use burn::tensor::Tensor;
 
 use crate::config::{LossConfig, LossKind};
-use crate::kernels;
+use crate::fused;
 
 /// Epsilon of the targets' LayerNorm: PyTorch's default, not the model's 1e-6.
 const TARGET_NORM_EPS: f64 = 1e-5;
@@ -19,7 +19,7 @@ const VARIANCE_EPS: f64 = 1e-4;
 pub fn normalise_targets(x: Tensor<3>) -> Tensor<3> {
     let [_, _, dim] = x.dims();
     let gain = Tensor::ones([dim], &x.device());
-    kernels::layer_norm(x, gain, None, TARGET_NORM_EPS)
+    fused::layer_norm(x, gain, None, TARGET_NORM_EPS)
 }
 
 /// The mean distance between `prediction` and `target`, a scalar.

@@ -5,8 +5,10 @@ use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::matmul::{Matrix, matmul};
 use super::memory::{tensor, width};
+use crate::kernels::matmul::{self, Finish, Matrix, Product};
+use crate::kernels::panels::Panels;
+use crate::kernels::workspace::Workspace;
 
 /// Rows that one task sums; fixed, for it sets the order of the sum.
 const ROWS: usize = 64;
@@ -18,7 +20,7 @@ pub fn forward(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTe
     let values = x.storage::<f32>();
     let left = Matrix { values, strides: [input, 1] };
     let sizes = [values.len() / input.max(1), input, output];
-    tensor(matmul(left, matrix(&weight), sizes, Some(bias.storage())), last(&x, output))
+    tensor(product(left, matrix(&weight), sizes, Some(bias.storage())), last(&x, output))
 }
 
 /// The gradient of `x`: `grad W^T`.
@@ -28,7 +30,7 @@ pub fn x_backward(weight: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
     let values = grad.storage::<f32>();
     let left = Matrix { values, strides: [output, 1] };
     let sizes = [values.len() / output.max(1), output, input];
-    tensor(matmul(left, turned(matrix(&weight)), sizes, None), last(&grad, input))
+    tensor(product(left, turned(matrix(&weight)), sizes, None), last(&grad, input))
 }
 
 /// The gradient of the weight: `x^T grad`, over all rows.
@@ -39,7 +41,7 @@ pub fn weight_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
     let left = turned(Matrix { values, strides: [input, 1] });
     let right = Matrix { values: grad.storage(), strides: [output, 1] };
     let sizes = [input, values.len() / input.max(1), output];
-    tensor(matmul(left, right, sizes, None), Shape::from([input, output]))
+    tensor(product(left, right, sizes, None), Shape::from([input, output]))
 }
 
 /// The gradient of the bias: the sum of `grad` over all axes but the last.
@@ -73,6 +75,15 @@ impl WithSimd for Sum<'_> {
         }
         sums
     }
+}
+
+/// The product of sizes `[M, K, N]`, plus `bias` on every row.
+fn product(left: Matrix, right: Matrix, [m, k, n]: [usize; 3], bias: Option<&[f32]>) -> Vec<f32> {
+    let mut out = vec![0.0; m * n];
+    let right = Panels::new(right, [k, n]);
+    let product = Product { left, right: &right, bias, finish: Finish::Store };
+    matmul::matmul(product, Arch::new(), &Workspace::new(matmul::workspace(k)), &mut out);
+    out
 }
 
 /// A weight that [`matrix`] can read where it stands: as it is, or turned; anything else is copied.

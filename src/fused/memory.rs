@@ -3,9 +3,6 @@
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Bytes, DType, Shape};
 
-/// Values that one thread works through at a time: what its first two caches hold, and enough to be worth a task.
-pub const CHUNK: usize = 16 * 1024;
-
 /// The same tensor with its values in order, one after the other, and nothing else in its memory.
 pub fn contiguous(x: FlexTensor) -> FlexTensor {
     let packed = x.to_contiguous();

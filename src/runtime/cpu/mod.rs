@@ -1,0 +1,208 @@
+//! Runs a plan on the processor: weights packed once, memory taken once, every dispatch over all threads.
+
+mod check;
+
+use pulp::Arch;
+
+use crate::compile::{Buffer, BufferId, Dispatch, Epilogue, Kernel, Plan, Role};
+use crate::error::{Error, Kind, Result};
+use crate::kernels::aligned::Aligned;
+use crate::kernels::attention::{self, Outputs};
+use crate::kernels::matmul::{self, Finish, Matrix, Product};
+use crate::kernels::norm::{self, Norm};
+use crate::kernels::panels::Panels;
+use crate::kernels::patchify::{self, patchify};
+use crate::kernels::pool::pool;
+use crate::kernels::workspace::Workspace;
+
+/// A plan with its weights, ready to run again and again.
+#[derive(Debug)]
+pub struct CpuEngine {
+    plan: Plan,
+    /// Of each buffer.
+    places: Vec<Home>,
+    weights: Vec<Weight>,
+    /// The slots of scratch memory, and last the features.
+    memory: Vec<Aligned>,
+    /// The result of an attention head by head, and the logarithms of its sums.
+    heads: [Aligned; 2],
+    workspace: Workspace,
+    arch: Arch,
+}
+
+/// Where the values of a buffer are.
+#[derive(Debug, Clone, Copy)]
+enum Home {
+    Images,
+    Weight(usize),
+    Memory(usize),
+}
+
+/// A weight as its kernel reads it.
+#[derive(Debug)]
+enum Weight {
+    Panels(Panels),
+    Values(Vec<f32>),
+}
+
+impl CpuEngine {
+    /// Makes `plan` ready to run in rayon's current pool; `weights` gives the values of a weight in the shape that its
+    /// buffer has.
+    ///
+    /// # Errors
+    /// A data error where the plan cannot run or a weight has another number of values; an error of `weights`.
+    pub fn new(plan: Plan, weights: &mut dyn FnMut(&Buffer) -> Result<Vec<f32>>) -> Result<Self> {
+        check::check(&plan)?;
+        let slots = plan.slots();
+        let mut memory: Vec<Aligned> = slots.iter().map(|bytes| Aligned::zeros(bytes / size_of::<f32>())).collect();
+        let (mut places, mut packed) = (Vec::new(), Vec::new());
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            places.push(match buffer.role {
+                Role::Input => Home::Images,
+                Role::Output => {
+                    memory.push(Aligned::zeros(buffer.len()));
+                    Home::Memory(slots.len())
+                }
+                Role::Scratch { slot } => Home::Memory(slot),
+                Role::Weight { .. } => {
+                    packed.push(Weight::new(&plan, BufferId(i), weights(buffer)?)?);
+                    Home::Weight(packed.len() - 1)
+                }
+            });
+        }
+        let kernels = || plan.dispatches.iter().map(|dispatch| dispatch.kernel);
+        let attentions = || kernels().filter_map(shapes_of);
+        let most = |values: &dyn Fn(attention::Shapes) -> usize| attentions().map(values).max().unwrap_or(0);
+        let heads = [
+            Aligned::zeros(most(&|s| s.batch * s.tokens * s.heads * s.size)),
+            Aligned::zeros(most(&|s| s.batch * s.tokens * s.heads)),
+        ];
+        let products = kernels().map(|kernel| if let Kernel::Matmul { k, .. } = kernel { k } else { 0 });
+        let workspace = products.map(matmul::workspace).max().unwrap_or(0).max(most(&|shapes| shapes.workspace()));
+        let workspace = Workspace::new(workspace);
+        Ok(Self { plan, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
+    }
+
+    /// The features, `[B, ..]`, of `images`, `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// A data error where there are more or fewer values than the plan takes.
+    pub fn run(&mut self, images: &[f32]) -> Result<&[f32]> {
+        self.takes(images)?;
+        // Enters the pool once, not with every dispatch.
+        rayon::join(|| (0..self.plan.dispatches.len()).for_each(|i| self.dispatch(i, images)), || {});
+        Ok(self.memory.last().map_or(&[], |features| features))
+    }
+
+    /// Like [`Self::run`], but shows the result of each dispatch before the next one runs.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; whatever `see` reports.
+    pub fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
+        self.takes(images)?;
+        for i in 0..self.plan.dispatches.len() {
+            self.dispatch(i, images);
+            let dispatch = &self.plan.dispatches[i];
+            see(dispatch, dispatch.operands.last().map_or(&[], |written| self.values(*written, images)))?;
+        }
+        Ok(())
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn takes(&self, images: &[f32]) -> Result<()> {
+        let takes = self.plan.input().map_or(0, |input| self.plan.buffer(input).len());
+        if images.len() == takes {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Data, format!("the plan takes {takes} values a batch, not {}", images.len())))
+    }
+
+    fn dispatch(&mut self, i: usize, images: &[f32]) {
+        let Some(&written) = self.plan.dispatches[i].operands.last() else { return };
+        let Home::Memory(slot) = self.places[written.0] else { return };
+        // Taken out, so that it can be written while others are read; the check has seen that they are others.
+        let mut memory = std::mem::take(&mut self.memory[slot]);
+        let mut heads = std::mem::take(&mut self.heads);
+        let y = &mut memory[..self.plan.buffer(written).len()];
+        let operands = &self.plan.dispatches[i].operands;
+        let at = |place: usize| self.values(operands[place], images);
+        match self.plan.dispatches[i].kernel {
+            Kernel::Patchify { channels, height, width, patch, .. } => {
+                patchify(at(0), patchify::Shapes { channels, height, width, patch }, y);
+            }
+            Kernel::Matmul { k, epilogue, .. } => {
+                if let Home::Weight(w) = self.places[operands[1].0]
+                    && let Weight::Panels(right) = &self.weights[w]
+                {
+                    let finish = match epilogue {
+                        Epilogue::Bias => Finish::Store,
+                        Epilogue::Gelu => Finish::Gelu,
+                        Epilogue::Residual => Finish::Add,
+                        Epilogue::Position => Finish::Table(at(3)),
+                    };
+                    let left = Matrix { values: at(0), strides: [k, 1] };
+                    let product = Product { left, right, bias: Some(at(2)), finish };
+                    matmul::matmul(product, self.arch, &self.workspace, y);
+                }
+            }
+            Kernel::Norm { eps, stride, column, .. } => {
+                let norm = Norm { gain: at(1), bias: at(2), eps, stride, column };
+                norm::forward(norm, self.arch, at(0), y);
+            }
+            kernel @ Kernel::Attention { .. } => {
+                if let Some(shapes) = shapes_of(kernel) {
+                    let values = shapes.batch * shapes.tokens * shapes.heads;
+                    let [by_head, log_sums] = &mut heads;
+                    let by_head = &mut by_head[..values * shapes.size];
+                    let outputs = Outputs { mixed: y, heads: by_head, log_sums: &mut log_sums[..values] };
+                    attention::forward(shapes, self.arch, &self.workspace, at(0), outputs);
+                }
+            }
+            Kernel::Pool { tokens, dim, .. } => pool(self.arch, [tokens, dim], at(0), y),
+        }
+        self.memory[slot] = memory;
+        self.heads = heads;
+    }
+
+    /// The values of a buffer that is not packed.
+    fn values<'a>(&'a self, id: BufferId, images: &'a [f32]) -> &'a [f32] {
+        match self.places[id.0] {
+            Home::Images => images,
+            Home::Memory(slot) => &self.memory[slot][..self.plan.buffer(id).len()],
+            Home::Weight(place) => match &self.weights[place] {
+                Weight::Values(values) => values,
+                Weight::Panels(_) => &[],
+            },
+        }
+    }
+}
+
+impl Weight {
+    fn new(plan: &Plan, id: BufferId, values: Vec<f32>) -> Result<Self> {
+        let buffer = plan.buffer(id);
+        if values.len() != buffer.len() {
+            let message = format!("{} has {} values, expected {:?}", buffer.label, values.len(), buffer.shape);
+            return Err(Error::new(Kind::Data, message));
+        }
+        let user = plan.dispatches.iter().find(|dispatch| check::matrix(dispatch) == Some(id));
+        Ok(match user.map(|dispatch| dispatch.kernel) {
+            Some(Kernel::Matmul { k, n, .. }) => {
+                Self::Panels(Panels::new(Matrix { values: &values, strides: [n, 1] }, [k, n]))
+            }
+            _ => Self::Values(values),
+        })
+    }
+}
+
+fn shapes_of(kernel: Kernel) -> Option<attention::Shapes> {
+    match kernel {
+        Kernel::Attention { batch, tokens, heads, size, scale } => {
+            Some(attention::Shapes { batch, tokens, heads, size, scale })
+        }
+        _ => None,
+    }
+}
