@@ -11,6 +11,7 @@ use anyjepa::eval::{KnnConfig, Metric, neighbours};
 use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights::{self, Which};
+use burn::tensor::Device;
 
 fn main() -> Result<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -33,7 +34,7 @@ fn main() -> Result<()> {
 
     // The nearest to each picture is itself, the next the most similar.
     let config = KnnConfig { k: 2, metric: Metric::Cosine };
-    for (row, nearest) in neighbours(&set.features, &set.features, &config, &device)?.iter().enumerate() {
+    for (row, nearest) in neighbours(&set.features, &set.features, &config, &Device::flex())?.iter().enumerate() {
         if let Some(other) = nearest.iter().find(|other| other.row != row) {
             println!("{} is most like {} (cosine {:.3})", set.names[row], set.names[other.row], other.score);
         }

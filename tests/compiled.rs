@@ -15,7 +15,11 @@ fn check(device: &str, cases: &[&str]) -> String {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(case);
         let report = verify_compiled(&folder, device).unwrap();
         for tensor in &report.tensors {
-            assert!(tensor.passed, "{case} on {device}: {}: max abs {:.2e}, {:?}", tensor.name, tensor.max_abs, tensor.problem);
+            assert!(
+                tensor.passed,
+                "{case} on {device}: {}: max abs {:.2e}, {:?}",
+                tensor.name, tensor.max_abs, tensor.problem
+            );
         }
         let names: Vec<&str> = report.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         said.push(format!("{case}: {}", names.join(", ")));

@@ -77,6 +77,8 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         ("inspect", format!("{features} --verify")),
         ("export", format!("{run} --out {export}")),
         ("masks", format!("animals28 --batch 4 --out {masks}")),
+        ("compile", "animals28".to_owned()),
+        ("parity", format!("{run} --devices cpu")),
         ("verify", "tests/fixtures/reference/ijepa_eps".to_owned()),
         ("bench", "extract --quick --batch 1 --reps 1 --warm-up 0".to_owned()),
         ("demo", format!("--data {data} --out {demo} --epochs 1")),

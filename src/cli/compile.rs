@@ -1,16 +1,19 @@
 //! `anyjepa compile PRESET|WEIGHTS`: the encoder as a graph, as a plan, as shaders.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyjepa::compile::{Dtype, ReadOut, Take, compile, graph_of, wgsl};
+use anyjepa::compile::{Dtype, Plan, ReadOut, Take, compile, graph_of, wgsl};
 use anyjepa::config::{ModelConfig, Preset};
-use anyjepa::error::Result;
-use anyjepa::weights;
+use anyjepa::error::{Error, Result};
+use anyjepa::extract::package::{self, Contents};
+use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens};
+use anyjepa::model::Layers;
+use anyjepa::weights::{self, Loaded, Which};
 use clap::{Args, ValueEnum};
 
-use super::OutputArgs;
-use super::output::{print, print_json};
+use super::output::{print, print_json, say};
+use super::{EncoderArg, OutputArgs};
 
 /// `anyjepa compile PRESET|WEIGHTS`
 #[derive(Debug, Args)]
@@ -30,6 +33,12 @@ pub struct Command {
     /// One vector a picture, the mean of its patches', or one a patch
     #[arg(long, value_enum, default_value_t)]
     tokens: TokensArg,
+    /// Write a package into this new folder: all that `extract --package` needs
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Which of a checkpoint's encoders
+    #[arg(long = "encoder", value_enum)]
+    which: Option<EncoderArg>,
     /// What to print
     #[arg(long, value_enum, default_value_t)]
     print: PrintArg,
@@ -64,7 +73,8 @@ enum PrintArg {
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        let model = model(&self.encoder)?;
+        let subject = subject(&self.encoder, self.which.map(Into::into))?;
+        let model = subject.model();
         let take = match self.tokens {
             TokensArg::Pooled => Take::Mean,
             TokensArg::Patch => Take::Tokens,
@@ -76,9 +86,13 @@ impl Command {
         let read_out = ReadOut { layers: usize::from(self.layers).min(model.depth), take };
         let batch = usize::from(self.batch);
         if let PrintArg::Graph = self.print {
-            return print(&graph_of(&model, batch, read_out)?.to_string());
+            return print(&graph_of(model, batch, read_out)?.to_string());
         }
-        let plan = compile(&model, batch, read_out, dtype)?;
+        let plan = compile(model, batch, read_out, dtype)?;
+        if let Some(out) = &self.out {
+            subject.package(out, &plan, self.which, self.read_out())?;
+            say(&format!("{}: a package of {} weights", out.display(), plan.dtype));
+        }
         if self.output.json {
             return print_json(&plan);
         }
@@ -93,12 +107,47 @@ impl Command {
         }
         Ok(())
     }
+
+    /// The same as the features' provenance knows it.
+    fn read_out(&self) -> extract::ReadOut {
+        let layers = if self.layers == 1 { Layers::Last } else { Layers::LastOf(self.layers.into()) };
+        let tokens = match self.tokens {
+            TokensArg::Pooled => Tokens::Pooled,
+            TokensArg::Patch => Tokens::Patch,
+        };
+        extract::ReadOut { layers, tokens }
+    }
 }
 
-/// The architecture that `encoder` names: of weights where there are any at this path, else of a preset.
-fn model(encoder: &str) -> Result<ModelConfig> {
+/// What is compiled: weights where there are any at the path, else a preset.
+enum Subject {
+    Weights(Box<Loaded>),
+    Preset(Box<ModelConfig>),
+}
+
+fn subject(encoder: &str, which: Option<Which>) -> Result<Subject> {
     match Path::new(encoder) {
-        path if path.exists() => Ok(weights::open(path, None)?.model),
-        _ => Ok(Preset::find(encoder)?.config().model),
+        path if path.exists() => Ok(Subject::Weights(Box::new(weights::open(path, which)?))),
+        _ => Ok(Subject::Preset(Box::new(Preset::find(encoder)?.config().model))),
+    }
+}
+
+impl Subject {
+    fn model(&self) -> &ModelConfig {
+        match self {
+            Self::Weights(loaded) => &loaded.model,
+            Self::Preset(model) => model,
+        }
+    }
+
+    fn package(&self, out: &Path, plan: &Plan, which: Option<EncoderArg>, read_out: extract::ReadOut) -> Result<()> {
+        let Self::Weights(loaded) = self else {
+            return Err(
+                Error::usage("a preset has no weights to write").with_remedy("name weights, or leave out --out")
+            );
+        };
+        let which = which.map(Into::into).unwrap_or_default();
+        let provenance = Provenance::of(loaded, which, read_out, FeatureDtype::F32)?;
+        package::write(out, &Contents { loaded, plan, provenance: &provenance })
     }
 }

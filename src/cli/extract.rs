@@ -26,8 +26,11 @@ pub struct Command {
     #[arg(short = '0', long)]
     null: bool,
     /// A run, a checkpoint, or weights of any form
-    #[arg(long, value_name = "PATH")]
-    weights: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "package")]
+    weights: Option<PathBuf>,
+    /// A compiled encoder that `anyjepa compile` wrote, instead of weights
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model", "encoder", "tokens", "layers", "batch", "engine"])]
+    package: Option<PathBuf>,
     /// The folder of the features
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
@@ -107,8 +110,12 @@ impl Command {
             FormatArg::Parquet => Format::Parquet,
         };
         let data = Arc::new(self.data()?);
-        let Opened { frozen, batch, workers } =
-            self.frozen.open(&self.weights, dtype, self.device.device, data.len())?;
+        let spec = self.device.device;
+        let Opened { frozen, batch, workers } = match (&self.package, &self.weights) {
+            (Some(package), _) => self.frozen.open_package(package, dtype, spec)?,
+            (None, Some(weights)) => self.frozen.open(weights, dtype, spec, data.len())?,
+            (None, None) => return Err(Error::usage("no encoder is named").with_remedy("give --weights or --package")),
+        };
         say(&format!("{}: {} pictures, on {}", frozen.provenance.model, data.len(), self.device.device));
         let extraction = Extraction {
             data: Arc::clone(&data),

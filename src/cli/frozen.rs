@@ -5,6 +5,7 @@ use std::path::Path;
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
+use anyjepa::extract::package::Package;
 use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights;
@@ -89,9 +90,19 @@ impl FrozenArgs {
         };
         let read_out = ReadOut { layers: self.layers, tokens };
         let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
+        Ok(Opened { frozen, batch, workers: self.workers(spec) })
+    }
+
+    /// The compiled encoder in the folder `package`, on the device `spec`.
+    pub fn open_package(&self, package: &Path, dtype: FeatureDtype, spec: Spec) -> Result<Opened> {
+        let package = Package::open(package)?;
+        let batch = package.plan.batch;
+        Ok(Opened { frozen: package.load(spec, dtype)?, batch, workers: self.workers(spec) })
+    }
+
+    fn workers(&self, spec: Spec) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = self.workers.map_or_else(|| if spec.api == Api::Cpu { 1 } else { all() }, usize::from);
-        Ok(Opened { frozen, batch, workers })
+        self.workers.map_or_else(|| if spec.api == Api::Cpu { 1 } else { all() }, usize::from)
     }
 
     /// What runs the encoder on the device `spec`: our kernels do not run through CUDA.

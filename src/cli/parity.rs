@@ -95,7 +95,8 @@ fn ways(text: &str) -> Result<Vec<Way>> {
         if spec.api != Api::Cuda {
             ways.push(Way::Compiled(spec, Dtype::F32));
         }
-        let half = |adapter: &device::Adapter| adapter.device.parse().is_ok_and(|found: Spec| found == spec) && adapter.f16;
+        let half =
+            |adapter: &device::Adapter| adapter.device.parse().is_ok_and(|found: Spec| found == spec) && adapter.f16;
         if gpu::list().iter().any(half) {
             ways.push(Way::Compiled(spec, Dtype::F16));
         }

@@ -18,8 +18,8 @@ pub mod schedule;
 mod text;
 pub mod wgsl;
 
-pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use encoder::{compile, compile_within, graph_of};
+pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 
 /// Which of an encoder's outputs are its features.

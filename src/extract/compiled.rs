@@ -39,7 +39,12 @@ impl CompiledEngine {
         let read_out = compile::ReadOut { layers, take };
         let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
         let engine = runtime::open(device, plan, &|buffer| weights::of_plan(&loaded.tensors, buffer))?;
-        Ok(Self { engine: Mutex::new(engine), shape: Shape { tokens, dim: layers * model.dim } })
+        Ok(Self::of(engine, Shape { tokens, dim: layers * model.dim }))
+    }
+
+    /// A plan that is on its device already, with rows of `shape`.
+    pub(super) fn of(engine: Box<dyn Engine>, shape: Shape) -> Self {
+        Self { engine: Mutex::new(engine), shape }
     }
 }
 

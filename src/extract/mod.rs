@@ -6,6 +6,7 @@ mod features;
 mod formats;
 mod index;
 mod model;
+pub mod package;
 mod provenance;
 mod run;
 mod shard;

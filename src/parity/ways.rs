@@ -10,8 +10,8 @@ use crate::config::{ModelConfig, Precision};
 use crate::device::{self, Spec, read};
 use crate::error::Result;
 use crate::model::{Encoder, Init};
-use crate::runtime::twin::TwinEngine;
 use crate::runtime;
+use crate::runtime::twin::TwinEngine;
 use crate::weights::{self, Tensors, of_plan};
 
 /// An encoder, its weights and the images on which it is compared.
@@ -102,8 +102,7 @@ impl Subject {
         match *way {
             Way::Burn(spec) => self.burn(&device::open(spec)?),
             Way::Compiled(spec, dtype) => {
-                let mut engine =
-                    runtime::open(spec, |_| self.plan(dtype), &|buffer| of_plan(&self.weights, buffer))?;
+                let mut engine = runtime::open(spec, |_| self.plan(dtype), &|buffer| of_plan(&self.weights, buffer))?;
                 traced(engine.as_mut(), &self.images)
             }
         }

@@ -12,7 +12,8 @@ pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
     let Role::Weight { parameter, transposed } = &buffer.role else {
         return Err(Error::new(Kind::Other, format!("{} is no weight", buffer.label)));
     };
-    let misfit = |problem: String| Error::new(Kind::Data, format!("the weights do not fit the model: {parameter} {problem}"));
+    let misfit =
+        |problem: String| Error::new(Kind::Data, format!("the weights do not fit the model: {parameter} {problem}"));
     let tensor: &HostTensor = tensors.get(parameter).ok_or_else(|| misfit("is missing".into()))?;
     let mut shape = tensor.shape.clone();
     if *transposed {

@@ -65,7 +65,10 @@ impl Engine for TwinEngine {
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
         let input = self.plan.input().filter(|input| self.values(*input).len() == images.len());
         let Some(input) = input else {
-            return Err(Error::new(Kind::Data, format!("{} values are not the images that the plan takes", images.len())));
+            return Err(Error::new(
+                Kind::Data,
+                format!("{} values are not the images that the plan takes", images.len()),
+            ));
         };
         self.set(input, images);
         for dispatch in self.plan.dispatches.clone() {

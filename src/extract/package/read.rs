@@ -1,0 +1,101 @@
+//! Reading a package back, and bringing it to a device.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::{PLAN, PREPROCESS, PROVENANCE, shard};
+use crate::compile::{Plan, Role};
+use crate::data::EvalTransform;
+use crate::device::Spec;
+use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Tokens};
+use crate::runtime;
+use crate::weights::{Manifest, Preprocessing, Store};
+
+/// A package whose files are whole.
+#[derive(Debug)]
+pub struct Package {
+    folder: PathBuf,
+    /// What runs.
+    pub plan: Plan,
+    /// How pictures are prepared.
+    pub transform: EvalTransform,
+    /// Where the features come from.
+    pub provenance: Provenance,
+}
+
+impl Package {
+    /// Reads the package in `folder` and checks the sum of every file.
+    ///
+    /// # Errors
+    /// A data error where the folder is no package, or a file of it is missing or damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        if !folder.join(Manifest::FILE).exists() || !folder.join(PLAN).exists() {
+            return Err(
+                Error::data(folder, "is no package").with_remedy("`anyjepa compile WEIGHTS --out DIR` writes one")
+            );
+        }
+        Manifest::read(folder)?.check(folder)?;
+        let provenance: Provenance = json(folder, PROVENANCE)?;
+        let preprocessing: Preprocessing = json(folder, PREPROCESS)?;
+        let transform = preprocessing.transform(provenance.image_size)?;
+        Ok(Self { folder: folder.to_owned(), plan: json(folder, PLAN)?, transform, provenance })
+    }
+
+    /// Brings the plan to `device`; features are stored as `dtype`.
+    ///
+    /// # Errors
+    /// A data error where a weight is missing, a device error where there is no such device or it is too small.
+    pub fn load(self, device: Spec, dtype: FeatureDtype) -> Result<Frozen> {
+        let Self { folder, plan, transform, mut provenance } = self;
+        let stores = stores(&folder)?;
+        let engine = runtime::open(device, |_| Ok(plan), &|buffer| {
+            let entry = stores.iter().find_map(|store| store.entries.get(&buffer.label));
+            let entry = entry.ok_or_else(|| Error::data(&folder, format!("the weight {} is missing", buffer.label)))?;
+            let tensor = entry.floats().map_err(|error| Error::data(&folder, format!("{}: {error}", buffer.label)))?;
+            if tensor.shape != buffer.shape {
+                let problem = format!("{} has the shape {:?}, expected {:?}", buffer.label, tensor.shape, buffer.shape);
+                return Err(Error::data(&folder, problem));
+            }
+            Ok(tensor.values)
+        })?;
+        provenance.dtype = dtype;
+        let shape = shape(&provenance, features(engine.plan())?)?;
+        let engine = CompiledEngine::of(engine, shape);
+        Ok(Frozen { engine: Box::new(engine), transform, provenance })
+    }
+}
+
+/// The axes of a plan's features.
+fn features(plan: &Plan) -> Result<Vec<usize>> {
+    let output = plan.buffers.iter().find(|buffer| buffer.role == Role::Output);
+    output.map(|output| output.shape.clone()).ok_or_else(|| Error::new(Kind::Data, "the plan has no output"))
+}
+
+/// What one row of features holds.
+fn shape(provenance: &Provenance, output: Vec<usize>) -> Result<Shape> {
+    let [_, tokens, dim] = output[..] else {
+        return Err(Error::new(
+            Kind::Data,
+            format!("the plan's features have the shape {output:?}, expected three axes"),
+        ));
+    };
+    match (provenance.tokens, tokens) {
+        (Tokens::Pooled, 1) | (Tokens::Patch, _) => Ok(Shape { tokens, dim }),
+        _ => Err(Error::new(Kind::Data, "the plan's features are not those that its provenance names")),
+    }
+}
+
+/// The files of weights, in order.
+fn stores(folder: &Path) -> Result<Vec<Store>> {
+    let paths = (1..).map(|number| folder.join(shard(number))).take_while(|path| path.exists());
+    paths.map(|path| Store::safetensors(&path)).collect()
+}
+
+fn json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T> {
+    let path = folder.join(name);
+    let text = fs::read(&path).at("read", &path)?;
+    serde_json::from_slice(&text).map_err(|error| Error::data(&path, error.to_string()).with_remedy("compile it again"))
+}
