@@ -4,10 +4,9 @@ use std::path::Path;
 
 use anyjepa::compile::Dtype;
 use anyjepa::config::Preset;
-use anyjepa::device::{self, Api, Spec};
+use anyjepa::device::{Adapter, Api, Spec};
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::parity::{Outcome, Subject, Way, compare};
-use anyjepa::runtime::gpu;
 use anyjepa::weights;
 use clap::Args;
 use serde::Serialize;
@@ -76,15 +75,9 @@ impl Command {
 
 /// Every way to run an encoder on the devices that `text` lists.
 fn ways(text: &str) -> Result<Vec<Way>> {
+    let devices = super::devices::list()?;
     let specs: Vec<Spec> = match text {
-        "all" => {
-            let burn = device::list()?.into_iter().map(|adapter| adapter.device);
-            let ours = gpu::list().into_iter().map(|adapter| adapter.device);
-            let mut names: Vec<String> = burn.chain(ours).collect();
-            names.sort_unstable();
-            names.dedup();
-            names.iter().map(|name| name.parse()).collect::<Result<_>>()?
-        }
+        "all" => devices.iter().map(|adapter| adapter.device.parse()).collect::<Result<_>>()?,
         names => names.split(',').map(|name| name.trim().parse()).collect::<Result<_>>()?,
     };
     let mut ways = Vec::new();
@@ -95,9 +88,11 @@ fn ways(text: &str) -> Result<Vec<Way>> {
         if spec.api != Api::Cuda {
             ways.push(Way::Compiled(spec, Dtype::F32));
         }
-        let half =
-            |adapter: &device::Adapter| adapter.device.parse().is_ok_and(|found: Spec| found == spec) && adapter.f16;
-        if gpu::list().iter().any(half) {
+        let named = |adapter: &&Adapter| match spec.index {
+            Some(_) => adapter.device == spec.to_string(),
+            None => adapter.api == spec.api,
+        };
+        if spec.api != Api::Cpu && devices.iter().find(named).is_some_and(|adapter| adapter.f16) {
             ways.push(Way::Compiled(spec, Dtype::F16));
         }
     }
