@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::open::{self, Split};
-use super::picture::Picture;
+use super::picture::{Decoded, Picture};
 use super::skip::{Fault, Skip};
 use crate::error::Result;
 
@@ -19,7 +19,7 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
     /// The labels' names.
     fn classes(&self) -> &[String];
     /// Reads and decodes picture `i`.
-    fn picture(&self, i: usize) -> Result<Picture, Fault>;
+    fn picture(&self, i: usize) -> Result<Decoded, Fault>;
     /// Adds what tells this source's content from another's.
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
@@ -133,6 +133,11 @@ impl Dataset {
     /// # Errors
     /// A [`Skip`] that says why the picture cannot be had.
     pub fn picture(&self, i: usize) -> Result<Picture, Skip> {
+        self.decoded(i).map(|decoded| decoded.picture)
+    }
+
+    /// As [`Dataset::picture`], with the picture's share of memory.
+    pub(super) fn decoded(&self, i: usize) -> Result<Decoded, Skip> {
         let (part, within) = self.part(i);
         part.source.picture(within).map_err(|Fault { reason, detail }| Skip {
             sample: i as u64,

@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 use super::dataset::{Source, hash_label, hash_text};
 use super::labels;
-use super::picture::Picture;
+use super::picture::Decoded;
 use super::skip::Fault;
 use crate::error::{Error, Result};
 
@@ -106,8 +106,8 @@ impl Source for Files {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Picture, Fault> {
-        Picture::read(&self.root.join(&self.paths[i]))
+    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
+        Decoded::read(&self.root.join(&self.paths[i]))
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

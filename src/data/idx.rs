@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::dataset::{Source, hash_label, hash_text};
 use super::files::readable;
-use super::picture::Picture;
+use super::picture::{Decoded, Picture};
 use super::skip::Fault;
 use crate::error::{Error, IoContext, Result};
 
@@ -79,10 +79,10 @@ impl Source for Idx {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Picture, Fault> {
+    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
         let Self { height, width, .. } = *self;
         let pixels = self.pixels[i * height * width..][..height * width].to_vec();
-        Ok(Picture { width, height, channels: 1, pixels })
+        Ok(Picture { width, height, channels: 1, pixels }.into())
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {
