@@ -1,6 +1,8 @@
 //! A data set: numbered pictures with names and labels, whatever they are stored in.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::open::{self, Split};
@@ -149,7 +151,8 @@ impl Dataset {
 
     /// BLAKE3 of names, labels and sizes, as hexadecimal digits: whether two runs saw the same data.
     ///
-    /// It does not depend on where the data stand, and it is cheap: of many files only some have their size looked up.
+    /// It does not depend on where the data stand, and it is cheap: of many files only some are opened, so that another
+    /// picture of the same name and size may go unnoticed.
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for class in &self.classes {
@@ -172,6 +175,28 @@ impl Dataset {
 pub(super) fn hash_text(hasher: &mut blake3::Hasher, text: &str) {
     hasher.update(&(text.len() as u64).to_le_bytes());
     hasher.update(text.as_bytes());
+}
+
+/// Of so many samples every how many-th is opened for a fingerprint.
+pub(super) fn stride(samples: usize) -> usize {
+    const OPENED: usize = 256;
+    samples.div_ceil(OPENED).max(1)
+}
+
+/// Adds the first bytes at `offset` of the regular file at `path`, as far as they can be read.
+pub(super) fn hash_start(hasher: &mut blake3::Hasher, path: &Path, offset: u64) {
+    const START: u64 = 4096;
+    let mut start = Vec::new();
+    // A pipe would be waited for.
+    if path.is_file()
+        && let Ok(mut file) = File::open(path)
+        && file.seek(SeekFrom::Start(offset)).is_ok()
+    {
+        // What cannot be read is as good as not there.
+        let _ = file.take(START).read_to_end(&mut start);
+    }
+    hasher.update(&(start.len() as u64).to_le_bytes());
+    hasher.update(&start);
 }
 
 /// Adds a label, or that there is none.

@@ -132,6 +132,14 @@ impl Tensor {
         let Some(expected) = expected.filter(|expected| *expected <= MOST) else {
             return Err(Error::data(path, format!("the shape {sides:?} is more than {} GiB", MOST >> 30)));
         };
+        /// No pictures compress so well; small ones may be all alike.
+        const EXPANSION: u64 = 256;
+        const SMALL: u64 = 64 << 20;
+        let length = std::fs::metadata(path).at("read", path)?.len();
+        if expected as u64 > length.saturating_mul(EXPANSION).max(SMALL) {
+            let problem = format!("the shape {sides:?} is {expected} bytes, the file has {length}");
+            return Err(Error::data(path, problem).with_remedy("fetch it again, or unpack it first"));
+        }
         // The values are read as they come, not allocated as the header claims.
         let mut values = Vec::new();
         file.take(expected as u64 + 1).read_to_end(&mut values).map_err(early)?;

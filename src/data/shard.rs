@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Source, hash_label, hash_text};
+use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
 use super::files::{is_picture_name, readable};
 use super::labels;
 use super::picture::{Decoded, unreadable};
@@ -129,6 +129,9 @@ impl Source for Shards {
             hash_text(hasher, &self.name(i));
             hasher.update(&entry.size.to_le_bytes());
             hash_label(hasher, self.labels[i]);
+        }
+        for entry in self.entries.iter().step_by(stride(self.entries.len())) {
+            hash_start(hasher, &self.files[entry.shard].0, entry.offset);
         }
     }
 }
