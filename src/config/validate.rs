@@ -87,7 +87,7 @@ impl RunConfig {
                 format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first"),
             );
         }
-        if image > 0 && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
+        if (1..=SIDE).contains(&image) && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
             let tokens = model.tokens();
             let smallest = (mask.context_scale[0] * tokens as f64) as usize;
             must(

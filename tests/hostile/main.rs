@@ -2,4 +2,5 @@
 
 mod child;
 mod pictures;
+mod sizes;
 mod weights;

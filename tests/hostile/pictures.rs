@@ -426,7 +426,7 @@ fn training_leaves_them_out_of_its_batches_and_replaces_none() {
     // The whole program: it ends with the exit code of too many bad inputs, its log names them, and it does not grow.
     let run = |data: &Path, out: &str, batch: usize| {
         let mut command =
-            anyjepa(&["-q", "train", "animals28", "--set", "optim.epochs=2", "--set", "optim.warmup_epochs=1"]);
+            anyjepa(&["-q", "train", "animals28", "--set", "optim.epochs=1", "--set", "optim.warmup_epochs=0"]);
         command
             .args(["--set", &format!("train.batch={batch}"), "--data"])
             .arg(data)
@@ -443,7 +443,7 @@ fn training_leaves_them_out_of_its_batches_and_replaces_none() {
     check_skips(&skipped(&place.path().join("run/skipped.jsonl")), &files, &specials);
     if let (Some(calm), Some(peak)) = (calm.peak, ended.peak) {
         eprintln!("peak memory of training: {} MiB with hostile files, {} MiB without", peak >> 20, calm >> 20);
-        // The larger batch takes memory of its own.
-        assert!(peak < calm + 2 * GROWTH, "{peak} bytes, {calm} without hostile files");
+        // The larger batch is in it as well.
+        assert!(peak < calm + GROWTH, "{peak} bytes, {calm} without hostile files");
     }
 }
