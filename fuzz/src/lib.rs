@@ -60,10 +60,10 @@ pub fn pictures(bytes: &[u8]) {
     for sample in 0..data.len() {
         assert!(data.label(sample).is_none_or(|label| (label as usize) < data.classes().len()));
         data.name(sample);
-        if sample < DECODED {
-            if let Ok(picture) = data.picture(sample) {
-                assert_eq!(picture.pixels.len(), picture.width * picture.height * picture.channels);
-            }
+        if sample < DECODED
+            && let Ok(picture) = data.picture(sample)
+        {
+            assert_eq!(picture.pixels.len(), picture.width * picture.height * picture.channels);
         }
     }
     data.fingerprint();
