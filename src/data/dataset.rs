@@ -1,6 +1,6 @@
 //! A data set: numbered pictures with names and labels, whatever they are stored in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -91,10 +91,12 @@ impl Dataset {
 
     fn of(sources: Vec<Named>) -> Self {
         let classes = merged(&sources);
+        // A list of one line can name the label 999,999, and so as many classes.
+        let places: HashMap<&String, u32> = classes.iter().zip(0..).collect();
         let mut len = 0;
         let mut parts = Vec::with_capacity(sources.len());
         for Named { prefix, source } in sources {
-            let place = |class| classes.iter().position(|known| known == class).unwrap_or(0) as u32;
+            let place = |class| places.get(class).copied().unwrap_or(0);
             let labels = source.classes().iter().map(place).collect();
             let start = len;
             len += source.len();

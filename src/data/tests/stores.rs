@@ -275,3 +275,12 @@ fn the_fingerprint_knows_every_size_and_the_beginnings_of_some_files() {
     put(folder.path(), &name(0), b"else");
     assert_ne!(fingerprint(), first);
 }
+
+#[test]
+fn a_label_as_high_as_allowed_is_found_among_its_million_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a.png", png(2, 2, 0));
+    let list = put(folder.path(), "list.txt", "a.png 999999\na.png 7");
+    let dataset = Dataset::open(&list).unwrap();
+    assert_eq!((dataset.label(0), dataset.label(1), dataset.classes().len()), (Some(999_999), Some(7), 1_000_000));
+}
