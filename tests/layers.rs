@@ -116,3 +116,28 @@ fn only_the_command_line_prints() {
         .collect();
     assert!(broken.is_empty(), "these print: {}", broken.join(", "));
 }
+
+/// Files with `unsafe` in them, each with how often and its reason there.
+const UNSAFE: &[(&str, usize)] = &[
+    // Opening a shared library.
+    ("device/cuda.rs", 1),
+];
+
+#[test]
+fn unsafe_stands_in_listed_files_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let blocks = |path: &Path| {
+        let code = code(path);
+        names_after(&code, "unsafe ").len() + code.matches("unsafe{").count()
+    };
+    let mut found: Vec<(String, usize)> = sources(&root)
+        .iter()
+        .map(|path| (path.strip_prefix(&root).unwrap().display().to_string().replace('\\', "/"), blocks(path)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    found.sort();
+    assert_eq!(found, UNSAFE.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect::<Vec<_>>());
+    for crate_root in ["lib.rs", "main.rs"] {
+        assert!(code(&root.join(crate_root)).contains("#![deny(unsafe_code)]"), "{crate_root}");
+    }
+}

@@ -102,6 +102,19 @@ impl Workload {
         Ok(Self { work, config })
     }
 
+    /// Bytes that the measurement holds: in the machine's memory, and on the device. The latter are a lower bound.
+    pub fn memory(&self) -> [f64; 2] {
+        let (model, batch) = (&self.config.model, self.config.train.batch as f64);
+        let [encoder, predictor] = model.parameter_bytes();
+        let hidden = (model.tokens() * (model.mlp + model.dim) * size_of::<f32>()) as f64;
+        let computed = match self.work {
+            Work::Extract => batch * hidden,
+            // The average, gradients and two moments; each block keeps its activations.
+            Work::Train => 4.0 * encoder + 3.0 * predictor + batch * hidden,
+        };
+        [encoder + predictor + batch * model.input_bytes(), computed]
+    }
+
     /// Makes the measurement on `device`, which reaches `peak`.
     ///
     /// # Errors

@@ -73,6 +73,9 @@ impl Command {
             .into_iter()
             .map(|(work, model, batch)| Workload::new(work, &model, batch, precision))
             .collect::<Result<_>>()?;
+        for [held, computed] in workloads.iter().map(Workload::memory) {
+            device::require_memory(self.device.device, held, computed)?;
+        }
         let device = device::open(self.device.device)?;
         let default = if self.quick { QUICK_REPETITIONS } else { REPETITIONS };
         let repetitions = Repetitions {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyjepa::config::RunConfig;
 use anyjepa::data::{Dataset, MAX_BAD, check_bad};
 use anyjepa::device;
 use anyjepa::error::Result;
@@ -54,6 +55,8 @@ struct Summary {
 impl Command {
     pub fn run(self) -> Result<()> {
         let config = self.config.resolve()?;
+        let [held, computed] = memory(&config);
+        device::require_memory(self.device.device, held, computed)?;
         let device = device::open(self.device.device)?;
         let data = Arc::new(Dataset::open(&self.data)?);
         say(&format!("{}: {} pictures, on {}", config.name, data.len(), self.device.device));
@@ -79,4 +82,12 @@ impl Command {
         check_bad(summary.skipped, summary.images, MAX_BAD)
             .map_err(|error| error.with_remedy(format!("{} says why", self.out.join("skipped.jsonl").display())))
     }
+}
+
+/// Bytes that a run takes at least: in the machine's memory, and on the device.
+fn memory(config: &RunConfig) -> [f64; 2] {
+    let [encoder, predictor] = config.model.parameter_bytes();
+    let batch = (config.train.batch * config.train.accumulate) as f64;
+    // Two encoders, and for what learns a gradient and two moments.
+    [batch * config.model.input_bytes(), 5.0 * encoder + 4.0 * predictor]
 }

@@ -87,6 +87,26 @@ impl ModelConfig {
     pub fn patch_values(&self) -> usize {
         self.channels * self.patch_size * self.patch_size
     }
+
+    /// Bytes of the encoder's parameters as f32 with its position table, and of the predictor's: the large ones, which
+    /// decide whether they fit into memory.
+    pub fn parameter_bytes(&self) -> [f64; 2] {
+        let blocks = |dim: usize, depth: usize, mlp: usize| {
+            let (dim, depth, mlp) = (dim as f64, depth as f64, mlp as f64);
+            depth * (4.0 * dim * dim + 2.0 * dim * mlp)
+        };
+        let Self { dim, depth, mlp, predictor, .. } = self;
+        let (table, patches) = (self.tokens() as f64, self.patch_values() as f64);
+        let encoder = blocks(*dim, *depth, *mlp) + (table + patches) * *dim as f64;
+        let between = (2 * dim * predictor.dim) as f64 + table * predictor.dim as f64;
+        let predictor = blocks(predictor.dim, predictor.depth, predictor.mlp) + between;
+        [encoder, predictor].map(|values| values * size_of::<f32>() as f64)
+    }
+
+    /// Bytes of one input.
+    pub fn input_bytes(&self) -> f64 {
+        (self.image_size * self.image_size * self.channels * size_of::<f32>()) as f64
+    }
 }
 
 /// How a picture becomes an input.

@@ -224,4 +224,22 @@ mod tests {
         .collect();
         insta::assert_snapshot!(mistakes.join("\n"));
     }
+
+    #[test]
+    fn sizes_that_no_machine_has_are_refused() {
+        let base = Preset::find("ijepa-vit-b16").unwrap().table();
+        let sizes = leaf_values(&base).into_iter().filter(|(_, value)| value.is_integer());
+        let mut refused = 0;
+        for (key, _) in sizes {
+            for size in ["4611686018427387904", "9223372036854775807", "1099511627776"] {
+                match with(&[&format!("{key}={size}")], &[]) {
+                    Err(error) => assert_eq!(error.exit_code(), 2, "{key} = {size}"),
+                    // A seed, a number of threads or of checkpoints to keep takes no memory here.
+                    Ok(_) => assert!(!key.starts_with("model."), "{key} = {size}"),
+                }
+                refused += 1;
+            }
+        }
+        assert!(refused > 30);
+    }
 }

@@ -16,28 +16,33 @@ impl RunConfig {
             }
         };
         let model = &self.model;
-        for (key, value) in [
-            ("model.image_size", model.image_size),
-            ("model.patch_size", model.patch_size),
-            ("model.channels", model.channels),
-            ("model.dim", model.dim),
-            ("model.depth", model.depth),
-            ("model.heads", model.heads),
-            ("model.mlp", model.mlp),
-            ("model.predictor.dim", model.predictor.dim),
-            ("model.predictor.depth", model.predictor.depth),
-            ("model.predictor.heads", model.predictor.heads),
-            ("model.predictor.mlp", model.predictor.mlp),
-            ("data.resize", self.data.resize),
-            ("mask.contexts", self.mask.contexts),
-            ("mask.targets", self.mask.targets),
-            ("optim.epochs", self.optim.epochs),
-            ("train.batch", self.train.batch),
-            ("train.accumulate", self.train.accumulate),
-            ("train.log_every", self.train.log_every),
-            ("train.checkpoint_every", self.train.checkpoint_every),
+        /// What no picture, no network and no run goes beyond; products of three of these are still numbers.
+        const SIDE: usize = 1 << 14;
+        const WIDTH: usize = 1 << 16;
+        const DEPTH: usize = 1 << 10;
+        const COUNT: usize = 1 << 20;
+        for (key, value, most) in [
+            ("model.image_size", model.image_size, SIDE),
+            ("model.patch_size", model.patch_size, SIDE),
+            ("model.channels", model.channels, COUNT),
+            ("model.dim", model.dim, WIDTH),
+            ("model.depth", model.depth, DEPTH),
+            ("model.heads", model.heads, WIDTH),
+            ("model.mlp", model.mlp, 4 * WIDTH),
+            ("model.predictor.dim", model.predictor.dim, WIDTH),
+            ("model.predictor.depth", model.predictor.depth, DEPTH),
+            ("model.predictor.heads", model.predictor.heads, WIDTH),
+            ("model.predictor.mlp", model.predictor.mlp, 4 * WIDTH),
+            ("data.resize", self.data.resize, SIDE),
+            ("mask.contexts", self.mask.contexts, COUNT),
+            ("mask.targets", self.mask.targets, COUNT),
+            ("optim.epochs", self.optim.epochs, COUNT),
+            ("train.batch", self.train.batch, COUNT),
+            ("train.accumulate", self.train.accumulate, COUNT),
+            ("train.log_every", self.train.log_every, COUNT),
+            ("train.checkpoint_every", self.train.checkpoint_every, COUNT),
         ] {
-            must((1..=1 << 20).contains(&value), format!("{key} = {value} must be from 1 to 1048576"));
+            must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
         }
         for (what, dim, heads) in
             [("model", model.dim, model.heads), ("model.predictor", model.predictor.dim, model.predictor.heads)]
@@ -82,7 +87,7 @@ impl RunConfig {
                 format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first"),
             );
         }
-        if image > 0 && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
+        if (1..=SIDE).contains(&image) && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
             let tokens = model.tokens();
             let smallest = (mask.context_scale[0] * tokens as f64) as usize;
             must(

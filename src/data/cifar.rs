@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::dataset::{Source, hash_text};
 use super::files::readable;
-use super::picture::Picture;
+use super::picture::{Decoded, Picture};
 use super::skip::Fault;
 use crate::error::{Error, IoContext, Result};
 
@@ -89,7 +89,8 @@ impl Cifar {
             let found = records[i * size + labels - 1];
             return Err(Error::data(path, format!("record {i} has the label {found}, {name} has {classes} classes")));
         }
-        let names = std::fs::read_to_string(path.with_file_name(variant.names)).unwrap_or_default();
+        let names = Some(path.with_file_name(variant.names)).filter(|beside| beside.is_file());
+        let names = names.and_then(|beside| std::fs::read_to_string(beside).ok()).unwrap_or_default();
         let names: Vec<String> =
             names.lines().map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect();
         let numbers = || (0..classes).map(|class| class.to_string()).collect();
@@ -124,10 +125,10 @@ impl Source for Cifar {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Picture, Fault> {
+    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
         let planes = self.record(i).1;
         let pixels = (0..PLANE).flat_map(|at| [planes[at], planes[PLANE + at], planes[2 * PLANE + at]]).collect();
-        Ok(Picture { width: SIDE, height: SIDE, channels: 3, pixels })
+        Ok(Picture { width: SIDE, height: SIDE, channels: 3, pixels }.into())
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

@@ -1,10 +1,12 @@
 //! A data set: numbered pictures with names and labels, whatever they are stored in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::open::{self, Split};
-use super::picture::Picture;
+use super::picture::{Decoded, Picture};
 use super::skip::{Fault, Skip};
 use crate::error::Result;
 
@@ -19,7 +21,7 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
     /// The labels' names.
     fn classes(&self) -> &[String];
     /// Reads and decodes picture `i`.
-    fn picture(&self, i: usize) -> Result<Picture, Fault>;
+    fn picture(&self, i: usize) -> Result<Decoded, Fault>;
     /// Adds what tells this source's content from another's.
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
@@ -89,10 +91,12 @@ impl Dataset {
 
     fn of(sources: Vec<Named>) -> Self {
         let classes = merged(&sources);
+        // A list of one line can name the label 999,999, and so as many classes.
+        let places: HashMap<&String, u32> = classes.iter().zip(0..).collect();
         let mut len = 0;
         let mut parts = Vec::with_capacity(sources.len());
         for Named { prefix, source } in sources {
-            let place = |class| classes.iter().position(|known| known == class).unwrap_or(0) as u32;
+            let place = |class| places.get(class).copied().unwrap_or(0);
             let labels = source.classes().iter().map(place).collect();
             let start = len;
             len += source.len();
@@ -133,6 +137,11 @@ impl Dataset {
     /// # Errors
     /// A [`Skip`] that says why the picture cannot be had.
     pub fn picture(&self, i: usize) -> Result<Picture, Skip> {
+        self.decoded(i).map(|decoded| decoded.picture)
+    }
+
+    /// As [`Dataset::picture`], with the picture's share of memory.
+    pub(super) fn decoded(&self, i: usize) -> Result<Decoded, Skip> {
         let (part, within) = self.part(i);
         part.source.picture(within).map_err(|Fault { reason, detail }| Skip {
             sample: i as u64,
@@ -144,7 +153,8 @@ impl Dataset {
 
     /// BLAKE3 of names, labels and sizes, as hexadecimal digits: whether two runs saw the same data.
     ///
-    /// It does not depend on where the data stand, and it is cheap: of many files only some have their size looked up.
+    /// It does not depend on where the data stand, and it is cheap: of many files only some are opened, so that another
+    /// picture of the same name and size may go unnoticed.
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for class in &self.classes {
@@ -167,6 +177,28 @@ impl Dataset {
 pub(super) fn hash_text(hasher: &mut blake3::Hasher, text: &str) {
     hasher.update(&(text.len() as u64).to_le_bytes());
     hasher.update(text.as_bytes());
+}
+
+/// Of so many samples every how many-th is opened for a fingerprint.
+pub(super) fn stride(samples: usize) -> usize {
+    const OPENED: usize = 256;
+    samples.div_ceil(OPENED).max(1)
+}
+
+/// Adds the first bytes at `offset` of the regular file at `path`, as far as they can be read.
+pub(super) fn hash_start(hasher: &mut blake3::Hasher, path: &Path, offset: u64) {
+    const START: u64 = 4096;
+    let mut start = Vec::new();
+    // A pipe would be waited for.
+    if path.is_file()
+        && let Ok(mut file) = File::open(path)
+        && file.seek(SeekFrom::Start(offset)).is_ok()
+    {
+        // What cannot be read is as good as not there.
+        let _ = file.take(START).read_to_end(&mut start);
+    }
+    hasher.update(&(start.len() as u64).to_le_bytes());
+    hasher.update(&start);
 }
 
 /// Adds a label, or that there is none.

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+use rayon::prelude::*;
 use walkdir::WalkDir;
 
-use super::dataset::{Source, hash_label, hash_text};
+use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
 use super::labels;
-use super::picture::Picture;
+use super::picture::Decoded;
 use super::skip::Fault;
 use crate::error::{Error, Result};
 
@@ -49,7 +50,8 @@ impl Files {
                     continue;
                 }
                 Err(error) => match (error.path().map(Path::to_path_buf), error.into_io_error()) {
-                    // A link that leads nowhere stays in as well.
+                    // A link that leads nowhere, or around, stays in as well.
+                    (Some(path), Some(_)) if path.is_symlink() && path.metadata().is_err() => path,
                     (Some(path), Some(error)) if error.kind() == std::io::ErrorKind::NotFound => path,
                     (path, error) => {
                         let error = error.unwrap_or_else(|| std::io::Error::other("unknown"));
@@ -106,22 +108,21 @@ impl Source for Files {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Picture, Fault> {
-        Picture::read(&self.root.join(&self.paths[i]))
+    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
+        Decoded::read(&self.root.join(&self.paths[i]))
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {
-        /// Beyond this many files, looking up every size would delay the start on a slow file system.
-        const SIZES: usize = 4096;
-        let stride = self.paths.len().div_ceil(SIZES).max(1);
-        for (i, path) in self.paths.iter().enumerate() {
+        let paths: Vec<PathBuf> = self.paths.iter().map(|path| self.root.join(path)).collect();
+        // On a slow file system the sizes take long one after the other.
+        let size = |path: &PathBuf| std::fs::metadata(path).map_or(u64::MAX, |metadata| metadata.len());
+        let sizes: Vec<u64> = paths.par_iter().map(size).collect();
+        for (i, size) in sizes.iter().enumerate() {
             hash_text(hasher, &self.name(i));
             hash_label(hasher, self.labels[i]);
-            if i % stride == 0 {
-                let size = std::fs::metadata(self.root.join(path)).map_or(u64::MAX, |metadata| metadata.len());
-                hasher.update(&size.to_le_bytes());
-            }
+            hasher.update(&size.to_le_bytes());
         }
+        paths.iter().step_by(stride(paths.len())).for_each(|path| hash_start(hasher, path, 0));
     }
 }
 

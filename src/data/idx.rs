@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::dataset::{Source, hash_label, hash_text};
 use super::files::readable;
-use super::picture::Picture;
+use super::picture::{Decoded, Picture};
 use super::skip::Fault;
 use crate::error::{Error, IoContext, Result};
 
@@ -79,10 +79,10 @@ impl Source for Idx {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Picture, Fault> {
+    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
         let Self { height, width, .. } = *self;
         let pixels = self.pixels[i * height * width..][..height * width].to_vec();
-        Ok(Picture { width, height, channels: 1, pixels })
+        Ok(Picture { width, height, channels: 1, pixels }.into())
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {
@@ -132,6 +132,14 @@ impl Tensor {
         let Some(expected) = expected.filter(|expected| *expected <= MOST) else {
             return Err(Error::data(path, format!("the shape {sides:?} is more than {} GiB", MOST >> 30)));
         };
+        /// No pictures compress so well; small ones may be all alike.
+        const EXPANSION: u64 = 256;
+        const SMALL: u64 = 64 << 20;
+        let length = std::fs::metadata(path).at("read", path)?.len();
+        if expected as u64 > length.saturating_mul(EXPANSION).max(SMALL) {
+            let problem = format!("the shape {sides:?} is {expected} bytes, the file has {length}");
+            return Err(Error::data(path, problem).with_remedy("fetch it again, or unpack it first"));
+        }
         // The values are read as they come, not allocated as the header claims.
         let mut values = Vec::new();
         file.take(expected as u64 + 1).read_to_end(&mut values).map_err(early)?;

@@ -281,9 +281,9 @@ impl<R: Recipe> Work for Chunks<R> {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            match self.dataset.picture(sample) {
-                Ok(picture) => {
-                    self.recipe.append(step, sample, &picture, scratch, &mut chunk.pixels);
+            match self.dataset.decoded(sample) {
+                Ok(decoded) => {
+                    self.recipe.append(step, sample, &decoded.picture, scratch, &mut chunk.pixels);
                     chunk.samples.push(sample as u64);
                 }
                 Err(skip) => chunk.skipped.push(skip),

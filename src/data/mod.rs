@@ -5,6 +5,7 @@
 //! skipped with its reason.
 
 mod bad;
+mod budget;
 mod cifar;
 mod crop;
 pub(crate) mod crop_statistics;

@@ -141,8 +141,10 @@ fn folder(path: &Path, split: Split) -> Result<Vec<Named>> {
         names.push(entry.at("list", path)?.file_name());
     }
     names.sort_unstable();
-    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) =
+    let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) =
         names.iter().map(|name| path.join(name)).partition(|path| path.is_dir());
+    // To open a pipe that is called as a store is could mean to wait for ever.
+    files.retain(|file| file.is_file());
 
     let mut found: Vec<Box<dyn Source>> = Vec::new();
     let idx = files.iter().filter(|file| {

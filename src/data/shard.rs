@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Source, hash_label, hash_text};
+use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
 use super::files::{is_picture_name, readable};
 use super::labels;
-use super::picture::{Picture, check_file_size, unreadable};
+use super::picture::{Decoded, unreadable};
 use super::skip::{Fault, SkipReason};
 use crate::error::{Error, IoContext, Result};
 
@@ -112,18 +112,16 @@ impl Source for Shards {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Picture, Fault> {
+    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
         let Entry { shard, offset, size, .. } = self.entries[i];
-        check_file_size(size)?;
         // Opened anew for each picture: threads share no position, and thousands of shards hold no descriptors.
         let mut file = File::open(&self.files[shard].0).map_err(|error| unreadable(&error))?;
         file.seek(SeekFrom::Start(offset)).map_err(|error| unreadable(&error))?;
-        let mut bytes = Vec::with_capacity(size as usize);
-        file.take(size).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-        if bytes.len() as u64 != size {
+        let length = file.metadata().map_err(|error| unreadable(&error))?.len();
+        if offset.saturating_add(size) > length {
             return Err(Fault::new(SkipReason::Truncated, "the tar file has become shorter"));
         }
-        Picture::decode(&bytes)
+        Decoded::within(file, size)
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {
@@ -131,6 +129,9 @@ impl Source for Shards {
             hash_text(hasher, &self.name(i));
             hasher.update(&entry.size.to_le_bytes());
             hash_label(hasher, self.labels[i]);
+        }
+        for entry in self.entries.iter().step_by(stride(self.entries.len())) {
+            hash_start(hasher, &self.files[entry.shard].0, entry.offset);
         }
     }
 }

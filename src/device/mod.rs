@@ -4,6 +4,7 @@
 mod cuda;
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod memory;
 pub mod read;
 
 use std::fmt;
@@ -11,6 +12,8 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 use serde::Serialize;
+
+pub use memory::require_memory;
 
 use crate::error::{Error, Result, nearest};
 

@@ -102,8 +102,10 @@ impl Source {
     pub fn verify(&self) -> Result<Verified> {
         let (mut verified, mut sum) = (Verified::default(), Sum::default());
         for (name, entry) in &self.store.entries {
-            let problem =
-                |problem: String| Error::new(Kind::Data, format!("{}: {name}: {problem}", self.path.display()));
+            let problem = |problem: String| {
+                Error::new(Kind::Data, format!("{}: {name}: {problem}", self.path.display()))
+                    .with_remedy("fetch or export the file again")
+            };
             if matches!(entry.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64) {
                 let tensor = entry.floats().map_err(|error| problem(error.to_string()))?;
                 if let Some(at) = tensor.values.iter().position(|value| !value.is_finite()) {

@@ -5,6 +5,7 @@
 //! pickles are parsed and never run, and every length is checked against the file before memory is taken for it.
 
 mod architecture;
+mod bounds;
 mod export;
 mod file;
 mod header;

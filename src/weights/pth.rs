@@ -1,14 +1,17 @@
 //! PyTorch's own files: pickles that are parsed and never run, and the storages that they name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pytorch_reader::{DType, FileFormat, PickleValue, PytorchError, PytorchReader};
 use serde_json::Value;
 
-use super::Metadata;
 use super::store::{Container, Dtype, Entry, Store};
-use crate::error::{Error, Result};
+use super::{Metadata, bounds};
+use crate::error::{Error, IoContext as _, Result};
+
+/// What helps where a checkpoint holds something that this crate refuses to take in.
+const ALONE: &str = "save the model's state_dict() alone with torch.save, or as safetensors";
 
 /// Packages whose classes stand harmlessly in checkpoints, as numbers, paths and options.
 const KNOWN_PACKAGES: &[&str] = &["torch.", "numpy.", "collections.", "argparse.", "pathlib."];
@@ -28,7 +31,10 @@ pub(super) fn open(path: &Path) -> Result<Store> {
     };
     let mut values = BTreeMap::new();
     let mut foreign = Vec::new();
+    bounds::check(path)?;
     let root = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
+    let mut paths = Paths::default();
+    paths.collect(&root, "").map_err(|problem| Error::data(path, problem).with_remedy(ALONE))?;
     flatten(root, String::new(), &mut values, &mut foreign);
     if let Some(name) = foreign.first() {
         return Err(Error::data(path, format!("the pickle asks to run `{name}`; nothing of it was run"))
@@ -41,9 +47,53 @@ pub(super) fn open(path: &Path) -> Result<Store> {
         FileFormat::Legacy => Container::PytorchLegacy,
         FileFormat::Pickle => Container::Pickle,
     };
+    let length = std::fs::metadata(path).at("read", path)?.len();
+    let claimed = reader.tensors().values().fold(0u64, |sum, tensor| sum.saturating_add(tensor.byte_len() as u64));
+    if claimed > most_claimed(length) {
+        let problem = format!("its tensors claim {claimed} bytes, the file has {length}");
+        return Err(Error::data(path, problem).with_remedy(ALONE));
+    }
     let tensors = reader.into_tensors().into_iter();
     let entries = tensors.map(|(name, tensor)| (name, Entry::pytorch(path, dtype(tensor.dtype()), tensor))).collect();
     Ok(Store { container, entries, metadata: Metadata::new(), values })
+}
+
+/// The most bytes of tensors that a file of `length` bytes may claim. Tensors share storages, and an expanded one repeats
+/// a storage's few bytes; both are rare, and a storage that is compressed is mostly zeros.
+fn most_claimed(length: u64) -> u64 {
+    const SHARED: u64 = 4;
+    const REPEATED: u64 = 64 << 20;
+    length.saturating_mul(SHARED).saturating_add(REPEATED)
+}
+
+/// The dotted paths of the values of a pickle.
+#[derive(Debug, Default)]
+struct Paths {
+    tensors: BTreeSet<String>,
+    bytes: usize,
+}
+
+impl Paths {
+    /// Collects those below `path`. A dictionary's long key can stand before each of a million values.
+    fn collect(&mut self, value: &PickleValue, path: &str) -> Result<(), String> {
+        /// Two thousand tensors take a hundred kilobytes.
+        const MOST: usize = 32 << 20;
+        self.bytes += path.len();
+        if self.bytes > MOST {
+            return Err(format!("the names of its values take more than {} MiB", MOST >> 20));
+        }
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value {
+            PickleValue::Dict(entries) => entries.iter().try_for_each(|(key, value)| self.collect(value, &below(key))),
+            PickleValue::List(items) => {
+                items.iter().enumerate().try_for_each(|(i, item)| self.collect(item, &below(&i.to_string())))
+            }
+            PickleValue::Unsupported(name) if name == "torch.Tensor" && !self.tensors.insert(path.to_owned()) => {
+                Err(format!("two tensors have the name {path}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn dtype(dtype: DType) -> Dtype {

@@ -1,13 +1,15 @@
 //! The tensors of a file by name, type and shape; their bytes are read one tensor at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 pub use safetensors::Dtype;
-use serde::Serialize;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{HostTensor, Metadata, pth};
 use crate::error::{Error, IoContext as _, Kind, Result, require_plain};
@@ -79,8 +81,8 @@ impl Store {
     /// # Errors
     /// A data error where the header is invalid, tensors overlap, or the file is shorter or longer than it says.
     pub fn safetensors(path: &Path) -> Result<Self> {
-        /// The largest header that the format allows.
-        const MAX_HEADER: u64 = 100_000_000;
+        /// The format allows 100 MB, which take a gigabyte once they are parsed; a thousand blocks need one.
+        const MAX_HEADER: u64 = 16 << 20;
         let broken = |problem: String| {
             Error::data(path, format!("not a valid safetensors file: {problem}"))
                 .with_remedy("fetch or export the file again; it may have been cut short")
@@ -90,11 +92,15 @@ impl Store {
         let mut word = [0; 8];
         file.read_exact(&mut word).map_err(|_| broken(format!("it has {length} bytes")))?;
         let header = u64::from_le_bytes(word);
-        if header > MAX_HEADER || header > length - 8 {
+        if header > length.saturating_sub(8) {
             return Err(broken(format!("its header claims {header} bytes, the file has {length}")));
         }
+        if header > MAX_HEADER {
+            return Err(broken(format!("its header has {header} bytes, more than {MAX_HEADER}")));
+        }
         let mut text = vec![0; header as usize];
-        file.read_exact(&mut text).at("read", path)?;
+        file.read_exact(&mut text).map_err(|error| shrunk("read", path, error))?;
+        let Unique = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         let parsed: safetensors::tensor::Metadata =
             serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         let (start, expected) = (8 + header, parsed.data_len() as u64);
@@ -136,7 +142,7 @@ impl Entry {
                 let mut file = File::open(path).at("open", path)?;
                 file.seek(SeekFrom::Start(*offset)).at("read", path)?;
                 let mut buffer = vec![0; *bytes];
-                file.read_exact(&mut buffer).at("read", path)?;
+                file.read_exact(&mut buffer).map_err(|error| shrunk("read", path, error))?;
                 Ok(buffer)
             }
             Place::Pytorch { path, tensor } => {
@@ -175,6 +181,42 @@ impl Entry {
             other => return Err(Error::new(Kind::Data, format!("the type {other:?} is none that can be read"))),
         };
         HostTensor::new(self.shape.clone(), values)
+    }
+}
+
+/// The failure to read what was in the file when it was opened.
+fn shrunk(action: &str, path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Error::data(path, "the file has become shorter while it was read").with_remedy("fetch the file again");
+    }
+    Error::io(action, path, error)
+}
+
+/// A header in which no name stands twice: of two tensors with one name, the parser would keep the last in silence.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(header: D) -> Result<Self, D::Error> {
+        header.deserialize_map(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of tensors by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+            if names.contains(&name) {
+                return Err(A::Error::custom(format_args!("two tensors have the name {name:?}")));
+            }
+            names.insert(name);
+        }
+        Ok(self)
     }
 }
 

@@ -256,3 +256,31 @@ fn a_path_that_is_missing_is_a_usage_error_and_bad_data_a_data_error() {
     assert_eq!(Dataset::open(&folder.path().join("nowhere")).unwrap_err().kind(), Kind::Usage);
     assert_eq!(Dataset::open(folder.path()).unwrap_err().kind(), Kind::Data);
 }
+
+#[test]
+fn the_fingerprint_knows_every_size_and_the_beginnings_of_some_files() {
+    /// More than are opened.
+    const FILES: usize = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let fingerprint = || Dataset::open(folder.path()).unwrap().fingerprint();
+    let name = |i: usize| format!("{i:04}.png");
+    (0..FILES).for_each(|i| drop(put(folder.path(), &name(i), b"same")));
+    let first = fingerprint();
+    assert_eq!(fingerprint(), first);
+    for i in [1, 299, 599] {
+        put(folder.path(), &name(i), b"longer");
+        assert_ne!(fingerprint(), first, "the size of {i}");
+        put(folder.path(), &name(i), b"same");
+    }
+    put(folder.path(), &name(0), b"else");
+    assert_ne!(fingerprint(), first);
+}
+
+#[test]
+fn a_label_as_high_as_allowed_is_found_among_its_million_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a.png", png(2, 2, 0));
+    let list = put(folder.path(), "list.txt", "a.png 999999\na.png 7");
+    let dataset = Dataset::open(&list).unwrap();
+    assert_eq!((dataset.label(0), dataset.label(1), dataset.classes().len()), (Some(999_999), Some(7), 1_000_000));
+}

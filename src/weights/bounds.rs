@@ -1,0 +1,275 @@
+//! What a PyTorch file may ask of memory: its pickles are walked, operation by operation, before any is parsed.
+//!
+//! A deflated pickle of a hundred kilobytes can hold a hundred million values, and each takes a hundred bytes once it is
+//! parsed. Lengths that contradict the file are left to the parser, which knows them all.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use crate::error::{Error, IoContext as _, Result};
+
+/// Most values that the pickles of a file may make. A ViT-H with its optimizer takes ninety thousand.
+const MAX_VALUES: usize = 500_000;
+/// Most bytes that the pickles of a file may have.
+const MAX_BYTES: u64 = 32 << 20;
+/// A file in PyTorch's form before 1.6 begins with so many pickles: magic number, version, system, content, keys.
+const PICKLES: usize = 5;
+/// The four files of PyTorch's archive before 0.1.10.
+const TAR_PARTS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
+const TAR_MAGIC_AT: usize = 257;
+
+/// Refuses the PyTorch file at `path` where parsing it would take more memory than a checkpoint needs.
+///
+/// # Errors
+/// A data error that says what there is too much of.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let excess = |excess: Excess| match excess {
+        Excess::Of(what) => Error::data(path, format!("the pickle asks for too much: {what}"))
+            .with_remedy("save the model's state_dict() alone with torch.save, or as safetensors"),
+        Excess::Io(error) => Error::io("read", path, error),
+    };
+    let mut start = Vec::new();
+    let file = File::open(path).at("open", path)?;
+    file.take(512).read_to_end(&mut start).at("read", path)?;
+    let file = BufReader::new(File::open(path).at("open", path)?);
+    let mut walk = Walk::default();
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
+        zip(file, &mut walk).map_err(excess)
+    } else if start.get(TAR_MAGIC_AT..).is_some_and(|rest| rest.starts_with(b"ustar")) {
+        tar(file, &mut walk).map_err(excess)
+    } else {
+        let mut file = file;
+        (0..PICKLES).try_for_each(|_| walk.pickle(&mut file).map(drop)).map_err(excess)
+    }
+}
+
+/// The pickles of an archive; one that cannot be opened is for the parser to judge.
+fn zip(file: BufReader<File>, walk: &mut Walk) -> Result<(), Excess> {
+    let Ok(mut archive) = zip::ZipArchive::new(file) else { return Ok(()) };
+    let pickles = archive.file_names_raw().enumerate().filter(|(_, name)| name.ends_with(b"data.pkl"));
+    for number in pickles.map(|(number, _)| number).collect::<Vec<_>>() {
+        if let Ok(entry) = archive.by_index(number) {
+            walk.pickle(&mut BufReader::new(entry))?;
+        }
+    }
+    Ok(())
+}
+
+/// The pickles of an archive of the oldest form, in which two of the four files mix them with numbers.
+fn tar(file: BufReader<File>, walk: &mut Walk) -> Result<(), Excess> {
+    let length = file.get_ref().metadata()?.len();
+    let mut archive = tar::Archive::new(file);
+    let Ok(entries) = archive.entries() else { return Ok(()) };
+    for entry in entries.map_while(std::result::Result::ok) {
+        let name = entry.path().map(|path| path.to_string_lossy().trim_start_matches("./").to_owned());
+        let Some(part) = name.ok().and_then(|name| TAR_PARTS.iter().find(|part| **part == name).copied()) else {
+            continue;
+        };
+        // A sparse file of a few bytes can claim to be of any size; PyTorch never wrote one.
+        if entry.size() > length || entry.header().entry_type().is_gnu_sparse() {
+            return Err(Excess::Of(format!("the part {part} claims {} bytes of a file of {length}", entry.size())));
+        }
+        let mut entry = BufReader::new(entry);
+        match part {
+            "tensors" => interleaved(&mut entry, walk, |entry, _| {
+                let Some(rank) = number::<4>(entry)? else { return Ok(None) };
+                // The rank again as padding, sizes and strides, and the offset.
+                Ok(Some(4 + 16 * u64::from(u32::from_le_bytes(rank)) + 8))
+            })?,
+            "storages" => interleaved(&mut entry, walk, |entry, class| {
+                let Some(count) = number::<8>(entry)? else { return Ok(None) };
+                // The list of views that ends them names no class.
+                if class.is_empty() {
+                    return Ok(None);
+                }
+                let Some(bytes) = element_bytes(class) else {
+                    let class = String::from_utf8_lossy(class);
+                    return Err(Excess::Of(format!("a storage of the unknown class `{}`", class.escape_debug())));
+                };
+                Ok(Some(u64::from_le_bytes(count).saturating_mul(bytes)))
+            })?,
+            _ => drop(walk.pickle(&mut entry)?),
+        }
+    }
+    Ok(())
+}
+
+/// A pickle, then as many pairs of a pickle and numbers as there are. `after` says how many bytes behind what it reads
+/// belong to them, or nothing where that is the end.
+fn interleaved<R: BufRead>(
+    reader: &mut R,
+    walk: &mut Walk,
+    after: impl Fn(&mut R, &[u8]) -> Result<Option<u64>, Excess>,
+) -> Result<(), Excess> {
+    walk.pickle(reader)?;
+    while let Some(class) = walk.pickle(reader)? {
+        let Some(bytes) = after(reader, &class)? else { return Ok(()) };
+        io::copy(&mut reader.by_ref().take(bytes), &mut io::sink())?;
+    }
+    Ok(())
+}
+
+fn number<const N: usize>(reader: &mut impl Read) -> io::Result<Option<[u8; N]>> {
+    let mut bytes = [0; N];
+    match reader.read_exact(&mut bytes) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes of an element of a storage's class, such as `FloatStorage`.
+fn element_bytes(class: &[u8]) -> Option<u64> {
+    Some(match class.strip_suffix(b"Storage")? {
+        b"Double" | b"Long" => 8,
+        b"Float" | b"Int" => 4,
+        b"Half" | b"Short" | b"BFloat16" => 2,
+        b"Char" | b"Byte" | b"Bool" => 1,
+        _ => return None,
+    })
+}
+
+/// What there is too much of, or why that cannot be told.
+#[derive(Debug)]
+enum Excess {
+    Of(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Excess {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What the pickles walked so far hold.
+#[derive(Debug, Default)]
+struct Walk {
+    values: usize,
+    bytes: u64,
+}
+
+impl Walk {
+    /// Walks one pickle to its end. Gives the names of the classes in it, each ended by a blank but for the last; nothing
+    /// where the pickle does not end or has an operation that is none, which the parser refuses at the same place.
+    fn pickle(&mut self, reader: &mut impl BufRead) -> Result<Option<Vec<u8>>, Excess> {
+        let mut class = Vec::new();
+        loop {
+            let Some([operation]) = number::<1>(reader)? else { return Ok(None) };
+            self.values += 1;
+            self.take(1)?;
+            if self.values > MAX_VALUES {
+                return Err(Excess::Of(format!("more than {MAX_VALUES} values")));
+            }
+            let skipped = match operation {
+                b'.' => return Ok(Some(class)),
+                b'I' | b'L' | b'F' | b'V' | b'g' | b'p' | b'P' => {
+                    self.line(reader)?;
+                    0
+                }
+                b'c' => {
+                    self.line(reader)?;
+                    class.extend(if class.is_empty() { b"".as_slice() } else { b" " });
+                    class.extend(self.line(reader)?);
+                    0
+                }
+                // A class whose name is put together by other operations.
+                0x93 => {
+                    class.extend(b" ");
+                    0
+                }
+                b'K' | b'q' | b'h' | 0x80 => 1,
+                b'M' => 2,
+                b'J' | b'r' | b'j' => 4,
+                b'G' | 0x95 => 8,
+                b'U' | b'C' | 0x8a | 0x8c => self.length::<1>(reader)?,
+                b'T' | b'X' | b'B' | 0x8b => self.length::<4>(reader)?,
+                0x8d | 0x8e | 0x96 => self.length::<8>(reader)?,
+                b'('
+                | b'0'
+                | b'1'
+                | b'2'
+                | b'N'
+                | b'Q'
+                | b'R'
+                | b'b'
+                | b'd'
+                | b'l'
+                | b't'
+                | b's'
+                | b'a'
+                | b')'
+                | b']'
+                | b'}'
+                | b'e'
+                | b'u'
+                | 0x81
+                | 0x85..=0x89
+                | 0x8f..=0x92
+                | 0x94 => 0,
+                _ => return Ok(None),
+            };
+            self.take(skipped)?;
+            io::copy(&mut reader.by_ref().take(skipped), &mut io::sink())?;
+        }
+    }
+
+    fn take(&mut self, bytes: u64) -> Result<(), Excess> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.bytes > MAX_BYTES {
+            true => Err(Excess::Of(format!("more than {} MiB beside tensors", MAX_BYTES >> 20))),
+            false => Ok(()),
+        }
+    }
+
+    fn line(&mut self, reader: &mut impl BufRead) -> Result<Vec<u8>, Excess> {
+        let mut line = Vec::new();
+        reader.by_ref().take(MAX_BYTES + 1).read_until(b'\n', &mut line)?;
+        self.take(line.len() as u64)?;
+        Ok(line.trim_ascii_end().to_vec())
+    }
+
+    /// A length in `N` bytes.
+    fn length<const N: usize>(&mut self, reader: &mut impl Read) -> Result<u64, Excess> {
+        let mut word = [0; 8];
+        let Some(bytes) = number::<N>(reader)? else { return Ok(0) };
+        word[..N].copy_from_slice(&bytes);
+        self.take(N as u64)?;
+        Ok(u64::from_le_bytes(word))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn walked(pickle: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        Walk::default().pickle(&mut Cursor::new(pickle)).map_err(|excess| match excess {
+            Excess::Of(what) => what,
+            Excess::Io(error) => error.to_string(),
+        })
+    }
+
+    #[test]
+    fn a_pickle_is_walked_to_its_end_and_no_further() {
+        assert_eq!(walked(b"\x80\x02}X\x03\0\0\0a.bK.s.rest"), Ok(Some(Vec::new())));
+        assert_eq!(walked(b"ctorch\nFloatStorage\n."), Ok(Some(b"FloatStorage".to_vec())));
+        assert_eq!(walked(b"ctorch\nA\n0ctorch\nB\n."), Ok(Some(b"A B".to_vec())));
+        for unfinished in [b"".as_slice(), b"]", b"X\xff\xff", b"\xff.", b"cposix\nsystem"] {
+            assert_eq!(walked(unfinished), Ok(None), "{unfinished:?}");
+        }
+    }
+
+    #[test]
+    fn more_values_or_bytes_than_a_checkpoint_needs_are_refused() {
+        assert_eq!(walked(&vec![b']'; MAX_VALUES + 1]).unwrap_err(), "more than 500000 values");
+        for long in [b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff".as_slice(), b"X\xff\xff\xff\xff", b"\x8b\xff\xff\xff\xff"]
+        {
+            assert_eq!(walked(long).unwrap_err(), "more than 32 MiB beside tensors");
+        }
+        assert_eq!(walked(&[b'V'; (MAX_BYTES + 2) as usize]).unwrap_err(), "more than 32 MiB beside tensors");
+    }
+}

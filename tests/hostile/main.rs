@@ -1,0 +1,6 @@
+//! Files that lie, break off or mean harm, from outside: the process never panics, hangs, grows or changes them.
+
+mod child;
+mod pictures;
+mod sizes;
+mod weights;

@@ -1,0 +1,450 @@
+//! Hostile pictures beside good ones, through extraction and through the training loader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyjepa::config::Preset;
+use anyjepa::data::{Dataset, Picture, Skip, TrainLoader, TrainPlan, TrainTransform};
+use anyjepa::extract::FeatureSet;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use super::child::{anyjepa, watch};
+
+/// What hostile files may add to the memory of an extraction of the good files alone.
+const GROWTH: u64 = 256 << 20;
+/// The promise is of so many files at least.
+const FILES: usize = 60;
+/// A JPEG whose colour is stored at full resolution, as in the tests against Pillow; CMYK is converted once more.
+const JPEG: u8 = 3;
+/// A JPEG whose colour is stored at half resolution, likewise.
+const JPEG_HALF_COLOUR: u8 = 6;
+
+/// What a file must become.
+enum Expected {
+    /// These pixels, each off by at most so many levels.
+    Pixels(Picture, u8),
+    /// A skip for this reason.
+    Skipped(&'static str),
+    /// A skip for any reason, or exactly these pixels: a cut may have spared all of them.
+    SpoiltOr(Picture),
+    /// A picture of this size, or a skip.
+    Spoilt(usize, usize),
+}
+
+struct Hostile {
+    name: String,
+    content: Vec<u8>,
+    expected: Expected,
+}
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    fs::read(root("tests/fixtures/hostile").join(name)).unwrap()
+}
+
+fn picture(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Picture {
+    Picture { width, height, channels, pixels }
+}
+
+/// A picture without two equal neighbours.
+fn speckled(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        Rgb([(x * 37 + y * 91) as u8, (x * 11) as u8 ^ (y * 53) as u8, (x * y * 7) as u8])
+    })
+}
+
+fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    crc.update(kind);
+    crc.update(content);
+    [&(content.len() as u32).to_be_bytes(), kind.as_slice(), content, &crc.sum().to_be_bytes()].concat()
+}
+
+/// A PNG of `width` x `height` pixels of 8 bits and `channels`, whose data are `zeros` zeros, deflated.
+fn png_of_zeros(width: u32, height: u32, channels: u8, zeros: usize) -> Vec<u8> {
+    let colour = if channels == 3 { 2 } else { 0 };
+    let header = [&width.to_be_bytes(), height.to_be_bytes().as_slice(), &[8, colour, 0, 0, 0]].concat();
+    let mut data = ZlibEncoder::new(Vec::new(), Compression::fast());
+    let block = vec![0; 1 << 20];
+    for at in (0..zeros).step_by(block.len()) {
+        data.write_all(&block[..block.len().min(zeros - at)]).unwrap();
+    }
+    let data = data.finish().unwrap();
+    [b"\x89PNG\r\n\x1a\n".as_slice(), &chunk(b"IHDR", &header), &chunk(b"IDAT", &data), &chunk(b"IEND", b"")].concat()
+}
+
+/// A PNG with `extra` chunks behind its header.
+fn png_with(png: &[u8], extra: &[u8]) -> Vec<u8> {
+    const HEADER_END: usize = 33;
+    [&png[..HEADER_END], extra, &png[HEADER_END..]].concat()
+}
+
+/// The pictures that Pillow wrote, with what it decodes them to.
+fn from_pillow(found: &mut Vec<Hostile>) {
+    let bytes = fixture("expected.safetensors");
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    for (name, view) in expected.tensors() {
+        let [height, width, channels] = *view.shape() else { panic!("{name}: three sides") };
+        let levels = match name.rsplit('.').next().unwrap() {
+            "jpg" if ["half_colour.jpg", "two.mpo.jpg"].contains(&name.as_str()) => JPEG_HALF_COLOUR,
+            "jpg" => JPEG,
+            _ => 0,
+        };
+        let pixels = picture(width, height, channels, view.data().to_vec());
+        found.push(Hostile { content: fixture(&name), name, expected: Expected::Pixels(pixels, levels) });
+    }
+    for (name, reason) in [
+        ("arithmetic.jpg", "corrupt"),
+        ("lossless.jpg", "corrupt"),
+        ("twelve_bits.jpg", "corrupt"),
+        ("no_components.jpg", "corrupt"),
+        ("wide.jpg", "too_large"),
+    ] {
+        found.push(Hostile { name: name.into(), content: fixture(name), expected: Expected::Skipped(reason) });
+    }
+}
+
+/// Pictures that break off, every 37 bytes.
+fn cut(found: &mut Vec<Hostile>) {
+    const STEP: usize = 37;
+    let jpeg = fixture("exif_1.jpg");
+    for length in (STEP..jpeg.len()).step_by(STEP) {
+        let (name, content) = (format!("cut_{length:04}.jpg"), jpeg[..length].to_vec());
+        found.push(Hostile { name, content, expected: Expected::Skipped("truncated") });
+    }
+    let (image, format) = (speckled(24, 20), ImageFormat::Png);
+    let whole = picture(24, 20, 3, image.as_raw().clone());
+    let png = encoded(&image.into(), format);
+    for length in (STEP..png.len()).step_by(STEP) {
+        let (name, content) = (format!("cut_{length:04}.png"), png[..length].to_vec());
+        found.push(Hostile { name, content, expected: Expected::SpoiltOr(whole.clone()) });
+    }
+}
+
+/// Pictures that this test can write itself.
+fn generated(found: &mut Vec<Hostile>) {
+    let mut put = |name: &str, content: Vec<u8>, expected: Expected| {
+        found.push(Hostile { name: name.into(), content, expected });
+    };
+    let pixels = |image: RgbImage| {
+        Expected::Pixels(picture(image.width() as usize, image.height() as usize, 3, image.into_raw()), 0)
+    };
+    let small = speckled(5, 4);
+    let png = encoded(&small.clone().into(), ImageFormat::Png);
+    put("zero_bytes.jpg", Vec::new(), Expected::Skipped("empty"));
+    put("zero_bytes.png", Vec::new(), Expected::Skipped("empty"));
+    put("page.jpg", b"<!DOCTYPE html><title>404</title>".to_vec(), Expected::Skipped("not_an_image"));
+    put("text.webp", b"not a picture".to_vec(), Expected::Skipped("not_an_image"));
+    put("vector.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(), Expected::Skipped("not_an_image"));
+    put("program.jpg", b"\x7fELF\x02\x01\x01\0".repeat(20), Expected::Skipped("not_an_image"));
+    put("only_magic.jpg", vec![0xff, 0xd8, 0xff], Expected::Skipped("truncated"));
+    put("only_magic.gif", b"GIF89a".to_vec(), Expected::Skipped("truncated"));
+    put("only_magic.webp", b"RIFF\x04\0\0\0WEBP".to_vec(), Expected::Skipped("truncated"));
+    put("png_called.jpg", png.clone(), pixels(small.clone()));
+    put("jpeg_called.png", fixture("grey.jpg"), Expected::Spoilt(48, 32));
+    put("behind_the_end.png", [png.clone(), vec![7; 5000]].concat(), pixels(small.clone()));
+    put("one_pixel.png", encoded(&speckled(1, 1).into(), ImageFormat::Png), pixels(speckled(1, 1)));
+    put("one_column.png", encoded(&speckled(1, 500).into(), ImageFormat::Png), pixels(speckled(1, 500)));
+    put("one_row.png", encoded(&speckled(9000, 1).into(), ImageFormat::Png), pixels(speckled(9000, 1)));
+    let deep: ImageBuffer<Rgb<u16>, Vec<u16>> =
+        ImageBuffer::from_fn(6, 5, |x, y| Rgb([x as u16 * 9000, y as u16 * 9001, 258]));
+    let upper = deep.as_raw().iter().map(|value| (value >> 8) as u8).collect();
+    put("sixteen_bits.png", encoded(&deep.into(), ImageFormat::Png), Expected::Pixels(picture(6, 5, 3, upper), 0));
+    let deep: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_fn(6, 5, |x, y| Luma([x as u16 * 9000 + y as u16]));
+    let upper = deep.as_raw().iter().map(|value| (value >> 8) as u8).collect();
+    put("sixteen_bits_grey.png", encoded(&deep.into(), ImageFormat::Png), Expected::Pixels(picture(6, 5, 1, upper), 0));
+    put("a_side_of_65535.png", png_of_zeros(65_535, 1, 3, 3 * 65_535 + 1), Expected::Skipped("too_large"));
+    put("60000_by_60000.png", png_of_zeros(60_000, 60_000, 3, 50 << 20), Expected::Skipped("too_large"));
+    put("16000_by_16000.png", png_of_zeros(16_000, 16_000, 3, 1 << 20), Expected::Skipped("too_large"));
+    put("claims_more_than_it_holds.png", png_of_zeros(8000, 7000, 3, 1 << 20), Expected::Skipped("corrupt"));
+    let (width, height) = (16_000, 3800);
+    put(
+        "large.png",
+        png_of_zeros(width, height, 3, (3 * width as usize + 1) * height as usize),
+        Expected::Spoilt(16_000, 3800),
+    );
+    put("no_pixels.png", png_of_zeros(0, 10, 3, 10), Expected::Skipped("corrupt"));
+    let mut bomb = ZlibEncoder::new(Vec::new(), Compression::fast());
+    bomb.write_all(&vec![0; 64 << 20]).unwrap();
+    let profile = chunk(b"iCCP", &[b"bomb\0\0".as_slice(), &bomb.finish().unwrap()].concat());
+    put("a_bomb_for_a_profile.png", png_with(&png, &profile), Expected::Spoilt(5, 4));
+    let mut wrong_sum = png.clone();
+    wrong_sum[45] ^= 0xff;
+    put("wrong_sum.png", wrong_sum, Expected::Skipped("corrupt"));
+    let mut wrong_header = png.clone();
+    wrong_header[20] ^= 0xff;
+    put("wrong_header.png", wrong_header, Expected::Skipped("corrupt"));
+    put("icon.png", b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0".to_vec(), Expected::Skipped("unsupported"));
+    put("huge.ppm", b"P6 4000000000 4000000000 255\n".to_vec(), Expected::Skipped("unsupported"));
+    put("huge_grey.pgm", b"P5 16000 16000 255\n".to_vec(), Expected::Skipped("too_large"));
+    let mut bmp = encoded(&small.into(), ImageFormat::Bmp);
+    bmp[18..22].copy_from_slice(&2_000_000_000i32.to_le_bytes());
+    put("huge.bmp", bmp, Expected::Skipped("corrupt"));
+    // Coefficients of a progressive picture are all kept until its end.
+    for (name, side, expected) in
+        [("p_large.jpg", 4000, Expected::Spoilt(4000, 4000)), ("p_too_large.jpg", 8000, Expected::Skipped("too_large"))]
+    {
+        put(name, jpeg_of_side(&fixture("progressive.jpg"), 0xc2, side), expected);
+    }
+    put("large.jpg", jpeg_of_side(&fixture("exif_1.jpg"), 0xc0, 7000), Expected::Spoilt(7000, 7000));
+    let mut canvas = fixture("animated.gif");
+    canvas[6..10].copy_from_slice(&[0x70, 0x17, 0x10, 0x07]);
+    put("canvas.gif", canvas, Expected::Spoilt(6000, 1808));
+}
+
+/// `jpeg` with another width and height in its frame.
+fn jpeg_of_side(jpeg: &[u8], frame: u8, side: u16) -> Vec<u8> {
+    let at = jpeg.windows(2).position(|pair| pair == [0xff, frame]).unwrap();
+    [&jpeg[..at + 5], side.to_be_bytes().as_slice(), &side.to_be_bytes(), &jpeg[at + 9..]].concat()
+}
+
+fn hostile() -> Vec<Hostile> {
+    let mut found = Vec::new();
+    from_pillow(&mut found);
+    cut(&mut found);
+    generated(&mut found);
+    found
+}
+
+/// A folder of the four photographs, under names that stand before, between and behind those of `files`.
+fn folder(path: &Path, files: &[Hostile]) {
+    fs::create_dir_all(path).unwrap();
+    for (i, photo) in ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"].iter().enumerate() {
+        let name = ["00_good.png", "exif_5_good.png", "m_good.png", "zz_good.jpg"][i];
+        fs::copy(root("examples/data/photos").join(photo), path.join(name)).unwrap();
+    }
+    for file in files {
+        fs::write(path.join(&file.name), &file.content).unwrap();
+    }
+}
+
+/// What is no file of bytes at all, and the reason for which it is skipped; nothing where it is no entry of its own.
+#[cfg(unix)]
+fn put_specials(path: &Path) -> Vec<(&'static str, Option<&'static str>)> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+
+    let fifo =
+        |name: &str| assert!(std::process::Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
+    fifo("pipe.jpg");
+    // By their names these would be stores of their own.
+    ["pipe.tar", "train-images-idx3-ubyte", "data_batch_1.bin"].into_iter().for_each(fifo);
+    symlink("loop_b.png", path.join("loop_a.png")).unwrap();
+    symlink("loop_a.png", path.join("loop_b.png")).unwrap();
+    symlink("nowhere", path.join("dangling.png")).unwrap();
+    symlink("/dev/zero", path.join("device.png")).unwrap();
+    symlink(".", path.join("again")).unwrap();
+    fs::create_dir(path.join("folder.png")).unwrap();
+    fs::write(path.join(std::ffi::OsStr::from_bytes(b"not_\xff_text.png")), b"no").unwrap();
+    vec![
+        ("pipe.jpg", Some("not_a_file")),
+        ("loop_a.png", Some("unreadable")),
+        ("loop_b.png", Some("unreadable")),
+        ("dangling.png", Some("unreadable")),
+        ("device.png", Some("not_a_file")),
+        ("folder.png", None),
+        ("not_\\xff_text.png", Some("not_an_image")),
+    ]
+}
+
+#[cfg(not(unix))]
+fn put_specials(_: &Path) -> Vec<(&'static str, Option<&'static str>)> {
+    Vec::new()
+}
+
+/// The reasons in a `skipped.jsonl`, by name.
+fn skipped(path: &Path) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let word = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
+    lines.map(|line| (word(&line, "name"), word(&line, "reason"))).collect()
+}
+
+/// The content and time of change of every regular file.
+fn state(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let plain = entries.filter(|entry| entry.file_type().unwrap().is_file()).map(|entry| entry.path());
+    plain
+        .map(|path| (path.clone(), (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap())))
+        .collect()
+}
+
+fn protect(folder: &Path, read_only: bool) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = if read_only { 0o555 } else { 0o755 };
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+/// Checks that `skips` holds what cannot be read for the reason expected, and nothing else.
+fn check_skips(skips: &BTreeMap<String, String>, files: &[Hostile], specials: &[(&str, Option<&str>)]) {
+    for Hostile { name, expected, .. } in files {
+        match (expected, skips.get(name)) {
+            (Expected::Skipped(reason), found) => assert_eq!(found.map(String::as_str), Some(*reason), "{name}"),
+            (Expected::Pixels(..), found) => assert_eq!(found, None, "{name}"),
+            (Expected::SpoiltOr(_) | Expected::Spoilt(..), _) => {}
+        }
+    }
+    for (name, reason) in specials {
+        assert_eq!(skips.get(*name).map(String::as_str), *reason, "{name}");
+    }
+    assert!(skips.keys().all(|name| !name.contains("good")), "{skips:?}");
+}
+
+#[test]
+fn each_is_decoded_rightly_or_skipped_with_its_reason() {
+    let data = tempfile::tempdir().unwrap();
+    let files = hostile();
+    eprintln!("{} hostile pictures", files.len());
+    assert!(files.len() >= FILES);
+    folder(data.path(), &files);
+    let dataset = Dataset::open(data.path()).unwrap();
+    let places: BTreeMap<String, usize> = (0..dataset.len()).map(|i| (dataset.name(i), i)).collect();
+    let problems: Vec<String> = files
+        .into_iter()
+        .filter_map(|Hostile { name, expected, .. }| {
+            let problem = difference(expected, dataset.picture(places[&name]))?;
+            Some(format!("{name}: {problem}"))
+        })
+        .collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// In what `found` is not what was expected.
+fn difference(expected: Expected, found: Result<Picture, Skip>) -> Option<String> {
+    let sides = |picture: &Picture| (picture.width, picture.height, picture.channels);
+    match (expected, found) {
+        (Expected::Pixels(expected, levels), Ok(found)) => {
+            if sides(&found) != sides(&expected) {
+                return Some(format!("a picture of {:?}, expected {:?}", sides(&found), sides(&expected)));
+            }
+            let most = found.pixels.iter().zip(&expected.pixels).map(|(a, b)| a.abs_diff(*b)).max();
+            (most > Some(levels)).then(|| format!("{most:?} levels off, expected {levels} at most"))
+        }
+        (Expected::SpoiltOr(expected), Ok(found)) => (found != expected).then(|| "other pixels".to_owned()),
+        (Expected::Spoilt(width, height), Ok(found)) => {
+            ((found.width, found.height) != (width, height)).then(|| format!("a picture of {:?}", sides(&found)))
+        }
+        (Expected::Skipped(reason), Err(skip)) => {
+            (skip.reason.code() != reason).then(|| format!("{skip}, not {reason}"))
+        }
+        (Expected::SpoiltOr(_) | Expected::Spoilt(..), Err(_)) => None,
+        (Expected::Skipped(reason), Ok(found)) => Some(format!("a picture of {:?}, not {reason}", sides(&found))),
+        (Expected::Pixels(..), Err(skip)) => Some(skip.to_string()),
+    }
+}
+
+#[test]
+fn beside_them_good_pictures_give_the_same_features_and_nothing_is_changed_or_grows() {
+    let place = tempfile::tempdir().unwrap();
+    let (good, both) = (place.path().join("good"), place.path().join("both"));
+    let files = hostile();
+    folder(&good, &[]);
+    folder(&both, &files);
+    let specials = put_specials(&both);
+    let before = state(&both);
+    protect(&both, true);
+
+    let weights = root("tests/fixtures/reference/hf_ijepa");
+    let extract = |data: &Path, out: &str| {
+        let mut command = anyjepa(&["-q", "extract", "--max-bad", "1", "--workers", "8"]);
+        let ended = watch(command.arg(data).arg("--weights").arg(&weights).arg("--out").arg(place.path().join(out)));
+        assert_eq!(ended.code, 0, "{}", ended.said);
+        (ended.peak, FeatureSet::open(&place.path().join(out)).unwrap())
+    };
+    let (calm, alone) = extract(&good, "alone");
+    let (peak, beside) = extract(&both, "beside");
+    if let (Some(calm), Some(peak)) = (calm, peak) {
+        eprintln!("peak memory: {} MiB with hostile files, {} MiB without", peak >> 20, calm >> 20);
+        assert!(peak < calm + GROWTH, "{peak} bytes, {calm} without hostile files");
+    }
+
+    let rows: BTreeMap<&String, usize> = beside.names.iter().zip(0..).collect();
+    for (i, name) in alone.names.iter().enumerate() {
+        let bits = |row: &[f32]| row.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(beside.features.row(rows[name])), bits(alone.features.row(i)), "{name}");
+    }
+    let skips = skipped(&place.path().join("beside/skipped.jsonl"));
+    check_skips(&skips, &files, &specials);
+    // Every input is a row or a skip, once.
+    let named: BTreeSet<&String> = beside.names.iter().chain(skips.keys()).collect();
+    assert_eq!(named.len(), beside.names.len() + skips.len());
+    let inputs = files.len() + alone.names.len() + specials.iter().filter(|(_, reason)| reason.is_some()).count();
+    assert_eq!(named.len(), inputs);
+
+    protect(&both, false);
+    assert!(state(&both) == before, "an input was changed");
+}
+
+#[test]
+fn training_leaves_them_out_of_its_batches_and_replaces_none() {
+    let place = tempfile::tempdir().unwrap();
+    let both = place.path().join("both");
+    let files = hostile();
+    folder(&both, &files);
+    let specials = put_specials(&both);
+
+    let config = Preset::find("animals28").unwrap().config();
+    let dataset = Arc::new(Dataset::open(&both).unwrap());
+    let batch = 7;
+    let epoch = |workers: usize| {
+        let steps = (dataset.len() / batch) as u64;
+        let transform = TrainTransform::of(&config).unwrap();
+        let plan = TrainPlan { seed: 3, batch, workers, transform, first_step: 0, end_step: steps };
+        TrainLoader::new(Arc::clone(&dataset), plan).unwrap().collect::<Vec<_>>()
+    };
+    let calm = epoch(0);
+    for (one, many) in calm.iter().zip(epoch(8)) {
+        assert_eq!((&one.samples, &one.skipped), (&many.samples, &many.skipped));
+        assert!(one.pixels == many.pixels);
+        assert_eq!(one.samples.len() + one.skipped.len(), batch);
+    }
+    let seen: Vec<u64> = calm
+        .iter()
+        .flat_map(|batch| batch.samples.iter().chain(batch.skipped.iter().map(|skip| &skip.sample)))
+        .copied()
+        .collect();
+    assert_eq!(seen.len(), seen.iter().collect::<BTreeSet<_>>().len(), "a sample stands in for another");
+
+    // The whole program: it ends with the exit code of too many bad inputs, its log names them, and it does not grow.
+    let run = |data: &Path, out: &str, batch: usize| {
+        let mut command =
+            anyjepa(&["-q", "train", "animals28", "--set", "optim.epochs=1", "--set", "optim.warmup_epochs=0"]);
+        command
+            .args(["--set", &format!("train.batch={batch}"), "--data"])
+            .arg(data)
+            .arg("--out")
+            .arg(place.path().join(out));
+        watch(&mut command)
+    };
+    let good = place.path().join("good");
+    folder(&good, &[]);
+    let calm = run(&good, "calm", 4);
+    assert_eq!(calm.code, 0, "{}", calm.said);
+    let ended = run(&both, "run", dataset.len());
+    assert_eq!(ended.code, 3, "{}", ended.said);
+    check_skips(&skipped(&place.path().join("run/skipped.jsonl")), &files, &specials);
+    if let (Some(calm), Some(peak)) = (calm.peak, ended.peak) {
+        eprintln!("peak memory of training: {} MiB with hostile files, {} MiB without", peak >> 20, calm >> 20);
+        // The larger batch is in it as well.
+        assert!(peak < calm + GROWTH, "{peak} bytes, {calm} without hostile files");
+    }
+}
