@@ -46,7 +46,7 @@ pub fn compile(gpu: &Gpu, plan: &Plan, tile: TileChoice<'_>) -> Result<Vec<Launc
         fits(gpu, &dispatch.label, &shader)?;
         shaders.push(shader);
     }
-    let mut layouts: BTreeMap<usize, Arc<BindGroupLayout>> = HashMap::new();
+    let mut layouts: BTreeMap<usize, Arc<BindGroupLayout>> = BTreeMap::new();
     let mut variants: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, (shader, dispatch)) in shaders.iter().zip(&plan.dispatches).enumerate() {
         let bindings = dispatch.operands.len();
