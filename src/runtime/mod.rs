@@ -7,9 +7,10 @@ pub mod cpu;
 pub mod gpu;
 pub mod twin;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::compile::{Buffer, Dispatch, Plan};
+use crate::compile::{Buffer, Dispatch, Dtype, Kernel, Plan};
 use crate::device::{Api, Spec};
 use crate::error::{Error, Result};
 
@@ -72,9 +73,33 @@ pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weigh
         Api::Cuda => Err(Error::device("compiled encoders do not run through CUDA")
             .with_remedy("take `--device vulkan`, which reaches the same GPU, or `--engine burn`")),
         Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => {
-            let gpu = gpu::Gpu::open(spec, gpu::Bounds::Adapter, gpu::Checks::Off)?;
-            let bound = usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX);
-            Ok(Box::new(gpu::GpuEngine::new(Arc::new(gpu), plan(bound)?, weights, None)?))
+            let gpu = Arc::new(gpu::Gpu::open(spec, gpu::Bounds::Adapter, gpu::Checks::Off)?);
+            let plan = plan(usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX))?;
+            let tiles = tiles(&gpu, &plan)?;
+            let tile = |kernel: &Kernel, stored: &[Dtype]| tiles.get(kernel, stored);
+            Ok(Box::new(gpu::GpuEngine::new(gpu, plan, weights, &tile)?))
         }
     }
+}
+
+/// The fastest tiles of the plan's products: from the file of an earlier measurement, or measured now and kept there.
+fn tiles(gpu: &Arc<gpu::Gpu>, plan: &Plan) -> Result<gpu::Tiles> {
+    let file = cache().join(format!("tiles-{}.json", gpu.adapter().device.replace(':', "-")));
+    let known = gpu::Tiles::read(&file, gpu);
+    let mut tiles = known.clone();
+    tiles.measure(gpu, plan)?;
+    if tiles != known
+        && let Err(error) = tiles.write(&file)
+    {
+        tracing::warn!("{error}; tiles are measured again the next time");
+    }
+    Ok(tiles)
+}
+
+/// The folder for what may be lost.
+fn cache() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let base = folder("XDG_CACHE_HOME").or_else(|| folder("LOCALAPPDATA"));
+    let base = base.or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("anyjepa")
 }

@@ -11,7 +11,7 @@ const UNIT: f64 = 1.0 / (1 << 24) as f64;
 const HALF_UNIT: f64 = 1.0 / (1 << 11) as f64;
 /// A sum of K terms that round at random is off by sqrt(K) units of its terms; the largest of some thousand sums by a
 /// few times that. What stays exact, such as a copy, has none.
-const SLACK: f64 = 8.0;
+const SLACK: f64 = 4.0;
 
 /// How far a result may be off: units x sqrt(K) x the largest value, and the rounding of a result in 16 bits.
 fn tolerance(operation: &Operation, expected: &[f32]) -> f64 {
@@ -44,6 +44,9 @@ fn check(operations: &[Operation], tile: Option<Tile>) {
             false => !((f64::from(**found) - f64::from(**expected)).abs() <= tolerance),
         };
         let pairs = found.iter().zip(&expected);
+        let share = |(found, expected): (&f32, &f32)| (f64::from(*found) - f64::from(*expected)).abs() / tolerance;
+        let worst = pairs.clone().map(share).fold(0.0, f64::max);
+        eprintln!("{}: {worst:.3} of the tolerance", operation.label);
         if let Some((i, (found, expected))) = pairs.clone().enumerate().find(|(_, pair)| off(pair)) {
             let stored: Vec<Dtype> = operation.operands.iter().map(|(dtype, _)| *dtype).collect();
             let shader = wgsl::shader(&operation.kernel, &stored, tile).unwrap();
@@ -95,11 +98,13 @@ fn attention_of_every_head_size_equals_its_twin() {
         scale: 1.0 / (size as f32).sqrt(),
     };
     for half in [false, true] {
-        let sizes = [8, 16, 24, 32, 40, 48, 64, 72, 80, 88, 104, 128];
-        let mut operations: Vec<_> = sizes.map(|size| Operation::new(attention(2, 70, 2, size), half)).into();
-        let tokens = [1, 7, 64, 197, 1000];
-        operations.extend(tokens.map(|tokens| Operation::new(attention(1, tokens, 3, 64), half)));
-        operations.extend([1, 7, 197].map(|tokens| Operation::new(attention(3, tokens, 1, 80), half)));
+        let sizes = [8, 24, 32, 40, 48, 64, 72, 80, 88, 104, 128];
+        let mut operations: Vec<_> = sizes.map(|size| Operation::new(attention(2, 37, 2, size), half)).into();
+        let tokens = [1, 7, 64, 197];
+        operations.extend(tokens.map(|tokens| Operation::new(attention(1, tokens, 2, 64), half)));
+        operations.push(Operation::new(attention(1, 1000, 1, 24), half));
+        // So many heads that a workgroup takes twice the queries.
+        operations.extend([24, 64, 104].map(|size| Operation::new(attention(128, 3, 2, size), half)));
         check(&operations, None);
     }
 }

@@ -122,7 +122,7 @@ pub fn computed(gpu: &Arc<Gpu>, operations: &[Operation], tile: Option<Tile>) ->
         let (number, place) = buffer.label.split_once(' ').unwrap();
         Ok(operations[number.parse::<usize>().unwrap()].operands[place.parse::<usize>().unwrap()].1.clone())
     };
-    let mut engine = GpuEngine::new(gpu.clone(), plan, &weights, tile).unwrap();
+    let mut engine = GpuEngine::new(gpu.clone(), plan, &weights, &|_, _| tile).unwrap();
     for (operation, result) in operations.iter().zip(&results) {
         engine.write(*result, &operation.operands.last().unwrap().1).unwrap();
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use anyjepa::compile::wgsl::MATMUL_TILES;
 use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use anyjepa::error::Result;
-use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, Tiles, fastest};
 use anyjepa::runtime::twin;
 
 use crate::device::{dtypes, gpu, normal};
@@ -107,7 +108,7 @@ fn images() -> Vec<f32> {
 }
 
 fn engine(gpu: &Arc<Gpu>, plan: Plan) -> Result<GpuEngine> {
-    GpuEngine::new(gpu.clone(), plan, &weights, None)
+    GpuEngine::new(gpu.clone(), plan, &weights, &|_, _| None)
 }
 
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
@@ -189,4 +190,36 @@ fn an_adapter_that_is_missing_is_an_error_with_a_remedy() {
     assert_eq!(errors.each_ref().map(|error| error.exit_code()), [6; 3]);
     assert!(errors[0].to_string().contains("`vulkan:99`: this machine has"), "{}", errors[0]);
     assert!(errors.iter().all(|error| error.remedy().is_some()));
+}
+
+#[test]
+fn the_device_tells_how_long_each_dispatch_takes() {
+    let Some(gpu) = gpu() else { return };
+    let mut engine = engine(&gpu, encoder(false)).unwrap();
+    let times = engine.time(&images()).unwrap().expect("lavapipe and every GPU in use have a clock");
+    assert_eq!(times.len(), engine.plan().dispatches.len());
+    assert!(times.iter().all(|time| time.as_secs() < 10) && times.iter().any(|time| !time.is_zero()), "{times:?}");
+}
+
+#[test]
+fn the_fastest_tile_is_measured_and_kept_for_this_device_only() {
+    let Some(gpu) = gpu() else { return };
+    let kernel = Kernel::Matmul { m: 8, k: 8, n: 8, epilogue: Epilogue::Residual, table: 0 };
+    assert!(MATMUL_TILES.contains(&fastest(&gpu, &kernel, &dtypes(&kernel, false)).unwrap()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache/tiles.json");
+    let mut tiles = Tiles::read(&path, &gpu);
+    tiles.measure(&gpu, &encoder(false)).unwrap();
+    tiles.write(&path).unwrap();
+    assert_eq!(Tiles::read(&path, &gpu), tiles);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let of_another = text.replacen(&gpu.adapter().driver, "another driver", 1);
+    let known = r#""fastest": {"8x8x8 Residual F32": "64x64"}"#;
+    let with = |text: &str| text.replacen(r#""fastest": {}"#, known, 1);
+    for (text, found) in [(with(&text), true), (with(&of_another), false), ("{".into(), false)] {
+        std::fs::write(&path, text).unwrap();
+        let tile = Tiles::read(&path, &gpu).get(&kernel, &dtypes(&kernel, false));
+        assert_eq!(tile.is_some(), found);
+    }
 }

@@ -29,8 +29,9 @@ fn shaders() -> Vec<(Shader, usize)> {
         cases.extend(MATMUL_TILES.map(|tile| (product(768, epilogue), Some(tile))));
         cases.push((product(49, epilogue), None));
     }
-    let attention = |size| Kernel::Attention { batch: 2, tokens: 196, heads: 12, size, scale: 0.125 };
-    cases.extend([24, 32, 48, 64, 80, 88, 104, 128].map(|size| (attention(size), None)));
+    let attention = |batch, size| Kernel::Attention { batch, tokens: 196, heads: 12, size, scale: 0.125 };
+    cases.extend([32, 64, 128].map(|size| (attention(2, size), None)));
+    cases.extend([24, 32, 48, 64, 80, 88, 104, 128].map(|size| (attention(8, size), None)));
     cases.push((Kernel::Norm { rows: 392, dim: 768, eps: 1e-6, stride: 1536, column: 768 }, None));
     cases.push((Kernel::Patchify { batch: 2, channels: 3, height: 224, width: 224, patch: 16 }, None));
     cases.push((Kernel::Pool { batch: 2, tokens: 196, dim: 768 }, None));
@@ -81,6 +82,8 @@ fn every_variant_is_valid_and_as_large_as_it_says() {
         assert_eq!(threads, shader.threads, "threads of {name}");
         assert_eq!(bindings(&module), operands, "bindings of {name}");
         assert!(threads <= 256 && shader.workgroup_bytes <= 16_384 && operands <= 8, "{name} exceeds WebGPU's limits");
+        let head = shader.constants.iter().find(|(name, _)| *name == "SIZE");
+        let name = head.map_or_else(|| name.clone(), |(_, size)| format!("{name}, size {size}"));
         rows.insert(format!("{name:32} {operands:8} {:8} {threads:8}", shader.workgroup_bytes));
     }
     let seen: BTreeSet<String> = shaders().into_iter().map(|(shader, _)| shader.permutation).collect();

@@ -26,7 +26,7 @@ pub enum Tile {
 /// Tiles to choose from, where depth and columns are multiples of 4.
 pub const MATMUL_TILES: [Tile; 4] = [Tile::T128x128, Tile::T128x64, Tile::T64x64, Tile::T32x32];
 
-/// A tile is taken where it makes so many workgroups: two for each of a large GPU's 128 or so processors.
+/// A tile, of a product or of queries, is taken where it makes so many workgroups: two for each of a large GPU's 128 or so processors.
 const BUSY: usize = 256;
 /// Most workgroups along one axis, by WebGPU's default limits.
 const AXIS: usize = 65_535;
@@ -108,7 +108,8 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
                 [Dtype::F16, Dtype::F16] => "f16",
                 _ => return Err(unserved("both are stored alike, in f32 or f16")),
             };
-            let queries = 64;
+            let workgroups = tokens.div_ceil(64).saturating_mul(heads).saturating_mul(batch);
+            let queries = if workgroups >= BUSY { 64 } else { 32 };
             let part = if reach == 128 { size / 2 } else { size };
             let constants = [tokens, heads, size, queries].map(|value| value as f64);
             let mut constants: Vec<_> = ["TOKENS", "HEADS", "SIZE", "QUERIES"].into_iter().zip(constants).collect();

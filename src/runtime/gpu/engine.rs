@@ -1,12 +1,13 @@
 //! The engine: a plan's memory, pipelines and bind groups on a device, and one pass a batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::adapter::Gpu;
 use super::faults::guarded;
 use super::memory::{Memory, Weights};
-use super::pipeline::{self, Launch};
-use crate::compile::wgsl::Tile;
+use super::pipeline::{self, Launch, TileChoice};
+use super::timing;
 use crate::compile::{BufferId, Dispatch, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::check::check;
@@ -26,12 +27,12 @@ impl GpuEngine {
     /// Brings a plan to a device: makes its memory, fills the weights, compiles the shaders.
     ///
     /// `weights` gives the values of a weight's buffer in the plan's layout; they are rounded where it stores them in 16
-    /// bits. Matrix products work by tiles of `tile`, or of a size that their own size suggests.
+    /// bits. `tile` chooses the tile of each matrix product; `&|_, _| None` leaves it to a rule.
     ///
     /// # Errors
     /// A data error where the plan is broken, a usage error where no shader serves it, a device error where it is too
     /// large for the device; whatever `weights` reports.
-    pub fn new(gpu: Arc<Gpu>, plan: Plan, weights: Weights<'_>, tile: Option<Tile>) -> Result<Self> {
+    pub fn new(gpu: Arc<Gpu>, plan: Plan, weights: Weights<'_>, tile: TileChoice<'_>) -> Result<Self> {
         check(&plan)?;
         let (Some(input), Some(output)) = (plan.input(), plan.output()) else {
             return Err(Error::new(Kind::Data, "the plan has no input or no output"));
@@ -82,6 +83,17 @@ impl GpuEngine {
         Ok(())
     }
 
+    /// How long each dispatch takes on the device, in the plan's order; nothing where the device shows no clock.
+    ///
+    /// Each runs in a pass of its own, so that their sum is more than a batch takes.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn time(&mut self, images: &[f32]) -> Result<Option<Vec<Duration>>> {
+        self.write(self.input, images)?;
+        timing::time(&self.gpu, &self.launches)
+    }
+
     /// The values that a buffer holds now; memory of a slot holds those of the last buffer that was written.
     ///
     /// # Errors
@@ -108,10 +120,7 @@ impl GpuEngine {
                 let mut pass = commands
                     .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("plan"), timestamp_writes: None });
                 for (launch, group) in &launches[which] {
-                    pass.set_pipeline(&launch.pipeline);
-                    pass.set_bind_group(0, group, &[]);
-                    let [x, y, z] = launch.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
+                    launch.add_to(&mut pass, group);
                 }
             }
             memory.fetch(gpu, plan, read, &mut commands)?;

@@ -82,27 +82,30 @@ impl Memory {
 
     /// The values that the last commands made readable.
     pub fn fetched(&self, gpu: &Gpu, buffer: &Buffer) -> Result<Vec<f32>> {
-        let doing = format!("read {}", buffer.label);
-        let (send, receive) = mpsc::channel();
-        let slice = self.staging.slice(..padded(buffer.bytes()));
-        slice.map_async(wgpu::MapMode::Read, move |mapped| {
-            // Nobody listens any more where the wait has failed.
-            let _ = send.send(mapped);
-        });
-        wait(gpu, &doing)?;
-        let failed = |why: String| lost(&doing, &why);
-        receive.recv().map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-        let values = {
-            let view = slice.get_mapped_range().map_err(|error| failed(error.to_string()))?;
-            let bytes = &view[..buffer.bytes()];
-            match buffer.dtype {
-                Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-                _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            }
-        };
-        self.staging.unmap();
-        Ok(values)
+        let bytes = map(gpu, &self.staging, buffer.bytes(), &format!("read {}", buffer.label))?;
+        Ok(match buffer.dtype {
+            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        })
     }
+}
+
+/// Waits for the device, and copies the first bytes of a buffer that the host can read.
+pub fn map(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: usize, doing: &str) -> Result<Vec<u8>> {
+    let failed = |why: &dyn std::fmt::Display| lost(doing, &why.to_string());
+    let (send, receive) = mpsc::channel();
+    let slice = buffer.slice(..padded(bytes));
+    slice.map_async(wgpu::MapMode::Read, move |mapped| {
+        // Nobody listens any more where the wait has failed.
+        let _ = send.send(mapped);
+    });
+    wait(gpu, doing)?;
+    receive.recv().map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    let view = slice.get_mapped_range().map_err(|error| failed(&error))?;
+    let values = view[..bytes].to_vec();
+    drop(view);
+    buffer.unmap();
+    Ok(values)
 }
 
 /// Waits until the device has done all it was given.

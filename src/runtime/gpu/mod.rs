@@ -5,7 +5,12 @@ mod engine;
 mod faults;
 mod memory;
 mod pipeline;
+mod tiles;
+mod timing;
 mod trusted;
 
 pub use adapter::{Bounds, Checks, Gpu, list};
 pub use engine::GpuEngine;
+pub use memory::Weights;
+pub use pipeline::TileChoice;
+pub use tiles::{Tiles, fastest};

@@ -1,6 +1,6 @@
 //! Compiles a plan's shaders: each variant once, with each set of constants once, on all processors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -9,36 +9,49 @@ use wgpu::{BindGroupLayout, BindGroupLayoutEntry, BindingType, BufferBindingType
 use super::adapter::{Checks, Gpu};
 use super::faults::guarded;
 use super::trusted;
-use crate::compile::Plan;
 use crate::compile::wgsl::{self, Shader, Tile};
+use crate::compile::{Dtype, Kernel, Plan};
 use crate::error::{Error, Result};
 
 /// A dispatch, ready to be launched but for its bind group.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    pub pipeline: Arc<wgpu::ComputePipeline>,
     pub layout: Arc<BindGroupLayout>,
-    pub workgroups: [u32; 3],
+    pipeline: Arc<wgpu::ComputePipeline>,
+    workgroups: [u32; 3],
 }
 
-/// Compiles what a plan launches; `tile` overrules the size of matrix products' tiles.
+/// The tile that a matrix product takes, whose operands are stored as given; where it names none, a rule decides.
+pub type TileChoice<'a> = &'a dyn Fn(&Kernel, &[Dtype]) -> Option<Tile>;
+
+impl Launch {
+    /// Adds it to a pass.
+    pub fn add_to(&self, pass: &mut wgpu::ComputePass<'_>, group: &wgpu::BindGroup) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, group, &[]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// Compiles what a plan launches.
 ///
 /// # Errors
 /// A usage error where no shader serves a dispatch; a device error where the driver refuses one.
-pub fn compile(gpu: &Gpu, plan: &Plan, tile: Option<Tile>) -> Result<Vec<Launch>> {
+pub fn compile(gpu: &Gpu, plan: &Plan, tile: TileChoice<'_>) -> Result<Vec<Launch>> {
     let mut shaders = Vec::new();
     for dispatch in &plan.dispatches {
         let stored: Vec<_> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
-        let shader = wgsl::shader(&dispatch.kernel, &stored, tile)?;
+        let shader = wgsl::shader(&dispatch.kernel, &stored, tile(&dispatch.kernel, &stored))?;
         fits(gpu, &dispatch.label, &shader)?;
         shaders.push(shader);
     }
-    let mut layouts: HashMap<usize, Arc<BindGroupLayout>> = HashMap::new();
+    let mut layouts: BTreeMap<usize, Arc<BindGroupLayout>> = BTreeMap::new();
     let mut variants: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, (shader, dispatch)) in shaders.iter().zip(&plan.dispatches).enumerate() {
         let bindings = dispatch.operands.len();
-        if !layouts.contains_key(&bindings) {
-            layouts.insert(bindings, Arc::new(layout(gpu, bindings)?));
+        if let Entry::Vacant(missing) = layouts.entry(bindings) {
+            missing.insert(Arc::new(layout(gpu, bindings)?));
         }
         let wanted = variants.entry(&shader.permutation).or_default();
         if !wanted.iter().any(|other| shaders[*other].constants == shader.constants) {

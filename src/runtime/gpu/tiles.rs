@@ -1,0 +1,128 @@
+//! Which tile each matrix product takes: measured once on a device, and kept.
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::adapter::Gpu;
+use super::engine::GpuEngine;
+use crate::atomic;
+use crate::compile::wgsl::{MATMUL_TILES, Tile};
+use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
+use crate::error::{Error, IoContext, Kind, Result};
+
+/// The fastest tile of each matrix product that was measured on one device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tiles {
+    adapter: String,
+    driver: String,
+    fastest: BTreeMap<String, Tile>,
+}
+
+/// A product is launched so often in one pass, so that the time to launch weighs little.
+const LAUNCHES: usize = 8;
+/// Of so many passes the fastest counts.
+const PASSES: usize = 3;
+
+impl Tiles {
+    /// What the file `path` knows of `gpu`: nothing where it is missing, cannot be read, or tells of another device or
+    /// driver.
+    pub fn read(path: &Path, gpu: &Gpu) -> Self {
+        let adapter = gpu.adapter();
+        let fresh = Self { adapter: adapter.name.clone(), driver: adapter.driver.clone(), fastest: BTreeMap::new() };
+        let Ok(text) = std::fs::read(path) else { return fresh };
+        match serde_json::from_slice::<Self>(&text) {
+            Ok(known) if known.adapter == fresh.adapter && known.driver == fresh.driver => known,
+            Ok(_) => fresh,
+            Err(error) => {
+                tracing::warn!("{}: {error}; tiles are measured again", path.display());
+                fresh
+            }
+        }
+    }
+
+    /// Writes what is known.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).at("create", folder)?;
+        }
+        let text = serde_json::to_vec_pretty(self);
+        atomic::write(path, &text.map_err(|error| Error::new(Kind::Other, error.to_string()))?)
+    }
+
+    /// The tile for a product, where it was measured.
+    pub fn get(&self, kernel: &Kernel, stored: &[Dtype]) -> Option<Tile> {
+        self.fastest.get(&name(kernel, stored)?).copied()
+    }
+
+    /// Measures the products of `plan` that are not known yet. A CPU that imitates a GPU is left out: it would take
+    /// minutes, and every tile is slow there.
+    ///
+    /// # Errors
+    /// A device error where the device fails.
+    pub fn measure(&mut self, gpu: &Arc<Gpu>, plan: &Plan) -> Result<()> {
+        if gpu.adapter().software {
+            return Ok(());
+        }
+        for dispatch in &plan.dispatches {
+            let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
+            let Some(name) = name(&dispatch.kernel, &stored) else { continue };
+            if let Entry::Vacant(unknown) = self.fastest.entry(name) {
+                let tile = fastest(gpu, &dispatch.kernel, &stored)?;
+                tracing::debug!("{}: {tile:?}", unknown.key());
+                unknown.insert(tile);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tile by which `kernel` runs fastest.
+///
+/// # Errors
+/// A device error where the device fails.
+pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile> {
+    let mut best = (Duration::MAX, MATMUL_TILES[0]);
+    for tile in MATMUL_TILES {
+        let nothing = |buffer: &Buffer| Ok(vec![0.0; buffer.len()]);
+        let mut engine = GpuEngine::new(gpu.clone(), alone(kernel, stored), &nothing, &|_, _| Some(tile))?;
+        engine.run(&[0.0])?;
+        for _ in 0..PASSES {
+            let start = Instant::now();
+            engine.run(&[0.0])?;
+            best = std::cmp::min_by_key(best, (start.elapsed(), tile), |(time, _)| *time);
+        }
+    }
+    Ok(best.1)
+}
+
+/// What a product is known by; nothing for other kernels, and for products with one tile only.
+fn name(kernel: &Kernel, stored: &[Dtype]) -> Option<String> {
+    match *kernel {
+        Kernel::Matmul { m, k, n, epilogue, .. } if k.is_multiple_of(4) && n.is_multiple_of(4) => {
+            Some(format!("{m}x{k}x{n} {epilogue:?} {:?}", stored.first()?))
+        }
+        _ => None,
+    }
+}
+
+/// A plan of one kernel, several times over.
+fn alone(kernel: &Kernel, stored: &[Dtype]) -> Plan {
+    let buffer = |label: String, role, len, dtype| Buffer { label, role, shape: vec![len], dtype };
+    let mut buffers = vec![
+        buffer("images".into(), Role::Input, 1, Dtype::F32),
+        buffer("features".into(), Role::Output, 1, Dtype::F32),
+    ];
+    for (slot, (len, dtype)) in kernel.lengths().into_iter().zip(stored).enumerate() {
+        buffers.push(buffer(format!("operand {slot}"), Role::Scratch { slot }, len, *dtype));
+    }
+    let operands: Vec<BufferId> = (2..buffers.len()).map(BufferId).collect();
+    let dispatch = Dispatch { label: "measured".into(), kernel: *kernel, operands };
+    Plan { batch: 1, dtype: Dtype::F32, buffers, dispatches: vec![dispatch; LAUNCHES] }
+}
