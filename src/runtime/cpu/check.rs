@@ -66,5 +66,5 @@ fn sound(kernel: Kernel) -> bool {
 }
 
 fn broken(name: &str, why: &str) -> Error {
-    Error::new(Kind::Data, format!("the plan cannot be run at {name}: {why}")).with_remedy("compile it again")
+    Error::new(Kind::Data, format!("the plan cannot be run: {name}: {why}")).with_remedy("compile it again")
 }

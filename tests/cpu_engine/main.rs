@@ -1,0 +1,141 @@
+//! The CPU engine runs plans as the kernels' plain twins do, whatever its memory held before, and refuses broken ones.
+
+mod plans;
+
+use anyjepa::compile::{BufferId, Kernel, Plan, Role};
+use anyjepa::runtime::cpu::CpuEngine;
+use anyjepa::runtime::twin;
+use plans::{Vit, draw, values, vit};
+
+/// Both round in 32 bits, one dispatch at a time, in sums of at most 300 terms; over the largest value.
+const TOLERANCE: f32 = 3e-6;
+
+/// Head sizes and tokens that fill no vector and no tile; the last has two samples and one of each.
+const SHAPES: [Vit; 3] = [
+    Vit { batch: 1, dim: 24, depth: 1, heads: 3, side: 20, patch: 4 },
+    Vit { batch: 3, dim: 40, depth: 2, heads: 1, side: 6, patch: 2 },
+    Vit { batch: 2, dim: 72, depth: 1, heads: 3, side: 9, patch: 9 },
+];
+
+fn engine(plan: Plan) -> CpuEngine {
+    CpuEngine::new(plan, &mut |buffer| Ok(values(buffer))).unwrap()
+}
+
+fn images(plan: &Plan) -> Vec<f32> {
+    draw(5, plan.buffer(plan.input().unwrap()).len())
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn every_dispatch_equals_its_twin() {
+    for shape in SHAPES {
+        let plan = vit(shape);
+        let images = images(&plan);
+        let mut memory: Vec<Vec<f32>> = plan
+            .buffers
+            .iter()
+            .map(|buffer| match buffer.role {
+                Role::Input => images.clone(),
+                Role::Weight { .. } => values(buffer),
+                Role::Output | Role::Scratch { .. } => vec![f32::NAN; buffer.len()],
+            })
+            .collect();
+        let mut seen = 0;
+        let see = &mut |dispatch: &anyjepa::compile::Dispatch, found: &[f32]| {
+            let (written, read) = dispatch.operands.split_last().unwrap();
+            let mut wanted = std::mem::take(&mut memory[written.0]);
+            let read: Vec<&[f32]> = read.iter().map(|id: &BufferId| &memory[id.0][..]).collect();
+            twin::run(&dispatch.kernel, &read, &mut wanted)?;
+            let largest = wanted.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
+            assert_eq!(found.len(), wanted.len(), "{}", dispatch.label);
+            for (found, wanted) in found.iter().zip(&wanted) {
+                let near = (found - wanted).abs() <= TOLERANCE * largest;
+                assert!(near, "{} of {shape:?}: {found}, expected {wanted}", dispatch.label);
+            }
+            // What follows reads what the engine wrote, so that no dispatch answers for those before it.
+            wanted.copy_from_slice(found);
+            memory[written.0] = wanted;
+            seen += 1;
+            Ok(())
+        };
+        engine(plan.clone()).trace(&images, see).unwrap();
+        assert_eq!(seen, plan.dispatches.len());
+    }
+}
+
+#[test]
+fn nothing_is_left_of_the_images_before() {
+    for shape in SHAPES {
+        let plan = vit(shape);
+        let images = images(&plan);
+        let fresh = bits(engine(plan.clone()).run(&images).unwrap());
+        let mut used = engine(plan);
+        let poisoned = used.run(&vec![f32::NAN; images.len()]).unwrap();
+        assert!(poisoned.iter().all(|value| value.is_nan()));
+        assert_eq!(bits(used.run(&images).unwrap()), fresh);
+    }
+}
+
+#[test]
+fn features_do_not_depend_on_the_number_of_threads() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            // Large enough that a product is cut into bands.
+            let plan = vit(Vit { batch: 2, dim: 72, depth: 1, heads: 3, side: 24, patch: 2 });
+            let images = images(&plan);
+            bits(engine(plan).run(&images).unwrap())
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(3));
+}
+
+#[test]
+fn images_of_another_size_are_refused() {
+    let mut engine = engine(vit(SHAPES[0]));
+    insta::assert_snapshot!(engine.run(&[0.0; 7]).unwrap_err(), @"the plan takes 1200 values a batch, not 7");
+}
+
+#[test]
+fn weights_of_another_size_are_refused() {
+    let error = CpuEngine::new(vit(SHAPES[0]), &mut |_| Ok(vec![0.0; 5])).unwrap_err();
+    insta::assert_snapshot!(error, @"patch.w has 5 values, expected [48, 24]");
+}
+
+#[test]
+fn broken_plans_are_refused() {
+    let breaks: [fn(&mut Plan); 6] = [
+        |plan| plan.dispatches[0].operands = vec![BufferId(0)],
+        |plan| plan.dispatches[1].operands[1] = plan.dispatches[1].operands[0],
+        |plan| plan.buffers[2].role = Role::Scratch { slot: usize::MAX },
+        |plan| plan.buffers[3].shape = vec![usize::MAX, 2],
+        |plan| {
+            if let Kernel::Norm { column, .. } = &mut plan.dispatches[2].kernel {
+                *column = 1;
+            }
+        },
+        |plan| {
+            if let Kernel::Attention { heads, .. } = &mut plan.dispatches[4].kernel {
+                *heads = 0;
+            }
+        },
+    ];
+    let messages = breaks.map(|damage| {
+        let mut plan = vit(SHAPES[0]);
+        damage(&mut plan);
+        CpuEngine::new(plan, &mut |buffer| Ok(values(buffer))).unwrap_err().to_string()
+    });
+    insta::assert_snapshot!(messages.join("\n"), @r"
+    the plan cannot be run: patchify: its operands have [1200] values, expected [1200, 1200]
+    the plan cannot be run: patch: its operands have [1200, 1200, 24, 600, 600] values, expected [1200, 1152, 24, 600, 600]
+    the plan cannot be run: x: its memory is beyond all memory
+    the plan cannot be run: h: the processor cannot hold its values
+    the plan cannot be run: norm1: its sizes do not fit together
+    the plan cannot be run: attention: its operands have [1800, 600] values, expected [0, 0]
+    ");
+}

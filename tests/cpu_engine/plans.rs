@@ -1,0 +1,111 @@
+//! Plans of small encoders, made by hand.
+
+use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
+
+/// The sizes of an encoder over square images of 3 channels.
+#[derive(Debug, Clone, Copy)]
+pub struct Vit {
+    pub batch: usize,
+    pub dim: usize,
+    pub depth: usize,
+    pub heads: usize,
+    pub side: usize,
+    pub patch: usize,
+}
+
+/// The encoder: patches, blocks, norm, pooled features.
+pub fn vit(Vit { batch, dim, depth, heads, side, patch }: Vit) -> Plan {
+    let n = (side / patch) * (side / patch);
+    let (m, hidden) = (batch * n, 4 * dim);
+    let mut buffers = Vec::new();
+    let mut add = |label: &str, role: Role, shape: Vec<usize>| {
+        buffers.push(Buffer { label: label.into(), role, shape, dtype: Dtype::F32 });
+        BufferId(buffers.len() - 1)
+    };
+    let w = |name: &str| Role::Weight { parameter: name.into(), transposed: false };
+    let s = |slot| Role::Scratch { slot };
+    let images = add("images", Role::Input, vec![batch, 3, side, side]);
+    let patches = add("patches", s(0), vec![m, 3 * patch * patch]);
+    let x = add("x", s(1), vec![m, dim]);
+    let h = add("h", s(2), vec![m, dim]);
+    let qkv = add("qkv", s(3), vec![m, 3 * dim]);
+    let mixed = add("mixed", s(0), vec![m, dim]);
+    let hid = add("hidden", s(3), vec![m, hidden]);
+    let features = add("features", Role::Output, vec![batch, dim]);
+    let mut d = Vec::new();
+    let mut push = |label: String, kernel, operands: Vec<BufferId>| d.push(Dispatch { label, kernel, operands });
+    push(
+        "patchify".into(),
+        Kernel::Patchify { batch, channels: 3, height: side, width: side, patch },
+        vec![images, patches],
+    );
+    let k = 3 * patch * patch;
+    let (pw, pb, pt) =
+        (add("patch.w", w("pw"), vec![k, dim]), add("patch.b", w("pb"), vec![dim]), add("pos", w("pos"), vec![n, dim]));
+    push(
+        "patch".into(),
+        Kernel::Matmul { m, k, n: dim, epilogue: Epilogue::Position, table: n },
+        vec![patches, pw, pb, pt, x],
+    );
+    for i in 0..depth {
+        let mut weight = |name: &str, shape: Vec<usize>| add(&format!("{i}.{name}"), w(name), shape);
+        let (g1, o1) = (weight("norm1.gain", vec![dim]), weight("norm1.b", vec![dim]));
+        let (wq, bq) = (weight("qkv.w", vec![dim, 3 * dim]), weight("qkv.b", vec![3 * dim]));
+        let (wp, bp) = (weight("proj.w", vec![dim, dim]), weight("proj.b", vec![dim]));
+        let (g2, o2) = (weight("norm2.gain", vec![dim]), weight("norm2.b", vec![dim]));
+        let (w1, b1) = (weight("fc1.w", vec![dim, hidden]), weight("fc1.b", vec![hidden]));
+        let (w2, b2) = (weight("fc2.w", vec![hidden, dim]), weight("fc2.b", vec![dim]));
+        let norm = Kernel::Norm { rows: m, dim, eps: 1e-6, stride: dim, column: 0 };
+        push("norm1".into(), norm, vec![x, g1, o1, h]);
+        push(
+            "qkv".into(),
+            Kernel::Matmul { m, k: dim, n: 3 * dim, epilogue: Epilogue::Bias, table: 0 },
+            vec![h, wq, bq, qkv],
+        );
+        let size = dim / heads;
+        push(
+            "attention".into(),
+            Kernel::Attention { batch, tokens: n, heads, size, scale: 1.0 / (size as f32).sqrt() },
+            vec![qkv, mixed],
+        );
+        push(
+            "proj".into(),
+            Kernel::Matmul { m, k: dim, n: dim, epilogue: Epilogue::Residual, table: 0 },
+            vec![mixed, wp, bp, x],
+        );
+        push("norm2".into(), norm, vec![x, g2, o2, h]);
+        push(
+            "fc1".into(),
+            Kernel::Matmul { m, k: dim, n: hidden, epilogue: Epilogue::Gelu, table: 0 },
+            vec![h, w1, b1, hid],
+        );
+        push(
+            "fc2".into(),
+            Kernel::Matmul { m, k: hidden, n: dim, epilogue: Epilogue::Residual, table: 0 },
+            vec![hid, w2, b2, x],
+        );
+    }
+    let (g, o) = (add("norm.gain", w("norm.gain"), vec![dim]), add("norm.b", w("norm.b"), vec![dim]));
+    push("norm".into(), Kernel::Norm { rows: m, dim, eps: 1e-6, stride: dim, column: 0 }, vec![x, g, o, h]);
+    push("pool".into(), Kernel::Pool { batch, tokens: n, dim }, vec![h, features]);
+    Plan { batch, dtype: Dtype::F32, buffers, dispatches: d }
+}
+
+/// Values for a buffer, different for each label.
+pub fn values(buffer: &Buffer) -> Vec<f32> {
+    let start = buffer.label.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let scale = if buffer.label.ends_with(".w") { 0.2 } else { 1.0 };
+    draw(start, buffer.len()).into_iter().map(|x| x * scale).collect()
+}
+
+/// Values between -1 and 1.
+pub fn draw(seed: u32, count: usize) -> Vec<f32> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 * 2.0 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
