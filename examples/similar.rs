@@ -9,7 +9,7 @@ use anyjepa::data::Dataset;
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
 use anyjepa::eval::{KnnConfig, Metric, neighbours};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views};
 use anyjepa::model::Layers;
 use anyjepa::weights::{self, Which};
 
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     // An encoder on a device: a run, a checkpoint, a Hugging Face folder or a published .pth.tar.
     let device = device::open("cpu".parse()?)?;
     let loaded = weights::open(weights, Some(Which::Target))?;
-    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
+    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &device)?;
 
     // Its features of every picture that can be read; the others are named.

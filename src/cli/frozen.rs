@@ -5,7 +5,7 @@ use std::path::Path;
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{Api, Spec};
 use anyjepa::error::{Error, Result};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views};
 use anyjepa::model::Layers;
 use anyjepa::weights;
 use burn::tensor::Device;
@@ -25,6 +25,9 @@ pub struct FrozenArgs {
     /// One vector a picture, the mean of its patches', or one a patch
     #[arg(long, value_enum, default_value_t)]
     tokens: TokensArg,
+    /// A picture as it is, or the mean of its features and those of its mirror image, left for right
+    #[arg(long, value_enum, default_value_t)]
+    views: ViewsArg,
     /// The last block, or the last N joined as -N.., each after the final norm
     #[arg(long, value_name = "last|-N..", default_value = "last", value_parser = parse_layers, allow_hyphen_values = true)]
     layers: Layers,
@@ -41,6 +44,13 @@ enum TokensArg {
     #[default]
     Pooled,
     Patch,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ViewsArg {
+    #[default]
+    One,
+    Mirrored,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +78,12 @@ impl FrozenArgs {
             TokensArg::Pooled => Tokens::Pooled,
             TokensArg::Patch => Tokens::Patch,
         };
-        let frozen =
-            Frozen::new(&loaded, which.unwrap_or_default(), ReadOut { layers: self.layers, tokens }, dtype, device)?;
+        let views = match self.views {
+            ViewsArg::One => Views::One,
+            ViewsArg::Mirrored => Views::Mirrored,
+        };
+        let read_out = ReadOut { layers: self.layers, tokens, views };
+        let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, device)?;
         let batch = match self.batch {
             Batch::Auto => auto_batch(&loaded.model, spec.api),
             Batch::Of(batch) => batch,

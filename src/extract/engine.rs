@@ -20,7 +20,22 @@ pub struct ReadOut {
     pub layers: Layers,
     /// The mean over an image's tokens, or each token.
     pub tokens: Tokens,
+    /// What an encoder sees of a picture.
+    pub views: Views,
 }
+
+/// What an encoder sees of a picture before its features are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Views {
+    /// The picture.
+    One,
+    /// The picture and its mirror image, left for right; the features are the mean of both, token by token, so that they
+    /// are the same for a picture and its mirror image.
+    Mirrored,
+}
+
+/// The axis of images that runs from left to right.
+const COLUMNS: usize = 3;
 
 /// Computes features of batches; every way to run an encoder is one of these.
 pub trait FeatureEngine {
@@ -54,7 +69,12 @@ impl BurnEngine {
 impl FeatureEngine for BurnEngine {
     fn encode(&self, batch: &Batch) -> Result<Matrix> {
         let images = TensorData::new(batch.pixels.clone(), batch.shape);
-        let tokens = self.encoder.forward_layers(Tensor::from_data(images, &self.device), self.read_out.layers);
+        let images = Tensor::<4>::from_data(images, &self.device);
+        let forward = |images| self.encoder.forward_layers(images, self.read_out.layers);
+        let tokens = match self.read_out.views {
+            Views::One => forward(images),
+            Views::Mirrored => (forward(images.clone()) + forward(images.flip([COLUMNS]))) / 2.0,
+        };
         let [rows, count, dim] = tokens.dims();
         read::matrix(match self.read_out.tokens {
             Tokens::Pooled => tokens.mean_dim(1).reshape([rows, dim]),

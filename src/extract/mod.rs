@@ -13,7 +13,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, encode_all};
+pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, Views, encode_all};
 pub use features::FeatureSet;
 pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
 pub use model::Frozen;
