@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyjepa::data::Dataset;
 use anyjepa::error::{Error, Result};
 use anyjepa::eval::{KnnConfig, Metric, neighbours};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Way};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights::{self, Which};
 use burn::tensor::Device;
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     // An encoder on a device: a run, a checkpoint, a Hugging Face folder or a published .pth.tar.
     let way = Way::Compiled { device: "cpu".parse()?, batch: 8 };
     let loaded = weights::open(weights, Some(Which::Target))?;
-    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
+    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &way)?;
 
     // Its features of every picture that can be read; the others are named.

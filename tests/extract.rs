@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyjepa::config::Precision;
 use anyjepa::data::{Dataset, Scratch};
 use anyjepa::device;
-use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, INDEX_FILE, Index, ReadOut, Tokens, Way};
+use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, INDEX_FILE, Index, ReadOut, Tokens, Views, Way};
 use anyjepa::model::{Encoder, Init, Layers};
 use anyjepa::weights::{self, Which};
 use assert_cmd::Command;
@@ -92,6 +92,35 @@ fn features_are_the_encoders_outputs_on_the_prepared_picture() {
                 assert!((value - expected).abs() < ROUNDING, "{name}: {expected} and {value}");
             }
         }
+    }
+}
+
+#[test]
+fn mirrored_views_give_the_mean_over_the_prepared_picture_and_its_mirror_image() {
+    /// The order of sums: the command's batch is another one than this test's.
+    const ROUNDING: f32 = 1e-5;
+    let folder = tempfile::tempdir().unwrap();
+    let one = extracted(&folder.path().join("one"), &["chelsea.png", "--tokens", "patch"]);
+    let arguments = ["chelsea.png", "--tokens", "patch", "--views", "mirrored"];
+    let both = extracted(&folder.path().join("both"), &arguments);
+    let differences = one.provenance.differences(&both.provenance);
+    assert_eq!(differences.iter().map(|found| found.field.as_str()).collect::<Vec<_>>(), ["preprocessing"]);
+
+    let device = device::open("cpu".parse().unwrap()).unwrap();
+    let loaded = weights::open(&weights_folder(), None).unwrap();
+    let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, &device);
+    let encoder = weights::load(encoder, "", &loaded.tensors).unwrap();
+    let transform = loaded.provenance.preprocessing.transform(64).unwrap();
+    let data = Dataset::open(&photos().join("chelsea.png")).unwrap();
+    let mut pixels = Vec::new();
+    transform.append(&data.picture(0).unwrap(), &mut Scratch::default(), &mut pixels);
+    pixels.chunks_exact_mut(64).for_each(<[f32]>::reverse);
+    let mirror = Tensor::<4>::from_data(TensorData::new(pixels, [1, 3, 64, 64]), &device);
+    let mirror = encoder.forward(mirror, None).into_data().try_to_vec::<f32>().unwrap();
+    let plain = one.features.row(0);
+    assert!(plain.iter().zip(&mirror).any(|(plain, mirror)| (plain - mirror).abs() > 0.1));
+    for ((plain, mirror), mean) in plain.iter().zip(&mirror).zip(both.features.row(0)) {
+        assert!(((plain + mirror) / 2.0 - mean).abs() < ROUNDING, "{plain}, {mirror} and {mean}");
     }
 }
 
@@ -334,7 +363,7 @@ fn mistakes_are_named_with_a_remedy() {
 fn an_exported_encoder_has_the_provenance_of_its_source() {
     let folder = tempfile::tempdir().unwrap();
     let way = Way::Compiled { device: "cpu".parse().unwrap(), batch: 1 };
-    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
+    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = |path: &Path| {
         let loaded = weights::open(path, None).unwrap();
         Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &way).unwrap()

@@ -9,7 +9,7 @@ use super::{Measurement, Peak, Work, pixels};
 use crate::config::RunConfig;
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens};
+use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views};
 use crate::matrix::Matrix;
 use crate::model::{Encoder, Init, Layers};
 use crate::train::Flops;
@@ -17,7 +17,7 @@ use crate::train::Flops;
 /// Times the encoder of `config` over batches of `config.train.batch` images.
 pub fn measure(config: &RunConfig, repetitions: Repetitions, peak: &Peak, device: &Device) -> Result<Measurement> {
     let encoder = Encoder::new(&config.model, config.train.precision, Init::Seed(config.train.seed), device);
-    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
+    let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let engine = BurnEngine::new(encoder, device.clone(), read_out);
     let (pixels, shape) = pixels(config);
     let samples = (0..config.train.batch as u64).collect();

@@ -7,7 +7,7 @@ use anyjepa::compile::{Dtype, Plan, ReadOut, Take, compile, graph_of, wgsl};
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
-use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens};
+use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
 use anyjepa::model::Layers;
 use anyjepa::weights::{self, Loaded, Which};
 use clap::{Args, ValueEnum};
@@ -115,7 +115,7 @@ impl Command {
             TokensArg::Pooled => Tokens::Pooled,
             TokensArg::Patch => Tokens::Patch,
         };
-        extract::ReadOut { layers, tokens }
+        extract::ReadOut { layers, tokens, views: Views::One }
     }
 }
 

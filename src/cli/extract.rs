@@ -29,7 +29,7 @@ pub struct Command {
     #[arg(long, value_name = "PATH", required_unless_present = "package")]
     weights: Option<PathBuf>,
     /// A compiled encoder that `anyjepa compile` wrote, instead of weights
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model", "encoder", "tokens", "layers", "batch", "engine"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "batch", "engine"])]
     package: Option<PathBuf>,
     /// The folder of the features
     #[arg(long, value_name = "PATH")]

@@ -6,7 +6,7 @@ use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::Package;
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Way};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights;
 use clap::{Args, ValueEnum};
@@ -25,6 +25,9 @@ pub struct FrozenArgs {
     /// One vector a picture, the mean of its patches', or one a patch
     #[arg(long, value_enum, default_value_t)]
     tokens: TokensArg,
+    /// A picture as it is, or the mean of its features and those of its mirror image, left for right
+    #[arg(long, value_enum, default_value_t)]
+    views: ViewsArg,
     /// The last block, or the last N joined as -N.., each after the final norm
     #[arg(long, value_name = "last|-N..", default_value = "last", value_parser = parse_layers, allow_hyphen_values = true)]
     layers: Layers,
@@ -55,6 +58,13 @@ pub enum EngineArg {
     Burn,
 }
 
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum ViewsArg {
+    #[default]
+    One,
+    Mirrored,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Batch {
     Auto,
@@ -80,6 +90,10 @@ impl FrozenArgs {
             TokensArg::Pooled => Tokens::Pooled,
             TokensArg::Patch => Tokens::Patch,
         };
+        let views = match self.views {
+            ViewsArg::One => Views::One,
+            ViewsArg::Mirrored => Views::Mirrored,
+        };
         let batch = match self.batch {
             Batch::Auto => auto_batch(&loaded.model, spec.api),
             Batch::Of(batch) => batch,
@@ -88,7 +102,7 @@ impl FrozenArgs {
             EngineArg::Compiled => Way::Compiled { device: spec, batch: batch.min(pictures.max(1)) },
             EngineArg::Burn => Way::Burn(device::open(spec)?),
         };
-        let read_out = ReadOut { layers: self.layers, tokens };
+        let read_out = ReadOut { layers: self.layers, tokens, views };
         let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
         Ok(Opened { frozen, batch, workers: self.workers(spec) })
     }

@@ -17,7 +17,7 @@ use crate::data::{Dataset, EvalPlan, EvalTransform, Split};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::eval::few_labels;
 use crate::extract::{
-    BurnEngine, FeatureDtype, FeatureEngine, Format, Provenance, ReadOut, Row, Tokens, Writer, WriterOptions,
+    BurnEngine, FeatureDtype, FeatureEngine, Format, Provenance, ReadOut, Row, Tokens, Views, Writer, WriterOptions,
     encode_all,
 };
 use crate::matrix::Matrix;
@@ -27,7 +27,7 @@ use crate::weights::{self, Which};
 
 /// Blocks whose pooled outputs are joined into the features, as in I-JEPA's own linear evaluation.
 pub const LAYERS: usize = 4;
-const READ_OUT: ReadOut = ReadOut { layers: Layers::LastOf(LAYERS), tokens: Tokens::Pooled };
+const READ_OUT: ReadOut = ReadOut { layers: Layers::LastOf(LAYERS), tokens: Tokens::Pooled, views: Views::One };
 /// Labels of each class in the probe with few labels.
 pub const FEW_LABELS: usize = 50;
 /// Images of one forward pass in extraction.

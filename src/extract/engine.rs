@@ -20,6 +20,18 @@ pub struct ReadOut {
     pub layers: Layers,
     /// The mean over an image's tokens, or each token.
     pub tokens: Tokens,
+    /// What an encoder sees of a picture.
+    pub views: Views,
+}
+
+/// What an encoder sees of a picture before its features are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Views {
+    /// The picture.
+    One,
+    /// The picture and its mirror image, left for right; the features are the mean of both, token by token, so that they
+    /// are the same for a picture and its mirror image.
+    Mirrored,
 }
 
 /// Computes features of batches; every way to run an encoder is one of these.

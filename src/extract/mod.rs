@@ -5,6 +5,7 @@ mod engine;
 mod features;
 mod formats;
 mod index;
+mod mirrored;
 mod model;
 pub mod package;
 mod provenance;
@@ -16,7 +17,7 @@ mod writer;
 mod tests;
 
 pub use compiled::CompiledEngine;
-pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, encode_all};
+pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, Views, encode_all};
 pub use features::FeatureSet;
 pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
 pub use model::{Frozen, Way};

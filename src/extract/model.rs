@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::{BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, FeatureSet, Provenance, ReadOut, encode_all};
+use super::mirrored::Mirrored;
+use super::{BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, FeatureSet, Provenance, ReadOut, Views, encode_all};
 use crate::config::Precision;
 use crate::data::{Dataset, EvalPlan, EvalTransform, Skip};
 use crate::device::Spec;
@@ -53,6 +54,10 @@ impl Frozen {
                 Box::new(BurnEngine::new(encoder, device.clone(), read_out))
             }
             Way::Compiled { device, batch } => Box::new(CompiledEngine::new(loaded, read_out, *batch, *device)?),
+        };
+        let engine = match read_out.views {
+            Views::One => engine,
+            Views::Mirrored => Box::new(Mirrored(engine)),
         };
         Ok(Self { engine, transform, provenance })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::engine::ReadOut;
+use super::engine::{ReadOut, Views};
 use crate::error::{Error, Result};
 use crate::model::Layers;
 use crate::weights::{self, Which};
@@ -20,7 +20,7 @@ pub struct Provenance {
     pub weights_blake3: String,
     /// The model in words.
     pub model: String,
-    /// How pictures became inputs: resize, crop, mean and standard deviation, in words and numbers.
+    /// How pictures became inputs: resize, crop, mean, standard deviation and views, in words and numbers.
     pub preprocessing: String,
     /// Side of the square input, in pixels.
     pub image_size: usize,
@@ -140,7 +140,10 @@ impl Provenance {
             encoder: provenance.encoder.unwrap_or(which),
             weights_blake3: provenance.blake3.clone(),
             model: provenance.model.clone(),
-            preprocessing: provenance.preprocessing.to_string(),
+            preprocessing: match read_out.views {
+                Views::One => provenance.preprocessing.to_string(),
+                Views::Mirrored => format!("{}, with the mirror image", provenance.preprocessing),
+            },
             image_size: provenance.resolution,
             layers: (first..model.depth).collect(),
             tokens: read_out.tokens,

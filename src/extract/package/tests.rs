@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::compile::{Dtype, ReadOut, Take, compile};
 use crate::data::Batch;
-use crate::extract::{self, FeatureDtype, Frozen, Provenance, Tokens, Way};
+use crate::extract::{self, FeatureDtype, Frozen, Provenance, Tokens, Views, Way};
 use crate::model::Layers;
 use crate::weights::{self, Loaded, Which};
 
@@ -12,7 +12,7 @@ fn loaded() -> Loaded {
     weights::open(&folder, None).unwrap()
 }
 
-const READ_OUT: extract::ReadOut = extract::ReadOut { layers: Layers::Last, tokens: Tokens::Pooled };
+const READ_OUT: extract::ReadOut = extract::ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
 
 fn written(folder: &std::path::Path, dtype: Dtype) {
     let loaded = loaded();
