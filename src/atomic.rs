@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{IoContext, Result};
+use crate::faults::{self, Point};
 
 /// What the name of an unfinished file ends with.
 pub const PARTIAL: &str = ".partial";
@@ -23,14 +24,23 @@ pub fn partial_path(path: &Path) -> PathBuf {
 /// the file at [`partial_path`].
 ///
 /// # Errors
-/// If the file system refuses; the old file is then untouched.
+/// If the file system refuses; the old file is then untouched, and nothing is left beside it.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     let partial = partial_path(path);
-    let mut file = File::create(&partial).at("create", &partial)?;
-    file.write_all(content).at("write", &partial)?;
-    file.sync_all().at("write", &partial)?;
-    drop(file);
-    rename(&partial, path)
+    faults::at(Point::FileCreate).and_then(|()| File::create(&partial)).writing(&partial, content.len()).and_then(
+        |file| {
+            let whole = fill(file, content).writing(&partial, content.len()).and_then(|()| rename(&partial, path));
+            // What is half written is of no use, and the disk may be full.
+            whole.inspect_err(|_| drop(fs::remove_file(&partial)))
+        },
+    )
+}
+
+fn fill(mut file: File, content: &[u8]) -> io::Result<()> {
+    faults::at(Point::FileWrite)?;
+    file.write_all(content)?;
+    faults::at(Point::FileSync)?;
+    file.sync_all()
 }
 
 /// Gives the file or folder `aside`, which is whole, its own name.
@@ -38,7 +48,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// If the file system refuses.
 pub fn rename(aside: &Path, path: &Path) -> Result<()> {
-    fs::rename(aside, path).at("create", path)?;
+    faults::at(Point::Rename).and_then(|()| fs::rename(aside, path)).at("create", path)?;
     sync_folder(path)
 }
 
@@ -49,7 +59,10 @@ fn sync_folder(path: &Path) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    File::open(folder).and_then(|folder| folder.sync_all()).at("sync", folder)
+    faults::at(Point::FolderSync)
+        .and_then(|()| File::open(folder))
+        .and_then(|folder| folder.sync_all())
+        .at("sync", folder)
 }
 
 #[cfg(not(unix))]
