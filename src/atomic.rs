@@ -27,16 +27,16 @@ pub fn partial_path(path: &Path) -> PathBuf {
 /// If the file system refuses; the old file is then untouched, and nothing is left beside it.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     let partial = partial_path(path);
-    faults::at(Point::FileCreate).and_then(|()| File::create(&partial)).writing(&partial, content.len()).and_then(
-        |file| {
-            let whole = fill(file, content).writing(&partial, content.len()).and_then(|()| rename(&partial, path));
-            // What is half written is of no use, and the disk may be full.
-            whole.inspect_err(|_| drop(fs::remove_file(&partial)))
-        },
-    )
+    fill(&partial, content)
+        .and_then(|()| place(&partial, path))
+        // What is half written is of no use, and the disk may be full.
+        .inspect_err(|_| drop(fs::remove_file(&partial)))
+        .writing(path, content.len())
 }
 
-fn fill(mut file: File, content: &[u8]) -> io::Result<()> {
+fn fill(partial: &Path, content: &[u8]) -> io::Result<()> {
+    faults::at(Point::FileCreate)?;
+    let mut file = File::create(partial)?;
     faults::at(Point::FileWrite)?;
     file.write_all(content)?;
     faults::at(Point::FileSync)?;
@@ -48,25 +48,28 @@ fn fill(mut file: File, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// If the file system refuses.
 pub fn rename(aside: &Path, path: &Path) -> Result<()> {
-    faults::at(Point::Rename).and_then(|()| fs::rename(aside, path)).at("create", path)?;
+    place(aside, path).at("create", path)
+}
+
+fn place(aside: &Path, path: &Path) -> io::Result<()> {
+    faults::at(Point::Rename)?;
+    fs::rename(aside, path)?;
+    faults::at(Point::FolderSync)?;
     sync_folder(path)
 }
 
 /// Makes the rename itself durable; only Unix lets a folder be synced.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<()> {
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    faults::at(Point::FolderSync)
-        .and_then(|()| File::open(folder))
-        .and_then(|folder| folder.sync_all())
-        .at("sync", folder)
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> Result<()> {
+fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 

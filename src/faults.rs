@@ -5,7 +5,7 @@
 
 use std::io;
 
-/// The name under which every write is counted, whichever it is.
+/// The name under which everything but moments is counted.
 pub const ANY: &str = "any";
 
 macro_rules! points {
@@ -36,8 +36,10 @@ macro_rules! points {
 /// What happens at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Something is written, renamed, synced or removed.
+    /// Something is written, for which there may be no room.
     Write,
+    /// Something is read or removed, which needs no room.
+    Change,
     /// Nothing is written; a signal may come, or a number be wrong.
     Moment,
 }
@@ -50,10 +52,10 @@ points! {
     FolderSync "folder.sync" Write "Before the folder around it is synced."
     CheckpointFolder "checkpoint.folder" Write "Before a checkpoint's folder is created beside its place."
     TensorsCreate "tensors.create" Write "Before a file of tensors is created."
-    TensorsWrite "tensors.write" Write "Before each tensor of it."
+    TensorsWrite "tensors.write" Write "Halfway through them."
     TensorsSync "tensors.sync" Write "Before it is synced."
-    CheckpointCheck "checkpoint.check" Write "Before a new checkpoint is read again."
-    CheckpointPrune "checkpoint.prune" Write "Before each file of an old checkpoint is removed."
+    CheckpointCheck "checkpoint.check" Change "Before a new checkpoint is read again."
+    CheckpointPrune "checkpoint.prune" Change "Before each file of an old checkpoint is removed."
     MetricsLine "metrics.line" Write "Before a line of metrics."
     EventsCreate "events.create" Write "Before a file of events is created."
     EventsRecord "events.record" Write "Before an event."
@@ -82,27 +84,28 @@ pub fn at(_: Point) -> io::Result<()> {
 #[cfg(feature = "failpoints")]
 pub fn at(point: Point) -> io::Result<()> {
     tracing::trace!("passing {}", point.name());
-    if point.kind() == Kind::Write {
-        named(ANY)?;
+    if point.kind() != Kind::Moment {
+        named(ANY, point)?;
     }
-    named(point.name())
+    named(point.name(), point)
 }
 
 #[cfg(feature = "failpoints")]
-fn named(name: &str) -> io::Result<()> {
-    fail::fail_point!(name, |action| act(action.as_deref().unwrap_or_default()));
+fn named(name: &str, point: Point) -> io::Result<()> {
+    fail::fail_point!(name, |action| act(action.as_deref().unwrap_or_default(), point));
     Ok(())
 }
 
 /// `kill` is `kill -9`; `int`, `term` and `usr1` are signals that come here.
 #[cfg(feature = "failpoints")]
-fn act(action: &str) -> io::Result<()> {
+fn act(action: &str, point: Point) -> io::Result<()> {
     match action {
         "kill" => raise(9),
         "int" => raise(2),
         "term" => raise(15),
         #[cfg(unix)]
         "usr1" => raise(signal_hook::consts::SIGUSR1),
+        "full" if point.kind() == Kind::Change => Ok(()),
         "full" => Err(io::ErrorKind::StorageFull.into()),
         other => Err(io::Error::other(other.to_owned())),
     }

@@ -41,7 +41,7 @@ impl FolderLock {
             .and_then(|()| file.set_len(0))
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
-            .at("write", &path)?;
+            .writing(&path, holder.len())?;
         Ok(Self { _file: file })
     }
 }

@@ -16,6 +16,8 @@ use crate::faults::{self, Point};
 use crate::weights::{Header, Manifest, Tensors, bytes, damaged, read, write};
 
 const STATE: &str = "state.json";
+/// The file in a run's folder that names the newest checkpoint.
+const LATEST: &str = "latest";
 /// What a checkpoint's manifest lists, no more and no less.
 const FILES: [&str; 5] =
     ["encoder.safetensors", "predictor.safetensors", "target_encoder.safetensors", "optimizer.safetensors", STATE];
@@ -124,8 +126,17 @@ impl Checkpoints {
         atomic::rename(aside, place)?;
         faults::at(Point::CheckpointCheck).at("read", place)?;
         check(place)?;
-        let name = format!("step-{:08}", state.step);
-        atomic::write(&self.run.join("latest"), name.as_bytes())
+        self.name_latest(place)
+    }
+
+    /// Lets `latest` name the checkpoint at `place`, if it does not already.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn name_latest(&self, place: &Path) -> Result<()> {
+        let latest = self.run.join(LATEST);
+        let name = place.file_name().unwrap_or_default().as_encoded_bytes();
+        if fs::read(&latest).is_ok_and(|old| old == name) { Ok(()) } else { atomic::write(&latest, name) }
     }
 
     /// Of the checkpoints before `saved`, removes all but the last whole one and those kept for good.
@@ -155,7 +166,10 @@ impl Checkpoints {
                 remove(&parent.join(name))?;
             }
         }
-        Ok(())
+        match fs::remove_file(partial_path(&self.run.join(LATEST))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at("remove", self.run.join(LATEST)),
+            _ => Ok(()),
+        }
     }
 
     /// Every checkpoint, the oldest first.
@@ -176,7 +190,7 @@ impl Checkpoints {
     /// A data error where there should be one and none is whole.
     pub fn newest(&mut self) -> Result<(Option<PathBuf>, Vec<Error>)> {
         let mut passed = Vec::new();
-        let latest = fs::read_to_string(self.run.join("latest")).ok();
+        let latest = fs::read_to_string(self.run.join(LATEST)).ok();
         let latest = latest.map(|name| self.parent().join(name.trim()));
         if let Some(missing) = latest.filter(|latest| !latest.exists()) {
             passed.push(damaged(&missing, "the folder is missing, and `latest` names it"));

@@ -2,18 +2,22 @@
 
 use super::metrics::Metrics;
 
-/// RankMe of the probe images' features below which they use hardly more than one direction.
-const LEAST_RANK: f64 = 2.0;
-/// Mean cosine between the features of two probe images above which all images look the same.
-const MOST_COSINE: f64 = 0.99;
-/// Mean standard deviation of the pooled features below which they do not vary.
-const LEAST_FEATURE_STD: f64 = 0.02;
-/// Mean standard deviation of the targets, which are normalised token by token, below which all tokens look the same.
+// Between healthy runs on animals28, three seeds of two widths, which come as low as the first number before they rise,
+// and the planted failures of tests/fixtures/health.
+
+/// RankMe of the probe images' features below which they use hardly more than one direction; healthy from 4.2.
+const LEAST_RANK: f64 = 3.0;
+/// Mean cosine between the features of two probe images above which all images look the same; healthy to 0.997.
+const MOST_COSINE: f64 = 0.998;
+/// Mean standard deviation of the pooled features below which they do not vary; healthy from 0.055.
+const LEAST_FEATURE_STD: f64 = 0.03;
+/// The same of the targets, which are normalised token by token; healthy from 0.2.
 const LEAST_TARGET_STD: f64 = 0.1;
-/// Share of a constant predictor's loss above which the predictor knows nothing of an image.
+/// Share of a constant predictor's loss above which the predictor knows nothing of an image; healthy to 0.86 once the
+/// warm-up is over.
 const MOST_LOSS: f64 = 0.98;
-/// Share of a constant predictor's loss below which the predictor must have seen what it is to predict.
-const LEAST_LOSS: f64 = 0.05;
+/// Share of a constant predictor's loss below which the predictor must have seen what it is to predict; healthy from 0.78.
+const LEAST_LOSS: f64 = 0.1;
 /// Cosine between prediction and target above which there is nothing left to learn.
 const MOST_PREDICTION: f64 = 0.98;
 

@@ -72,7 +72,7 @@ impl Events {
             }
             start += 1;
         };
-        let file = faults::at(Point::EventsCreate).and_then(|()| File::create(&path)).at("create", &path)?;
+        let file = faults::at(Point::EventsCreate).and_then(|()| File::create(&path)).writing(&path, 0)?;
         let mut events = Self { path, file };
         events.record(&Event { wall_time: now(), file_version: Some("brain.Event:2".into()), ..Event::default() })?;
         Ok(events)

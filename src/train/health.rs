@@ -35,6 +35,11 @@ impl Probe {
         Ok(Self(batch.map(|batch| upload(batch.pixels, batch.shape, device))))
     }
 
+    /// How many they are.
+    pub(super) fn images(&self) -> usize {
+        self.0.as_ref().map_or(0, |images| images.dims()[0])
+    }
+
     /// Adds what the target encoder's pooled features of the pictures say, where they are finite.
     pub(super) fn add(&self, networks: &Networks, metrics: &mut Metrics) -> Result<()> {
         let Some(images) = &self.0 else {

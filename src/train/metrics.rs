@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::events::Events;
@@ -13,7 +13,8 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::faults::{self, Point};
 
 /// One line of metrics; health is measured less often than the rest.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Metrics {
     /// Steps made.
     pub step: usize,
@@ -128,7 +129,8 @@ impl MetricsLog {
     /// # Errors
     /// Where a file cannot be synced.
     pub fn sync(&self) -> Result<()> {
-        faults::at(Point::LogsSync).and_then(|()| self.lines.sync_all()).at("sync", &self.path)?;
+        let length = self.lines.metadata().map_or(0, |metadata| metadata.len() as usize);
+        faults::at(Point::LogsSync).and_then(|()| self.lines.sync_all()).writing(&self.path, length)?;
         self.events.sync()
     }
 }

@@ -311,6 +311,21 @@ mod tests {
     use crate::config::PRESETS;
 
     #[test]
+    fn a_batch_that_halves_the_context_cannot_work_and_every_preset_can() {
+        let problem = |config: &RunConfig| {
+            Plan::new(config, Machine { gpus: 1, memory: None, images: 1_281_167 }).unwrap().problem
+        };
+        for preset in PRESETS {
+            assert_eq!(problem(&preset.config()), None, "{}", preset.name);
+        }
+        let mut config = crate::config::Preset::find("ijepa-vit-b16").unwrap().config();
+        config.train.batch = 4096;
+        insta::assert_snapshot!(problem(&config).unwrap(), @r#"masks are cut to the shortest of train.batch = 4096 images: of a context's 81.9 tokens 40.8 are kept, less than 50 % (mask.mode = "unbiased" does not depend on the batch)"#);
+        config.mask.mode = MaskMode::Unbiased;
+        assert_eq!(problem(&config), None);
+    }
+
+    #[test]
     fn parameters_of_every_preset_are_the_published_ones() {
         let machine = Machine { gpus: 1, memory: None, images: 1_281_167 };
         let rows: Vec<String> = PRESETS

@@ -5,7 +5,6 @@ use std::path::Path;
 use burn::module::Module as _;
 
 use super::checkpoint::{Checkpoints, State};
-use super::run::Observer;
 use super::step::Networks;
 use super::{Machine, Plan};
 use crate::config::RunConfig;
@@ -16,18 +15,17 @@ const TOGETHER: usize = 3;
 /// Bytes of a checkpoint beside its tensors: five headers, the state and the manifest.
 const BESIDE: u64 = 64 << 10;
 
-/// Refuses a recipe that cannot work with so many images, and says what is odd about one that can.
+/// Refuses a recipe that cannot work with so many images, and gives what is odd about one that can.
 ///
 /// # Errors
 /// A usage error that names the keys.
-pub(super) fn check_recipe(config: &RunConfig, images: usize, observer: &mut dyn Observer) -> Result<()> {
+pub(super) fn check_recipe(config: &RunConfig, images: usize) -> Result<Vec<String>> {
     let plan = Plan::new(config, Machine { gpus: 1, memory: None, images })?;
     if let Some(problem) = plan.problem {
         return Err(Error::usage(format!("this recipe cannot work: {problem}"))
             .with_remedy("`anyjepa plan` and `anyjepa masks` show what a recipe comes to"));
     }
-    plan.warnings.iter().for_each(|warning| observer.warning(warning));
-    Ok(())
+    Ok(plan.warnings)
 }
 
 /// Refuses a disk on which the checkpoints that will stand together do not fit, two at least, if the run makes them.

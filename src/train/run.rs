@@ -32,6 +32,10 @@ use crate::weights::Tensors;
 
 /// Steps in a row whose loss or gradient is not finite, after which a run ends.
 const NONFINITE_STEPS: usize = 3;
+/// Steps, or those of the warm-up where they are more, before a collapse is looked for.
+const SETTLED: usize = 50;
+/// Images without which it is not.
+const FEWEST_JUDGED: usize = 32;
 /// The file in a run's folder that lists what could not be read.
 const SKIPPED: &str = "skipped.jsonl";
 
@@ -93,7 +97,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let steps_per_epoch = steps_per_epoch(data, batch)? as usize;
     let schedule = Schedule::new(&config.optim, steps_per_epoch);
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
-    check_recipe(config, data.len(), observer)?;
+    let oddities = check_recipe(config, data.len())?;
     require_run(out)?;
     fs::create_dir_all(out).at("create", out)?;
     let _lock = FolderLock::take(out)?;
@@ -124,23 +128,30 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             return Err(Error::usage(format!("{} has gone on to step {newest}", out.display()))
                 .with_remedy("name another --out, so that both ways from this checkpoint are kept"));
         }
-        saved = path.starts_with(out).then_some((state.step, path));
+        if path.starts_with(out) {
+            // A process that was killed between the two left an older name.
+            checkpoints.name_latest(&path)?;
+            saved = Some((state.step, path));
+        }
     }
     check_disk(config, out, &networks, &checkpoints, &state, schedule.steps)?;
     atomic::write(&out.join("config.toml"), config.to_toml().as_bytes())?;
     let mut log = MetricsLog::open(out, state.step)?;
     let mut skips = SkipLog::open(&out.join(SKIPPED))?;
     let probe = Probe::new(config, data, device)?;
+    oddities.iter().for_each(|oddity| observer.warning(oddity));
     observer.begin(state.step, schedule.steps);
 
     // The loop.
     let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let mut since = Since::new();
     let mut empty_steps = 0;
+    // A predictor is no better than a constant at first, and a few images have no rank to speak of.
+    let (settled, judged) = (schedule.warmup_steps.max(SETTLED), probe.images() >= FEWEST_JUDGED);
     'steps: for batch in loader {
         faults::at(Point::Step).at("begin", out)?;
         since.add(&batch);
-        faults::at(Point::SkippedLine).at("write", out.join(SKIPPED))?;
+        faults::at(Point::SkippedLine).writing(out.join(SKIPPED), batch.skipped.len())?;
         skips.add(&batch.skipped)?;
         let rates = schedule.at(state.step);
         let watching = is_time(state.step + 1, config.train.health_every, schedule.steps);
@@ -222,7 +233,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                 faults::at(Point::Health).at("watch", out)?;
                 guess.add(&mut metrics)?;
                 probe.add(&networks, &mut metrics)?;
-                metrics.collapse = collapse(&metrics);
+                metrics.collapse = collapse(&metrics).filter(|_| judged && state.step > settled);
             }
             log.write(&metrics)?;
             observer.metrics(&metrics);
