@@ -15,8 +15,9 @@ use crate::device::read;
 use crate::error::Result;
 use crate::eval::health;
 
-/// Images whose features are watched: a rank can reach this number, and the cost is that of their forward pass.
-const PROBE_IMAGES: usize = 128;
+/// Images whose features are watched: a rank can reach this number, and the cost is that of their forward pass, for
+/// animals28 a quarter of a step every twenty.
+const PROBE_IMAGES: usize = 64;
 /// Keeps a cosine finite.
 const EPS: f64 = 1e-12;
 

@@ -86,7 +86,7 @@ fn every_damage_is_found_and_the_checkpoint_before_is_taken() {
     // A whole checkpoint under another's name is no checkpoint either.
     fs::rename(&last, runs.at("aside")).unwrap();
     fs::rename(&before, &last).unwrap();
-    insta::assert_snapshot!(check(&last).unwrap_err().to_string().replace(runs.at("").to_str().unwrap(), "T/"), @"");
+    insta::assert_snapshot!(check(&last).unwrap_err().to_string().replace(runs.at("").to_str().unwrap(), "T/"), @"T/run/checkpoints/step-00000008: the checkpoint is damaged: state.json is that of step 6");
 }
 
 #[test]
