@@ -88,7 +88,7 @@ fn a_run_writes_what_the_guide_says_and_a_second_start_changes_nothing() {
     assert_eq!(train.run("run", &[]).0, 0);
     let lines = train.metrics("run");
     let keys = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
-    insta::assert_snapshot!(keys(&lines[STEPS - 1]), @"step epoch loss spread lr weight_decay momentum grad_norm_encoder grad_norm_predictor context_tokens target_tokens images_per_second data_wait skipped nonfinite_steps memory_bytes feature_std feature_std_min feature_rank feature_cosine target_std target_std_min constant_loss prediction_cosine batch_mean_cosine");
+    insta::assert_snapshot!(keys(&lines[STEPS - 1]), @"step epoch loss spread lr weight_decay momentum grad_norm_encoder grad_norm_predictor context_tokens target_tokens images_per_second data_wait skipped nonfinite_steps memory_bytes feature_std feature_std_min feature_rank feature_cosine target_std target_std_min constant_loss shown_targets prediction_cosine batch_mean_cosine");
     assert_eq!(lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
     assert!(lines[1].get("feature_rank").is_none() && lines[2].get("feature_rank").is_some());
     let latest = fs::read_to_string(train.at("run").join("latest")).unwrap();

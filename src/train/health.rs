@@ -14,6 +14,7 @@ use crate::data::{Dataset, EvalLoader, EvalPlan, EvalTransform};
 use crate::device::read;
 use crate::error::Result;
 use crate::eval::health;
+use crate::masks::Masks;
 
 /// Images whose features are watched: a rank can reach this number, and the cost is that of their forward pass, for
 /// animals28 a quarter of a step every twenty.
@@ -71,23 +72,29 @@ pub(super) struct Guess {
     prediction: Tensor<1>,
     /// Mean cosine between the mean target and target, `[1]`.
     mean: Tensor<1>,
+    /// Share of the targets' tokens that stand in the context as well.
+    shown: f64,
 }
 
 impl Guess {
     /// Of the forward pass of one micro-batch.
-    pub(super) fn of(config: &LossConfig, forward: &Forward) -> Self {
+    pub(super) fn of(config: &LossConfig, forward: &Forward, masks: &Masks) -> Self {
         let target = forward.target.clone();
         let [rows, tokens, dim] = target.dims();
         let flat = target.clone().reshape([rows * tokens, dim]); // [R * M, D]
         let mean = flat.clone().mean_dim(0); // [1, D]
         let target_std = (flat.clone() - mean.clone()).powi_scalar(2).mean_dim(0).sqrt().reshape([dim]);
         let constant = mean.clone().reshape([1, 1, dim]).expand([rows, tokens, dim]);
+        let samples = masks.targets.first().map_or(0, |mask| mask.batch);
+        let counts = (0..samples).map(|row| masks.shown_targets(row));
+        let [shown, of] = counts.fold([0, 0], |sum, count| [sum[0] + count[0], sum[1] + count[1]]);
         let prediction = forward.prediction.clone().inner().reshape([rows * tokens, dim]);
         Self {
             target_std,
             constant_loss: distance(config.kind, constant, target),
             prediction: cosine(prediction, flat.clone()),
             mean: cosine(mean, flat),
+            shown: shown as f64 / of.max(1) as f64,
         }
     }
 
@@ -98,6 +105,7 @@ impl Guess {
         metrics.target_std = Some(stds.iter().map(|std| f64::from(*std)).sum::<f64>() / count);
         metrics.target_std_min = stds.iter().copied().reduce(f32::min).map(f64::from);
         metrics.constant_loss = Some(read::scalar(self.constant_loss)?);
+        metrics.shown_targets = Some(self.shown);
         metrics.prediction_cosine = Some(read::scalar(self.prediction)?);
         metrics.batch_mean_cosine = Some(read::scalar(self.mean)?);
         Ok(())

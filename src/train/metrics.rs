@@ -70,6 +70,9 @@ pub struct Metrics {
     /// The loss of a predictor that always says the mean target of the micro-batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub constant_loss: Option<f64>,
+    /// Share of the targets' tokens that the context shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shown_targets: Option<f64>,
     /// Mean cosine between prediction and target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prediction_cosine: Option<f64>,

@@ -1,7 +1,5 @@
 //! What a run will cost, before it is begun: parameters, arithmetic, memory, steps, and recipes that cannot work.
 
-use std::collections::HashSet;
-
 use serde::Serialize;
 
 use super::schedule::{Rates, Schedule};
@@ -217,12 +215,7 @@ fn share_of_shown_targets(draws: &[Masks]) -> f64 {
     for masks in draws {
         let rows = masks.context.first().map_or(0, |mask| mask.batch);
         images += rows;
-        shown += (0..rows)
-            .filter(|&row| {
-                let hidden: HashSet<u32> = masks.targets.iter().flat_map(|mask| mask.row(row)).copied().collect();
-                masks.context.iter().flat_map(|mask| mask.row(row)).any(|token| hidden.contains(token))
-            })
-            .count();
+        shown += (0..rows).filter(|&row| masks.shown_targets(row)[0] > 0).count();
     }
     shown as f64 / images.max(1) as f64
 }

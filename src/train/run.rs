@@ -169,7 +169,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             let masks = sampler.sample(config.train.seed, draw, &part.samples);
             let forward = networks.forward(&config.loss, upload(part.pixels.clone(), part.shape, device), &masks);
             if watching && i == 0 {
-                guess = Some(Guess::of(&config.loss, &forward));
+                guess = Some(Guess::of(&config.loss, &forward, &masks));
             }
             sums.add(&forward.loss, forward.spread.as_ref(), &masks, parts.len());
             let loss = match forward.spread {
