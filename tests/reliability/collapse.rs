@@ -45,7 +45,9 @@ fn a_collapse_is_named_and_ends_the_run_where_it_is_to() {
             fs::copy(&picture, path).unwrap();
         }
     }
-    (16..32).for_each(|i| drop(fs::copy(&picture, runs.at(&format!("pictures/{i}.png"))).unwrap()));
+    for i in 16..32 {
+        fs::copy(&picture, runs.at(&format!("pictures/{i}.png"))).unwrap();
+    }
     let sets = [
         "optim.epochs=8",
         "train.health_every=30",
