@@ -24,8 +24,8 @@ fn every_promise_names_a_test_that_exists() {
     let rows: Vec<&str> = text
         .lines()
         .skip_while(|line| !line.starts_with("| promise | test |"))
-        .filter(|line| line.starts_with("| "))
-        .filter(|line| !line.starts_with("| promise | test |"))
+        .skip(2)
+        .take_while(|line| line.starts_with("| "))
         .collect();
     assert!(rows.len() >= 10, "{} promises", rows.len());
     for row in rows {
