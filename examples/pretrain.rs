@@ -9,7 +9,7 @@ use anyjepa::config::Preset;
 use anyjepa::data::Dataset;
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
-use anyjepa::train::{Metrics, Observer, Resume, Run, train};
+use anyjepa::train::{ConfigChange, Metrics, Observer, Resume, Run, Stop, train};
 
 struct Lines;
 
@@ -47,7 +47,8 @@ fn main() -> Result<()> {
         out,
         device: &device::open("cpu".parse()?)?,
         resume: Resume::Auto,
-        signal: Arc::default(),
+        config_change: ConfigChange::Refuse,
+        stop: Stop::default(),
     };
     let outcome = train(&run, &mut Lines)?;
     println!("{} steps; the encoder is in {}", outcome.steps, outcome.checkpoint.display());

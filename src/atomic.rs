@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{IoContext, Result};
+use crate::faults::{self, Point};
 
 /// What the name of an unfinished file ends with.
 pub const PARTIAL: &str = ".partial";
@@ -23,14 +24,23 @@ pub fn partial_path(path: &Path) -> PathBuf {
 /// the file at [`partial_path`].
 ///
 /// # Errors
-/// If the file system refuses; the old file is then untouched.
+/// If the file system refuses; the old file is then untouched, and nothing is left beside it.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     let partial = partial_path(path);
-    let mut file = File::create(&partial).at("create", &partial)?;
-    file.write_all(content).at("write", &partial)?;
-    file.sync_all().at("write", &partial)?;
-    drop(file);
-    rename(&partial, path)
+    fill(&partial, content)
+        .and_then(|()| place(&partial, path))
+        // What is half written is of no use, and the disk may be full.
+        .inspect_err(|_| drop(fs::remove_file(&partial)))
+        .writing(path, content.len())
+}
+
+fn fill(partial: &Path, content: &[u8]) -> io::Result<()> {
+    faults::at(Point::FileCreate)?;
+    let mut file = File::create(partial)?;
+    faults::at(Point::FileWrite)?;
+    file.write_all(content)?;
+    faults::at(Point::FileSync)?;
+    file.sync_all()
 }
 
 /// Gives the file or folder `aside`, which is whole, its own name.
@@ -38,22 +48,28 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// If the file system refuses.
 pub fn rename(aside: &Path, path: &Path) -> Result<()> {
-    fs::rename(aside, path).at("create", path)?;
+    place(aside, path).at("create", path)
+}
+
+fn place(aside: &Path, path: &Path) -> io::Result<()> {
+    faults::at(Point::Rename)?;
+    fs::rename(aside, path)?;
+    faults::at(Point::FolderSync)?;
     sync_folder(path)
 }
 
 /// Makes the rename itself durable; only Unix lets a folder be synced.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<()> {
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    File::open(folder).and_then(|folder| folder.sync_all()).at("sync", folder)
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> Result<()> {
+fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -96,6 +96,28 @@ impl Error {
         }
     }
 
+    /// A write of `bytes` bytes to `path` that failed; of a full disk it says how much is free.
+    pub fn writing(path: impl AsRef<Path>, bytes: u64, source: std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+
+        let path = path.as_ref();
+        if !matches!(source.kind(), Io::StorageFull | Io::QuotaExceeded) {
+            return Self::io("write", path, source);
+        }
+        let message = format!("cannot write {}: {source}: {bytes} bytes needed, {}", path.display(), free(path));
+        Self::new(Kind::Other, message)
+            .with_source(source)
+            .with_remedy("free some space, or name a path on another disk")
+    }
+
+    /// Whether a full disk is beneath it.
+    pub fn is_full_disk(&self) -> bool {
+        use std::io::ErrorKind as Io;
+
+        let source = self.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
+        source.is_some_and(|source| matches!(source.kind(), Io::StorageFull | Io::QuotaExceeded))
+    }
+
     /// Adds what the user can do about it.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -136,15 +158,27 @@ impl Error {
     }
 }
 
+/// The bytes that are free on the disk of `path`, which need not exist, as a message says it.
+pub fn free(path: &Path) -> String {
+    let known = path.ancestors().find_map(|folder| fs4::available_space(folder).ok());
+    known.map_or("an unknown number free".to_owned(), |bytes| format!("{bytes} free"))
+}
+
 /// Turns an [`std::io::Result`] into ours, naming the action and the path.
 pub trait IoContext<T> {
     /// Names what was done (`action`, such as "read") to which `path`.
     fn at(self, action: &str, path: impl AsRef<Path>) -> Result<T>;
+    /// Names the path to which so many bytes were to be written.
+    fn writing(self, path: impl AsRef<Path>, bytes: usize) -> Result<T>;
 }
 
 impl<T> IoContext<T> for std::io::Result<T> {
     fn at(self, action: &str, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|source| Error::io(action, path, source))
+    }
+
+    fn writing(self, path: impl AsRef<Path>, bytes: usize) -> Result<T> {
+        self.map_err(|source| Error::writing(path, bytes as u64, source))
     }
 }
 

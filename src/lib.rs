@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod faults;
 pub mod random;
 
 pub mod atomic;

@@ -3,8 +3,10 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::faults::{self, Point};
 
 /// The file in a folder that carries its lock.
 pub const LOCK_FILE: &str = ".lock";
@@ -28,23 +30,33 @@ impl FolderLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let holder = match file.read_to_string(&mut holder) {
-                    Ok(length) if length > 0 => holder.trim_end(),
-                    _ => "another process",
-                };
+                let holder = holder(&mut file).unwrap_or_else(|| "another process".to_owned());
                 let message = format!("{} is in use by {holder}", folder.display());
                 return Err(Error::new(Kind::Locked, message).with_remedy("wait for it to end, or name another folder"));
             }
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path, error)),
         }
         let holder = format!("process {} on {}\n", std::process::id(), gethostname::gethostname().display());
-        file.set_len(0)
+        faults::at(Point::Sign)
+            .and_then(|()| file.set_len(0))
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
-            .at("write", &path)?;
+            .writing(&path, holder.len())?;
         Ok(Self { _file: file })
     }
+}
+
+/// Who holds the lock of `file`. Who has taken it a moment ago may not have signed it yet, and an earlier holder's name
+/// may still stand there: so this waits before it reads, and reads again while there is nothing.
+fn holder(file: &mut File) -> Option<String> {
+    /// Far longer than it takes to sign, and short enough to wait for.
+    const MOMENT: Duration = Duration::from_millis(100);
+    (0..20).find_map(|_| {
+        std::thread::sleep(MOMENT);
+        let mut text = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+        text.strip_suffix('\n').map(str::to_owned)
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ struct Module {
 
 const MODULES: &[Module] = &[
     Module { name: "error", layer: 0, foreign: &[] },
+    Module { name: "faults", layer: 0, foreign: &[] },
     Module { name: "random", layer: 0, foreign: &[] },
     Module { name: "atomic", layer: 1, foreign: &[] },
     Module { name: "chance", layer: 1, foreign: &[] },

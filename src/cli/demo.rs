@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyjepa::demo::{Demo, Features, ProbeRow, run};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
+use anyjepa::train::Stop;
 use clap::Args;
 use serde::Serialize;
 
@@ -51,8 +52,8 @@ impl Command {
         let config = ConfigArgs { preset: Some("animals28".to_owned()), config: None, set: set.into() }.resolve()?;
         let device = device::open(self.device.device)?;
         let seeds: Vec<u64> = (0..self.seeds).collect();
-        let signal = signals::listen()?;
-        let demo = Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, signal };
+        let stop = Stop { signal: signals::listen()?, deadline: None };
+        let demo = Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, stop };
         let outcome = run(&demo, &mut TrainProgress::new())?;
         let summary =
             Summary { probes: outcome.probes, report: outcome.report.into(), checkpoint: outcome.checkpoint.into() };

@@ -136,6 +136,8 @@ pub fn main() -> ExitCode {
         }
     };
     output::init(cli.verbosity.quiet, cli.verbosity.verbose);
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::fail(&error),

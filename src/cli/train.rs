@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyjepa::config::RunConfig;
 use anyjepa::data::{Dataset, MAX_BAD, check_bad};
 use anyjepa::device;
-use anyjepa::error::Result;
-use anyjepa::train::{Resume, Run, train};
+use anyjepa::error::{Error, Result};
+use anyjepa::train::{ConfigChange, Resume, Run, Stop, train};
 use clap::Args;
 use serde::Serialize;
 
@@ -30,6 +31,12 @@ pub struct Command {
     /// Continue an earlier run: auto, never, or the path of a checkpoint
     #[arg(long, value_name = "auto|never|PATH", default_value = "auto", value_parser = parse_resume)]
     resume: Resume,
+    /// Continue with another configuration than the run began with
+    #[arg(long)]
+    allow_config_change: bool,
+    /// Save and end with exit code 75 after this long, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    stop_after: Option<Duration>,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -44,6 +51,14 @@ fn parse_resume(text: &str) -> Result<Resume, std::convert::Infallible> {
     })
 }
 
+fn parse_time(text: &str) -> Result<Duration> {
+    let parsed = [("s", 1.0), ("m", 60.0), ("h", 3600.0)].into_iter().find_map(|(unit, seconds)| {
+        let number: f64 = text.trim().strip_suffix(unit)?.parse().ok()?;
+        Duration::try_from_secs_f64(number * seconds).ok().filter(|time| !time.is_zero())
+    });
+    parsed.ok_or_else(|| Error::usage("this is no time").with_remedy("write it as 90s, 30m or 2h"))
+}
+
 #[derive(Serialize)]
 struct Summary {
     checkpoint: Shown,
@@ -54,6 +69,8 @@ struct Summary {
 
 impl Command {
     pub fn run(self) -> Result<()> {
+        // The queue's clock runs since the process was started.
+        let deadline = self.stop_after.and_then(|time| Instant::now().checked_add(time));
         let config = self.config.resolve()?;
         let [held, computed] = memory(&config);
         device::require_memory(self.device.device, held, computed)?;
@@ -66,7 +83,8 @@ impl Command {
             out: &self.out,
             device: &device,
             resume: self.resume,
-            signal: signals::listen()?,
+            config_change: if self.allow_config_change { ConfigChange::Allow } else { ConfigChange::Refuse },
+            stop: Stop { signal: signals::listen()?, deadline },
         };
         let outcome = train(&run, &mut TrainProgress::new())?;
         let summary = Summary {

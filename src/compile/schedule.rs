@@ -49,7 +49,7 @@ impl Slots {
         let free = (0..self.slots.len()).filter(|&slot| self.slots[slot].1.is_none());
         let best = free.min_by_key(|&slot| {
             let size = self.slots[slot].0;
-            (size < bytes, if size < bytes { bytes - size } else { size - bytes })
+            (size < bytes, size.abs_diff(bytes))
         });
         let slot = best.unwrap_or_else(|| {
             self.slots.push((0, None));

@@ -6,8 +6,14 @@ use super::RunConfig;
 use super::resolve::leaf_values;
 
 /// Keys that decide how often something is said or saved, and how many threads read; a run may go on with others.
-const FREE: &[&str] =
-    &["train.workers", "train.log_every", "train.health_every", "train.checkpoint_every", "train.keep_every"];
+const FREE: &[&str] = &[
+    "train.workers",
+    "train.log_every",
+    "train.health_every",
+    "train.on_collapse",
+    "train.checkpoint_every",
+    "train.keep_every",
+];
 
 impl RunConfig {
     /// The keys that `other` has otherwise and that change the numbers of a run, as `optim.lr: 0.001, now 0.002`.

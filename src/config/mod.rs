@@ -241,6 +241,17 @@ pub enum Precision {
     Bf16,
 }
 
+/// What is done when the health of the features shows a collapse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCollapse {
+    /// It is said, and the run goes on.
+    #[default]
+    Warn,
+    /// The run ends.
+    Stop,
+}
+
 /// The loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +270,9 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Steps between two looks at the health of the features; 0 looks never.
     pub health_every: usize,
+    /// What is done when they show a collapse; runs of early versions do not say.
+    #[serde(default)]
+    pub on_collapse: OnCollapse,
     /// Steps between two checkpoints; the end of the run always makes one.
     pub checkpoint_every: usize,
     /// Checkpoints at a multiple of this many steps are kept for good; 0 keeps the last two only.

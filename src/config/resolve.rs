@@ -8,7 +8,8 @@ use super::{Preset, RunConfig};
 use crate::error::{Error, IoContext as _, Result, nearest};
 
 /// Environment variables that begin like configuration and are not: they belong to the command line and the tests.
-const NOT_CONFIGURATION: &[&str] = &["ANYJEPA_DEVICE", "ANYJEPA_LOG", "ANYJEPA_TEST_GPU"];
+const NOT_CONFIGURATION: &[&str] =
+    &["ANYJEPA_DEVICE", "ANYJEPA_LOG", "ANYJEPA_TEST_GPU", "ANYJEPA_TEST_TMPFS", "ANYJEPA_KILLS"];
 
 /// Where a configuration comes from, weakest first.
 #[derive(Debug, Clone, Default)]

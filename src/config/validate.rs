@@ -125,8 +125,11 @@ impl RunConfig {
             must(values.iter().all(|v| (0.0..=1.0).contains(v)), format!("{key} = {values:?} must be from 0 to 1"));
         }
         must(
-            optim.warmup_epochs < optim.epochs as f64 * optim.schedule_scale,
-            format!("optim.warmup_epochs = {} is not shorter than the schedule", optim.warmup_epochs),
+            optim.warmup_epochs < optim.epochs as f64 * optim.schedule_scale.min(1.0),
+            format!(
+                "optim.warmup_epochs = {} is not shorter than the run of optim.epochs = {} and its schedule",
+                optim.warmup_epochs, optim.epochs
+            ),
         );
         must(
             self.loss.target == TargetKind::Features || self.loss.variance + self.loss.covariance == 0.0,

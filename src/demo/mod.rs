@@ -6,7 +6,6 @@ mod probes;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 
@@ -22,7 +21,7 @@ use crate::extract::{
 };
 use crate::matrix::Matrix;
 use crate::model::{Encoder, Init, Layers};
-use crate::train::{Networks, Observer, Resume, Run, train};
+use crate::train::{ConfigChange, Networks, Observer, Resume, Run, Stop, train};
 use crate::weights::{self, Which};
 
 /// Blocks whose pooled outputs are joined into the features, as in I-JEPA's own linear evaluation.
@@ -45,8 +44,8 @@ pub struct Demo<'a> {
     pub device: &'a Device,
     /// One training run for each.
     pub seeds: &'a [u64],
-    /// A signal's number, once one has come.
-    pub signal: Arc<AtomicUsize>,
+    /// What makes it end early.
+    pub stop: Stop,
 }
 
 /// What a demonstration found.
@@ -88,11 +87,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
     }
     // Too few labels end the demonstration here rather than after the training.
     few_labels(&data.labels, FEW_LABELS, 0)?;
-    let stopped = || match demo.signal.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        signal => Err(Error::new(Kind::Interrupted(signal), format!("stopped by signal {signal} after the training"))
-            .with_remedy("the same command continues where it stands")),
-    };
+    let stopped = || demo.stop.error("the training").map_or(Ok(()), Err);
     let mut probes = Vec::new();
     let mut first: Option<(Pair, PathBuf, PathBuf)> = None;
     for &seed in demo.seeds {
@@ -105,7 +100,8 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
             out: &out,
             device: demo.device,
             resume: Resume::Auto,
-            signal: Arc::clone(&demo.signal),
+            config_change: ConfigChange::Refuse,
+            stop: demo.stop.clone(),
         };
         let outcome = train(&run, observer).map_err(|error| match error.kind() {
             Kind::Data => error.with_remedy(format!("remove {}, or name another folder with --out", out.display())),

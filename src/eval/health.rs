@@ -4,11 +4,13 @@ use super::gram::{Gram, gram};
 use crate::error::Result;
 use crate::matrix::Matrix;
 
-/// Three numbers that show a collapse before the loss does.
+/// Numbers that show a collapse before the loss does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Health {
     /// The standard deviation of each dimension over the rows, averaged; 0 where all images look the same.
     pub std: f64,
+    /// The smallest of these standard deviations; 0 where a dimension is dead.
+    pub std_min: f64,
     /// RankMe: how many directions the features use, from 1 to the smaller side; 0 where all features are 0.
     ///
     /// The exponential of the entropy of the singular values as shares of their sum, each plus 1e-7, of the features as
@@ -30,11 +32,10 @@ const EPS: f64 = 1e-7;
 /// If the matrix is empty or has a value that is not finite.
 pub fn health(features: &Matrix) -> Result<Health> {
     features.require_finite()?;
-    Ok(Health { std: mean_std(features), rank: rank_me(features), cosine: mean_cosine(features) })
-}
-
-fn mean_std(features: &Matrix) -> f64 {
-    features.column_stds(&features.column_means()).iter().sum::<f64>() / features.cols as f64
+    let stds = features.column_stds(&features.column_means());
+    let std = stds.iter().sum::<f64>() / features.cols as f64;
+    let std_min = stds.into_iter().fold(f64::INFINITY, f64::min);
+    Ok(Health { std, std_min, rank: rank_me(features), cosine: mean_cosine(features) })
 }
 
 fn rank_me(features: &Matrix) -> f64 {
@@ -102,13 +103,14 @@ mod tests {
     fn the_numbers_are_those_of_numpy() {
         // np.linalg.svd with RankMe's formula, .std(0).mean(), and the mean of the cosines off the diagonal.
         let health = of(4, 3, vec![1.0, 2.0, 0.0, -1.0, 0.5, 3.0, 2.0, 2.0, -2.0, 0.0, 1.0, 1.0]);
-        let expected =
-            Health { std: 1.190_109_559_773_406_2, rank: 2.100_053_470_423_016, cosine: 0.258_150_689_921_980_4 };
-        for (ours, numpy) in
-            [(health.std, expected.std), (health.rank, expected.rank), (health.cosine, expected.cosine)]
-        {
-            assert!((ours - numpy).abs() < ROUNDING, "{health:?} {expected:?}");
+        for (ours, numpy) in [
+            (health.std, 1.190_109_559_773_406_2),
+            (health.rank, 2.100_053_470_423_016),
+            (health.cosine, 0.258_150_689_921_980_4),
+        ] {
+            assert!((ours - numpy).abs() < ROUNDING, "{health:?} {numpy}");
         }
+        assert!(health.std_min > 0.0 && health.std_min < health.std, "{health:?}");
     }
 
     #[test]
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn zeros_and_single_rows_have_numbers_too() {
-        assert_eq!(of(3, 2, vec![0.0; 6]), Health { std: 0.0, rank: 0.0, cosine: 0.0 });
+        assert_eq!(of(3, 2, vec![0.0; 6]), Health { std: 0.0, std_min: 0.0, rank: 0.0, cosine: 0.0 });
         let one = of(1, 2, vec![1.0, 1.0]);
         assert!((one.rank - 1.0).abs() < TOLERANCE && one.cosine == 0.0, "{one:?}");
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::mirrored::Mirrored;
-use super::{BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, FeatureSet, Provenance, ReadOut, Views, encode_all};
+use super::{
+    BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, FeatureSet, Provenance, ReadOut, Views, encode_all,
+};
 use crate::config::Precision;
 use crate::data::{Dataset, EvalPlan, EvalTransform, Skip};
 use crate::device::Spec;

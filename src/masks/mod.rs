@@ -11,6 +11,8 @@ mod reference;
 pub(crate) mod statistics;
 mod unbiased;
 
+use std::collections::HashSet;
+
 use crate::config::{MaskConfig, MaskMode};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream};
@@ -49,6 +51,15 @@ pub struct Masks {
     pub targets: Vec<IndexMask>,
     /// What the cut to a common size cost.
     pub cut: CutReport,
+}
+
+impl Masks {
+    /// Of sample `row`, how many tokens of its targets a context shows, and how many there are.
+    pub fn shown_targets(&self, row: usize) -> [usize; 2] {
+        let shown: HashSet<u32> = self.context.iter().flat_map(|mask| mask.row(row)).copied().collect();
+        let tokens = || self.targets.iter().flat_map(|mask| mask.row(row));
+        [tokens().filter(|token| shown.contains(token)).count(), tokens().count()]
+    }
 }
 
 /// Mean tokens of a batch's masks, before and after they were cut to a common size.

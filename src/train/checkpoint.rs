@@ -4,24 +4,41 @@
 //! last, `manifest.json` with the BLAKE3 sum of each. `RUN/latest` is a text file that names the newest.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::atomic;
+use crate::atomic::{self, PARTIAL, partial_path};
 use crate::config::RunConfig;
-use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::weights::{Header, Manifest, Tensors, damaged, read, write};
+use crate::error::{Error, IoContext as _, Kind, Result, free};
+use crate::faults::{self, Point};
+use crate::weights::{Header, Manifest, Tensors, bytes, damaged, read, write};
 
 const STATE: &str = "state.json";
+/// The file in a run's folder that names the newest checkpoint.
+const LATEST: &str = "latest";
+/// What a checkpoint's manifest lists, no more and no less.
+const FILES: [&str; 5] =
+    ["encoder.safetensors", "predictor.safetensors", "target_encoder.safetensors", "optimizer.safetensors", STATE];
 
 /// Where a run stands: everything random follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Steps made.
     pub step: usize,
-    /// Steps of one epoch; the epoch and the position in it follow.
+    /// Passes over the data that are behind it.
+    pub epoch: usize,
+    /// Steps of the pass that it is in.
+    pub position: usize,
+    /// Steps of one epoch.
     pub steps_per_epoch: usize,
+    /// Steps in which the optimizer changed the weights.
+    pub updates: usize,
+    /// Steps that were left out because their loss or gradient was not finite.
+    pub nonfinite_steps: usize,
+    /// How many of them were the last ones.
+    pub nonfinite_in_a_row: usize,
     /// Seed of everything random.
     pub seed: u64,
     /// BLAKE3 of the resolved configuration.
@@ -32,59 +49,127 @@ pub struct State {
     pub version: String,
 }
 
+impl State {
+    /// Goes on to the next step.
+    pub(super) fn advance(&mut self) {
+        self.step += 1;
+        self.epoch = self.step / self.steps_per_epoch;
+        self.position = self.step % self.steps_per_epoch;
+    }
+}
+
 /// A run's folder of checkpoints.
 pub struct Checkpoints {
     run: PathBuf,
     keep_every: usize,
+    /// The last one that is known to be whole.
+    whole: Option<PathBuf>,
 }
 
 impl Checkpoints {
     /// The checkpoints of the run in `run`; those at a multiple of `keep_every` steps are never pruned (0: none).
     pub fn new(run: &Path, keep_every: usize) -> Self {
-        Self { run: run.to_path_buf(), keep_every }
+        Self { run: run.to_path_buf(), keep_every, whole: None }
+    }
+
+    /// The folder that they are in.
+    fn parent(&self) -> PathBuf {
+        self.run.join("checkpoints")
     }
 
     /// Writes a checkpoint of the run of `config`: each of `parts` becomes `NAME.safetensors`.
     ///
     /// # Errors
-    /// Where a file cannot be written; the checkpoints before stay valid.
-    pub fn save(&self, state: &State, parts: &[(&str, Tensors)], config: &RunConfig) -> Result<PathBuf> {
-        let parent = self.run.join("checkpoints");
+    /// Where a file cannot be written; the checkpoints before stay valid, and nothing is left of this one.
+    pub fn save(&mut self, state: &State, parts: &[(&str, Tensors)], config: &RunConfig) -> Result<PathBuf> {
+        let parent = self.parent();
         fs::create_dir_all(&parent).at("create", &parent)?;
-        let name = format!("step-{:08}", state.step);
-        let (aside, place) = (parent.join(format!("{name}.partial")), parent.join(&name));
-        if aside.exists() {
-            fs::remove_dir_all(&aside).at("remove", &aside)?;
-        }
-        fs::create_dir(&aside).at("create", &aside)?;
-        let mut files = Vec::new();
-        for (part, tensors) in parts {
-            let file = format!("{part}.safetensors");
-            write(&aside.join(&file), tensors, &Header::of(config, tensors).metadata()?)?;
-            files.push(file);
-        }
-        atomic::write(&aside.join(STATE), &to_json(state)?)?;
-        files.push(STATE.to_owned());
-        Manifest::of(&aside, &files)?.write(&aside)?;
-        if place.exists() {
-            fs::remove_dir_all(&place).at("replace", &place)?;
-        }
-        atomic::rename(&aside, &place)?;
-        atomic::write(&self.run.join("latest"), name.as_bytes())?;
-        check(&place)?;
-        self.prune(&place)?;
+        let place = parent.join(format!("step-{:08}", state.step));
+        let aside = partial_path(&place);
+        self.build(&aside, &place, state, parts, config).map_err(|error| {
+            // The error that came first says more than one of cleaning up.
+            let _ = remove(&aside);
+            match error.is_full_disk() {
+                false => error,
+                true => {
+                    let needed: usize = parts.iter().map(|(_, tensors)| bytes(tensors)).sum();
+                    let message = format!("{error}; the checkpoint takes {needed} bytes, {} now", free(&parent));
+                    Error::new(error.kind(), message).with_remedy(
+                        "free some space; the checkpoint before is whole, and the same command continues from it",
+                    )
+                }
+            }
+        })?;
+        self.prune(state.step, &place)?;
+        self.whole = Some(place.clone());
         Ok(place)
     }
 
-    /// Removes all but `saved`, the last two checkpoints and those kept for good; what is no checkpoint of ours stays.
-    fn prune(&self, saved: &Path) -> Result<()> {
-        let all = self.list()?;
-        for (step, path) in all.iter().rev().skip(2) {
-            if path != saved && (self.keep_every == 0 || step % self.keep_every != 0) {
-                fs::remove_dir_all(path).at("remove", path)?;
+    fn build(
+        &self,
+        aside: &Path,
+        place: &Path,
+        state: &State,
+        parts: &[(&str, Tensors)],
+        config: &RunConfig,
+    ) -> Result<()> {
+        remove(aside)?;
+        faults::at(Point::CheckpointFolder).and_then(|()| fs::create_dir(aside)).writing(aside, 0)?;
+        for (part, tensors) in parts {
+            let file = aside.join(format!("{part}.safetensors"));
+            write(&file, tensors, &Header::of(config, tensors).metadata()?)?;
+        }
+        atomic::write(&aside.join(STATE), &to_json(state)?)?;
+        Manifest::of(aside, &FILES.map(str::to_owned))?.write(aside)?;
+        // One of this step is there already only where it was found damaged, or a run goes back on itself.
+        remove(place)?;
+        atomic::rename(aside, place)?;
+        faults::at(Point::CheckpointCheck).at("read", place)?;
+        check(place)?;
+        self.name_latest(place)
+    }
+
+    /// Lets `latest` name the checkpoint at `place`, if it does not already.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn name_latest(&self, place: &Path) -> Result<()> {
+        let latest = self.run.join(LATEST);
+        let name = place.file_name().unwrap_or_default().as_encoded_bytes();
+        if fs::read(&latest).is_ok_and(|old| old == name) { Ok(()) } else { atomic::write(&latest, name) }
+    }
+
+    /// Of the checkpoints before `saved`, removes all but the last whole one and those kept for good.
+    ///
+    /// What is no checkpoint of ours stays, and so do later ones, which belong to another way from here.
+    fn prune(&self, step: usize, saved: &Path) -> Result<()> {
+        let before: Vec<_> = self.list()?.into_iter().filter(|(other, _)| *other < step).collect();
+        let last = self.whole.as_ref().filter(|path| *path != saved && path.starts_with(&self.run));
+        let last = last.or(before.last().map(|(_, path)| path));
+        for (other, path) in &before {
+            let kept = Some(path) == last || self.keep_every > 0 && other % self.keep_every == 0;
+            if !kept && Manifest::read(path).is_ok() {
+                remove(path)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes what killed processes left half-built.
+    ///
+    /// # Errors
+    /// Where something of ours cannot be removed.
+    pub fn sweep(&self) -> Result<()> {
+        let parent = self.parent();
+        for name in names(&parent)? {
+            if step_of(name.strip_suffix(PARTIAL).unwrap_or_default()).is_some() {
+                remove(&parent.join(name))?;
+            }
+        }
+        match fs::remove_file(partial_path(&self.run.join(LATEST))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at("remove", self.run.join(LATEST)),
+            _ => Ok(()),
+        }
     }
 
     /// Every checkpoint, the oldest first.
@@ -92,20 +177,9 @@ impl Checkpoints {
     /// # Errors
     /// Where the folder cannot be listed.
     pub fn list(&self) -> Result<Vec<(usize, PathBuf)>> {
-        let parent = self.run.join("checkpoints");
-        let entries = match fs::read_dir(&parent) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("list", &parent, error)),
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.at("list", &parent)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if let Some(Ok(step)) = name.strip_prefix("step-").map(str::parse) {
-                found.push((step, path));
-            }
-        }
+        let parent = self.parent();
+        let steps = names(&parent)?.into_iter().filter_map(|name| Some((step_of(&name)?, parent.join(name))));
+        let mut found: Vec<_> = steps.collect();
         found.sort();
         Ok(found)
     }
@@ -113,32 +187,75 @@ impl Checkpoints {
     /// The newest checkpoint whose sums are right, with those that had to be passed over and why.
     ///
     /// # Errors
-    /// A data error where there are checkpoints and none is whole.
-    pub fn newest(&self) -> Result<(Option<PathBuf>, Vec<Error>)> {
-        let mut damaged = Vec::new();
+    /// A data error where there should be one and none is whole.
+    pub fn newest(&mut self) -> Result<(Option<PathBuf>, Vec<Error>)> {
+        let mut passed = Vec::new();
+        let latest = fs::read_to_string(self.run.join(LATEST)).ok();
+        let latest = latest.map(|name| self.parent().join(name.trim()));
+        if let Some(missing) = latest.filter(|latest| !latest.exists()) {
+            passed.push(damaged(&missing, "the folder is missing, and `latest` names it"));
+        }
         for (_, path) in self.list()?.into_iter().rev() {
             match check(&path) {
-                Ok(()) => return Ok((Some(path), damaged)),
-                Err(error) => damaged.push(error),
+                Ok(()) => {
+                    self.whole = Some(path.clone());
+                    return Ok((Some(path), passed));
+                }
+                Err(error) => passed.push(error),
             }
         }
-        match damaged.pop() {
-            None => Ok((None, damaged)),
-            Some(last) => Err(Error::new(Kind::Data, format!("no checkpoint is whole; the oldest: {last}"))
-                .with_remedy("restore one from a copy, or start a new run in another folder")),
+        if passed.is_empty() {
+            return Ok((None, passed));
         }
+        let all = passed.iter().map(Error::to_string).collect::<Vec<_>>().join("; ");
+        Err(Error::new(Kind::Data, format!("no checkpoint is whole: {all}"))
+            .with_remedy("restore one from a copy, or start a new run in another folder"))
     }
 }
 
-/// Reads a checkpoint's state and one of its parts.
+/// The step that the name of a checkpoint's folder says.
+fn step_of(name: &str) -> Option<usize> {
+    name.strip_prefix("step-")?.parse().ok()
+}
+
+/// The names in `folder` that are text; none where there is no such folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("list", folder, error)),
+    };
+    let named = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string().ok()).transpose();
+    entries.filter_map(named).collect::<io::Result<_>>().at("list", folder)
+}
+
+/// Removes the folder of a checkpoint, whole or not, if it is there; the manifest goes last, so that what is left by a
+/// killed process can be told from what is not ours. A folder that holds anything else stays, with that.
+fn remove(folder: &Path) -> Result<()> {
+    for name in FILES.into_iter().chain([Manifest::FILE]) {
+        let path = folder.join(name);
+        for path in [partial_path(&path), path].into_iter().filter(|path| path.exists()) {
+            faults::at(Point::CheckpointPrune).and_then(|()| fs::remove_file(&path)).at("remove", &path)?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
+        other => other.at("remove", folder),
+    }
+}
+
+/// The state and all tensors of a checkpoint: those of the networks, and those of the optimizer.
 ///
 /// # Errors
 /// A data error where a file is missing or damaged.
-pub fn open(path: &Path, part: &str) -> Result<(State, Tensors)> {
+pub fn open(path: &Path) -> Result<(State, Tensors, Tensors)> {
     check(path)?;
-    let state = from_json(&path.join(STATE))?;
-    let (tensors, _) = read(&path.join(format!("{part}.safetensors")))?;
-    Ok((state, tensors))
+    let [encoder, predictor, target_encoder, optimizer, state] = FILES.map(|file| path.join(file));
+    let mut networks = Tensors::new();
+    for part in [encoder, predictor, target_encoder] {
+        networks.extend(read(&part)?.0);
+    }
+    Ok((from_json(&state)?, networks, read(&optimizer)?.0))
 }
 
 /// The configuration of the run that wrote a checkpoint.
@@ -151,12 +268,22 @@ pub fn config(path: &Path) -> Result<RunConfig> {
     Ok(header.run)
 }
 
-/// Checks every file of a checkpoint against its manifest.
+/// Checks every file of a checkpoint against its manifest, and that it is that of the step its folder is named after.
 ///
 /// # Errors
 /// A data error that names the first file that is missing or of another size or sum.
 pub fn check(path: &Path) -> Result<()> {
-    Manifest::read(path)?.check(path)
+    let manifest = Manifest::read(path)?;
+    if !manifest.names().eq(FILES) {
+        let names: Vec<_> = manifest.names().collect();
+        return Err(damaged(path, format!("{} lists {}", Manifest::FILE, names.join(", "))));
+    }
+    manifest.check(path)?;
+    let state: State = from_json(&path.join(STATE))?;
+    match path.file_name().and_then(|name| step_of(name.to_str()?)) {
+        Some(step) if step != state.step => Err(damaged(path, format!("{STATE} is that of step {}", state.step))),
+        _ => Ok(()),
+    }
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -7,7 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
+use crate::atomic::{self, PARTIAL};
 use crate::error::{IoContext as _, Result};
+use crate::faults::{self, Point};
+
+/// What the name of every event file begins with: TensorBoard looks for it.
+const PREFIX: &str = "events.out.tfevents.";
+/// What stands in the name of one of ours.
+const OURS: &str = ".anyjepa.";
 
 /// `tensorboard.Event`, the fields in use.
 #[derive(Clone, PartialEq, Message)]
@@ -43,13 +50,29 @@ pub struct Events {
 }
 
 impl Events {
-    /// Begins a new event file in `folder`, for a run that goes on at `step`.
+    /// Begins a new event file in `folder`, for a run that goes on after `step`; events of later steps are dropped from
+    /// the files that are there.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Where a file cannot be read or written.
     pub fn create(folder: &Path, step: usize) -> Result<Self> {
-        let path = folder.join(format!("events.out.tfevents.{:010}.anyjepa.{step}", now() as u64));
-        let file = File::create(&path).at("create", &path)?;
+        for entry in std::fs::read_dir(folder).at("list", folder)? {
+            let path = entry.at("list", folder)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with(PREFIX) && name.contains(OURS) && !name.ends_with(PARTIAL) {
+                trim(&path, step)?;
+            }
+        }
+        // Two starts in one second keep a file each.
+        let (second, mut start) = (now() as u64, 0);
+        let path = loop {
+            let path = folder.join(format!("{PREFIX}{second:010}{OURS}{step}.{start}"));
+            if !path.exists() {
+                break path;
+            }
+            start += 1;
+        };
+        let file = faults::at(Point::EventsCreate).and_then(|()| File::create(&path)).writing(&path, 0)?;
         let mut events = Self { path, file };
         events.record(&Event { wall_time: now(), file_version: Some("brain.Event:2".into()), ..Event::default() })?;
         Ok(events)
@@ -73,8 +96,39 @@ impl Events {
         record.extend(masked_sum(&length).to_le_bytes());
         record.extend(&data);
         record.extend(masked_sum(&data).to_le_bytes());
-        self.file.write_all(&record).at("write", &self.path)
+        faults::at(Point::EventsRecord).and_then(|()| self.file.write_all(&record)).writing(&self.path, record.len())
     }
+
+    /// Syncs the file.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().at("sync", &self.path)
+    }
+}
+
+/// Drops the events after `step`, and a record that a killed process left half-written.
+fn trim(path: &Path, step: usize) -> Result<()> {
+    let old = std::fs::read(path).at("read", path)?;
+    let kept = records(&old).filter(|(_, event)| event.step as usize <= step).map(|(bytes, _)| bytes);
+    let kept = kept.collect::<Vec<_>>().concat();
+    if kept == old { Ok(()) } else { atomic::write(path, &kept) }
+}
+
+/// The whole records at the begin of a file, as they stand there and as events.
+fn records(file: &[u8]) -> impl Iterator<Item = (&[u8], Event)> {
+    /// Length and its sum before the event, the event's sum behind it.
+    const FRAME: usize = 16;
+    let mut rest = file;
+    std::iter::from_fn(move || {
+        let length = u64::from_le_bytes(*rest.first_chunk()?);
+        let end = usize::try_from(length).ok()?.checked_add(FRAME)?;
+        let (record, after) = rest.split_at_checked(end)?;
+        let event = Event::decode(&record[FRAME - 4..end - 4]).ok()?;
+        rest = after;
+        Some((record, event))
+    })
 }
 
 fn masked_sum(data: &[u8]) -> u32 {
@@ -83,4 +137,38 @@ fn masked_sum(data: &[u8]) -> u32 {
 
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The steps of all events of all files in `folder`, in order.
+    fn steps(folder: &Path) -> Vec<i64> {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        let mut steps: Vec<i64> = files
+            .flat_map(|file| {
+                records(&file).filter(|(_, event)| event.summary.is_some()).map(|(_, e)| e.step).collect::<Vec<_>>()
+            })
+            .collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_continued_with_every_step_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut events = Events::create(folder.path(), 0).unwrap();
+        (1..=3).for_each(|step| events.scalars(step, [("loss", 0.5)].into_iter()).unwrap());
+        let whole = std::fs::read(&events.path).unwrap();
+        for length in 0..=whole.len() {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(events.path.file_name().unwrap()), &whole[..length]).unwrap();
+            // A checkpoint is never newer than the events that are on the disk.
+            let step = steps(folder.path()).into_iter().max().unwrap_or(0).min(2);
+            let mut events = Events::create(folder.path(), step as usize).unwrap();
+            (step as usize + 1..=4).for_each(|step| events.scalars(step, [("loss", 0.5)].into_iter()).unwrap());
+            assert_eq!(steps(folder.path()), [1, 2, 3, 4], "cut at {length}");
+        }
+    }
 }

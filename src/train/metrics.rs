@@ -4,14 +4,17 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::events::Events;
+use crate::atomic;
 use crate::error::{Error, IoContext as _, Result};
+use crate::faults::{self, Point};
 
 /// One line of metrics; health is measured less often than the rest.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Metrics {
     /// Steps made.
     pub step: usize,
@@ -42,17 +45,43 @@ pub struct Metrics {
     pub data_wait: f64,
     /// Pictures that could not be decoded so far.
     pub skipped: usize,
+    /// Steps so far that were left out because their loss or gradient was not finite.
+    pub nonfinite_steps: usize,
     /// Resident memory of the process, in bytes; 0 where the system does not say.
     pub memory_bytes: u64,
-    /// Mean standard deviation of a feature over the probe images.
+    /// Standard deviation of a pooled feature over the probe images, averaged over dimensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_std: Option<f64>,
-    /// RankMe of the features of the probe images.
+    /// The smallest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_std_min: Option<f64>,
+    /// RankMe of the pooled features of the probe images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_rank: Option<f64>,
-    /// Mean cosine between the features of two probe images.
+    /// Mean cosine between the pooled features of two probe images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_cosine: Option<f64>,
+    /// Standard deviation of a target's dimension over the tokens of a micro-batch, averaged over dimensions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_std: Option<f64>,
+    /// The smallest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_std_min: Option<f64>,
+    /// The loss of a predictor that always says the mean target of the micro-batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub constant_loss: Option<f64>,
+    /// Share of the targets' tokens that the context shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shown_targets: Option<f64>,
+    /// Mean cosine between prediction and target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction_cosine: Option<f64>,
+    /// Mean cosine between the mean target and target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_mean_cosine: Option<f64>,
+    /// The signs of a collapse, where there are two or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collapse: Option<String>,
 }
 
 /// The files that metrics go to.
@@ -63,27 +92,21 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the files in `folder` for a run that goes on after `step`; lines of later steps, from a run that was cut
-    /// off after its last checkpoint, are dropped.
+    /// Opens the files in `folder` for a run that goes on after `step`; lines and events of later steps, from a run that
+    /// was cut off after its last checkpoint, are dropped.
     ///
     /// # Errors
     /// Where a file cannot be written.
     pub fn open(folder: &Path, step: usize) -> Result<Self> {
         let path = folder.join("metrics.jsonl");
-        let old = match std::fs::read_to_string(&path) {
+        let old = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io("read", &path, error)),
         };
-        let kept: String = old.lines().filter(|line| step_of(line).is_some_and(|s| s <= step)).fold(
-            String::new(),
-            |mut text, line| {
-                text.push_str(line);
-                text.push('\n');
-                text
-            },
-        );
-        std::fs::write(&path, kept).at("write", &path)?;
+        let lines = old.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        let kept = lines.filter(|line| step_of(line).is_some_and(|s| s <= step)).collect::<Vec<_>>().concat();
+        atomic::write(&path, &kept)?;
         let lines = OpenOptions::new().append(true).open(&path).at("open", &path)?;
         Ok(Self { events: Events::create(folder, step)?, path, lines })
     }
@@ -94,18 +117,29 @@ impl MetricsLog {
     /// Where a file cannot be written.
     pub fn write(&mut self, metrics: &Metrics) -> Result<()> {
         let value = serde_json::to_value(metrics).map_err(|error| Error::data(&self.path, error))?;
-        let mut line = value.to_string();
-        line.push('\n');
-        self.lines.write_all(line.as_bytes()).at("write", &self.path)?;
+        let line = format!("{value}\n");
+        faults::at(Point::MetricsLine)
+            .and_then(|()| self.lines.write_all(line.as_bytes()))
+            .writing(&self.path, line.len())?;
         let none = Map::new();
         let scalars = value.as_object().unwrap_or(&none).iter();
         let scalars = scalars.filter_map(|(key, value)| Some((key.as_str(), value.as_f64()?)));
         self.events.scalars(metrics.step, scalars.filter(|(key, _)| *key != "step"))
     }
+
+    /// Makes sure that what was written outlives a power cut, as the checkpoint will that is written next.
+    ///
+    /// # Errors
+    /// Where a file cannot be synced.
+    pub fn sync(&self) -> Result<()> {
+        let length = self.lines.metadata().map_or(0, |metadata| metadata.len() as usize);
+        faults::at(Point::LogsSync).and_then(|()| self.lines.sync_all()).writing(&self.path, length)?;
+        self.events.sync()
+    }
 }
 
-fn step_of(line: &str) -> Option<usize> {
-    serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64().map(|step| step as usize)
+fn step_of(line: &[u8]) -> Option<usize> {
+    serde_json::from_slice::<Value>(line).ok()?.get("step")?.as_u64().map(|step| step as usize)
 }
 
 /// Reads the `(step, value)` pairs of one key of a `metrics.jsonl`.

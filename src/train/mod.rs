@@ -1,23 +1,31 @@
 //! Pre-training: the step, its schedules, and the loop around it.
 
+mod aside;
+mod batch;
 pub mod checkpoint;
+mod collapse;
 mod events;
+mod health;
 mod metrics;
 mod norm;
 mod objective;
 mod optimizer;
 mod plan;
+mod preflight;
 mod resume;
 mod run;
 mod schedule;
 mod step;
+mod stop;
 mod tally;
 
+pub use collapse::collapse;
 pub use metrics::{Metrics, read_series};
 pub use objective::{distance, normalise_targets, spread};
 pub use optimizer::{AdamW, moving_average};
 pub use plan::{Corners, Flops, Machine, Plan};
-pub use resume::Resume;
+pub use resume::{ConfigChange, Resume};
 pub use run::{Observer, Outcome, Run, train};
 pub use schedule::{Rates, Schedule};
 pub use step::{Forward, Networks, StepGradients, upload};
+pub use stop::Stop;

@@ -5,10 +5,15 @@ use serde::Serialize;
 use super::schedule::{Rates, Schedule};
 use crate::config::{MaskMode, Precision, RunConfig, TargetKind};
 use crate::error::Result;
-use crate::masks::MaskSampler;
+use crate::masks::{MaskSampler, Masks};
 
 /// Mask draws that the mean numbers of tokens are taken over.
 const MASK_DRAWS: u64 = 64;
+/// Share of a context's tokens that the cut to the shortest of a batch must leave. The published recipes, with 128 images
+/// a GPU, keep 62 %; 2,048 images would keep 52 %.
+const LEAST_KEPT: f64 = 0.5;
+/// Share of images whose context may show targets, which is what the samplers resort to where nothing else fits.
+const MOST_SHOWN: f64 = 0.05;
 /// Bytes of an f32.
 const FLOAT: f64 = 4.0;
 
@@ -47,8 +52,11 @@ pub struct Plan {
     pub activation_bytes: f64,
     /// The schedules at their corners.
     pub schedule: Corners,
-    /// What cannot work, or not as it seems.
+    /// What cannot work, and so is refused, and what does not work as it seems.
     pub warnings: Vec<String>,
+    /// The first of them that cannot work.
+    #[serde(skip)]
+    pub problem: Option<String>,
 }
 
 /// The schedules at their corners.
@@ -134,33 +142,58 @@ impl Plan {
                 last: schedule.at(schedule.steps.saturating_sub(1)),
             },
             warnings: Vec::new(),
+            problem: None,
         };
-        plan.warnings = plan.warnings(config, machine);
+        let problems = plan.problems(config, machine, &draws);
+        plan.problem = problems.first().cloned();
+        plan.warnings = problems.into_iter().chain(plan.warnings(machine)).collect();
         Ok(plan)
     }
 
-    fn warnings(&self, config: &RunConfig, machine: Machine) -> Vec<String> {
-        let mut warnings = Vec::new();
+    /// What cannot work.
+    fn problems(&self, config: &RunConfig, machine: Machine, draws: &[Masks]) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.steps == 0 {
-            warnings.push(format!("{} images do not fill one step of {}", machine.images, self.global_batch));
+            problems.push(format!("{} images do not fill one step of {}", machine.images, self.global_batch));
         }
         if self.schedule.warmup_steps >= self.steps {
-            warnings.push("the warm-up is as long as the run: the learning rate never reaches its peak".to_owned());
+            problems.push(format!(
+                "the warm-up of {} steps is as long as the run of {} (optim.warmup_epochs, optim.epochs): the learning rate \
+                 never reaches its peak",
+                self.schedule.warmup_steps, self.steps
+            ));
         }
+        let shown = share_of_shown_targets(draws);
+        if !config.mask.allow_overlap && shown > MOST_SHOWN {
+            problems.push(format!(
+                "the grid of {0}x{0} tokens is too small for its masks: in {1:.0} % of the images the context must show \
+                 targets to keep more than mask.min_keep = {2} tokens (mask.target_scale, mask.targets)",
+                config.model.grid(),
+                100.0 * shown,
+                config.mask.min_keep
+            ));
+        }
+        let mean = |of: &dyn Fn(&Masks) -> f64| draws.iter().map(of).sum::<f64>() / draws.len() as f64;
+        let (before, after) = (mean(&|masks| masks.cut.context_before), mean(&|masks| masks.cut.context_after));
+        if config.mask.mode == MaskMode::Reference && after < LEAST_KEPT * before {
+            problems.push(format!(
+                "masks are cut to the shortest of train.batch = {} images: of a context's {before:.1} tokens {after:.1} are \
+                 kept, less than {:.0} % (mask.mode = \"unbiased\" does not depend on the batch)",
+                config.train.batch,
+                100.0 * LEAST_KEPT
+            ));
+        }
+        problems
+    }
+
+    fn warnings(&self, machine: Machine) -> Vec<String> {
+        let mut warnings = Vec::new();
         if self.schedule.end > self.steps {
             let share = 100 * self.steps / self.schedule.end.max(1);
             warnings.push(format!("the run stops at {share} % of its schedules (optim.schedule_scale)"));
         }
         if self.schedule.end < self.steps {
             warnings.push("the schedules end before the run: its last steps run at their final values".to_owned());
-        }
-        let full = self.tokens as f64 * config.mask.context_scale[0];
-        if config.mask.mode == MaskMode::Reference && config.train.batch > 1 && self.context_tokens < 0.5 * full {
-            warnings.push(format!(
-                "masks are cut to the shortest of {} images: a context keeps {:.1} tokens on average (mask.mode = \
-                 \"unbiased\" does not depend on the batch)",
-                config.train.batch, self.context_tokens
-            ));
         }
         if let Some(memory) = machine.memory {
             let need = self.state_bytes + self.activation_bytes;
@@ -174,6 +207,17 @@ impl Plan {
         }
         warnings
     }
+}
+
+/// The share of images of which a context shows a token of a target.
+fn share_of_shown_targets(draws: &[Masks]) -> f64 {
+    let (mut shown, mut images) = (0, 0);
+    for masks in draws {
+        let rows = masks.context.first().map_or(0, |mask| mask.batch);
+        images += rows;
+        shown += (0..rows).filter(|&row| masks.shown_targets(row)[0] > 0).count();
+    }
+    shown as f64 / images.max(1) as f64
 }
 
 /// Floating-point operations of one image, those of matrix products only.
@@ -258,6 +302,21 @@ impl Shape {
 mod tests {
     use super::*;
     use crate::config::PRESETS;
+
+    #[test]
+    fn a_batch_that_halves_the_context_cannot_work_and_every_preset_can() {
+        let problem = |config: &RunConfig| {
+            Plan::new(config, Machine { gpus: 1, memory: None, images: 1_281_167 }).unwrap().problem
+        };
+        for preset in PRESETS {
+            assert_eq!(problem(&preset.config()), None, "{}", preset.name);
+        }
+        let mut config = crate::config::Preset::find("ijepa-vit-b16").unwrap().config();
+        config.train.batch = 4096;
+        insta::assert_snapshot!(problem(&config).unwrap(), @r#"masks are cut to the shortest of train.batch = 4096 images: of a context's 81.9 tokens 40.8 are kept, less than 50 % (mask.mode = "unbiased" does not depend on the batch)"#);
+        config.mask.mode = MaskMode::Unbiased;
+        assert_eq!(problem(&config), None);
+    }
 
     #[test]
     fn parameters_of_every_preset_are_the_published_ones() {

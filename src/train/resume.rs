@@ -10,7 +10,6 @@ use super::step::Networks;
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Result};
 use crate::lock::LOCK_FILE;
-use crate::weights::Tensors;
 
 /// Whether an earlier run in the same folder is continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +20,16 @@ pub enum Resume {
     Never,
     /// From this checkpoint.
     From(PathBuf),
+}
+
+/// Whether a run may go on with another configuration than it began with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// What differs is said, and the run refused.
+    #[default]
+    Refuse,
+    /// What differs is said.
+    Allow,
 }
 
 /// Refuses a folder in which something else than a run stands.
@@ -37,7 +46,7 @@ pub(super) fn require_run(out: &Path) -> Result<()> {
 /// The checkpoint to go on from, if there is one.
 pub(super) fn start_from(
     resume: &Resume,
-    checkpoints: &Checkpoints,
+    checkpoints: &mut Checkpoints,
     out: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Option<PathBuf>> {
@@ -45,13 +54,20 @@ pub(super) fn start_from(
         Resume::From(path) if !path.exists() => Err(Error::usage(format!("{} does not exist", path.display()))
             .with_remedy("--resume takes auto, never, a run or one of its checkpoints")),
         Resume::From(path) if path.join("checkpoints").is_dir() => {
-            start_from(&Resume::Auto, &Checkpoints::new(path, 0), path, observer)
+            start_from(&Resume::Auto, &mut Checkpoints::new(path, 0), path, observer)
         }
         Resume::From(path) => Ok(Some(path.clone())),
         Resume::Auto => {
             let (newest, damaged) = checkpoints.newest()?;
             for error in damaged {
                 observer.warning(&format!("passed over a checkpoint: {error}"));
+            }
+            let metrics = out.join("metrics.jsonl");
+            if newest.is_none() && fs::metadata(&metrics).is_ok_and(|metadata| metadata.len() > 0) {
+                observer.warning(&format!(
+                    "{} holds steps and there is no checkpoint yet: beginning again at step 0",
+                    metrics.display()
+                ));
             }
             Ok(newest)
         }
@@ -65,26 +81,38 @@ pub(super) fn start_from(
 pub(super) fn restore(
     path: &Path,
     config: &RunConfig,
+    changes: ConfigChange,
     networks: Networks,
     state: &mut State,
+    observer: &mut dyn Observer,
 ) -> Result<(Networks, AdamW)> {
-    let changes = checkpoint::config(path)?.changes(config);
-    if !changes.is_empty() {
-        return Err(Error::data(path, format!("the checkpoint has another configuration: {}", changes.join("; ")))
-            .with_remedy("go on with the run's own config.toml (--config), or start a new run in another folder"));
+    let (stored, tensors, moments) = checkpoint::open(path)?;
+    let different = checkpoint::config(path)?.changes(config).join("; ");
+    match changes {
+        _ if different.is_empty() => {}
+        ConfigChange::Allow => observer.warning(&format!("going on with another configuration: {different}")),
+        ConfigChange::Refuse => {
+            return Err(Error::data(path, format!("the checkpoint has another configuration: {different}")).with_remedy(
+                "go on with the run's own config.toml (--config), allow it with --allow-config-change, or start a new run \
+                 in another folder",
+            ));
+        }
     }
-    let mut tensors = Tensors::new();
-    for part in ["encoder", "predictor", "target_encoder"] {
-        tensors.extend(checkpoint::open(path, part)?.1);
-    }
-    let (stored, moments) = checkpoint::open(path, "optimizer")?;
     if stored.data != state.data {
         let message = format!("the checkpoint belongs to another data set: {}, found {}", stored.data, state.data);
         return Err(Error::data(path, message)
             .with_remedy("go on with the run's own data, or start a new run in another folder"));
     }
     let networks = networks.load(&tensors)?;
-    let optimizer = AdamW::load(&networks, &moments, stored.step)?;
-    *state = State { version: state.version.clone(), config: state.config.clone(), ..stored };
+    let optimizer = AdamW::load(&networks, &moments, stored.updates)?;
+    *state = State {
+        version: state.version.clone(),
+        config: state.config.clone(),
+        seed: state.seed,
+        steps_per_epoch: state.steps_per_epoch,
+        epoch: stored.step / state.steps_per_epoch,
+        position: stored.step % state.steps_per_epoch,
+        ..stored
+    };
     Ok((networks, optimizer))
 }

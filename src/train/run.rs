@@ -3,34 +3,39 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Tensor};
 
+use super::aside::Offence;
+use super::batch::{Accumulator, micro_batches};
 use super::checkpoint::{Checkpoints, State};
+use super::collapse::collapse;
+use super::health::{Guess, Probe};
 use super::metrics::{Metrics, MetricsLog};
 use super::norm::{clip, global_norm};
 use super::optimizer::AdamW;
-use super::resume::{Resume, require_run, restore, start_from};
+use super::preflight::{check_disk, check_recipe};
+use super::resume::{ConfigChange, Resume, require_run, restore, start_from};
 use super::schedule::Schedule;
 use super::step::{Networks, StepGradients, upload};
+use super::stop::Stop;
 use super::tally::{Since, Sums};
-use crate::config::RunConfig;
-use crate::data::{
-    Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog, TrainLoader, TrainPlan, TrainTransform,
-    steps_per_epoch,
-};
-use crate::device::read;
+use crate::atomic;
+use crate::config::{OnCollapse, RunConfig};
+use crate::data::{Dataset, SkipLog, TrainLoader, TrainPlan, TrainTransform, steps_per_epoch};
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::eval::{Health, health};
+use crate::faults::{self, Point};
 use crate::lock::FolderLock;
 use crate::masks::MaskSampler;
 use crate::model::Init;
 use crate::weights::Tensors;
 
-/// Images whose features are watched: enough for a rank of hundreds, cheap enough to leave on.
-const PROBE_IMAGES: usize = 256;
+/// Steps in a row whose loss or gradient is not finite, after which a run ends.
+const NONFINITE_STEPS: usize = 3;
+/// Steps, or those of the warm-up where they are more, before a collapse is looked for.
+const SETTLED: usize = 50;
+/// Images without which it is not.
+const FEWEST_JUDGED: usize = 32;
 /// The file in a run's folder that lists what could not be read.
 const SKIPPED: &str = "skipped.jsonl";
 
@@ -58,8 +63,10 @@ pub struct Run<'a> {
     pub device: &'a Device,
     /// Whether to continue an earlier run.
     pub resume: Resume,
-    /// A signal's number, once one has come; the run then saves and stops.
-    pub signal: Arc<AtomicUsize>,
+    /// Whether to continue it with another configuration.
+    pub config_change: ConfigChange,
+    /// What makes it save and end early.
+    pub stop: Stop,
 }
 
 /// What a run left behind.
@@ -74,14 +81,15 @@ pub struct Outcome {
     pub skipped: usize,
 }
 
-/// Trains until the configuration's last epoch is over or a signal comes.
+/// Trains until the configuration's last epoch is over or there is a reason to stop.
 ///
 /// # Errors
-/// A data error where the data or the checkpoint does not fit, [`Kind::Diverged`] where the loss is no longer finite,
-/// [`Kind::Interrupted`] after a signal, when a checkpoint has been written; [`Kind::Locked`] while another process trains
-/// in the same folder.
+/// A usage error where the recipe cannot work, a data error where the data or the checkpoint does not fit,
+/// [`Kind::Diverged`] where loss or gradient are not finite for several steps in a row, or the features have collapsed and
+/// the configuration says to stop; [`Kind::Interrupted`] or [`Kind::TimeLimit`] when a checkpoint has been written after a
+/// signal or at the end of the time; [`Kind::Locked`] while another process trains in the same folder.
 pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
-    let Run { config, data, out, device, .. } = run;
+    let Run { config, data, out, device, stop, .. } = run;
 
     // The plan.
     let (micro, accumulate) = (config.train.batch, config.train.accumulate);
@@ -89,123 +97,186 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let steps_per_epoch = steps_per_epoch(data, batch)? as usize;
     let schedule = Schedule::new(&config.optim, steps_per_epoch);
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
+    let oddities = check_recipe(config, data.len())?;
     require_run(out)?;
     fs::create_dir_all(out).at("create", out)?;
     let _lock = FolderLock::take(out)?;
-    let checkpoints = Checkpoints::new(out, config.train.keep_every);
+    let mut checkpoints = Checkpoints::new(out, config.train.keep_every);
+    checkpoints.sweep()?;
 
     // The state: new, or where an earlier run stood.
     let mut networks = Networks::new(config, Init::Seed(config.train.seed), device);
     let mut optimizer = AdamW::default();
     let mut state = State {
         step: 0,
+        epoch: 0,
+        position: 0,
         steps_per_epoch,
+        updates: 0,
+        nonfinite_steps: 0,
+        nonfinite_in_a_row: 0,
         seed: config.train.seed,
         config: config.hash(),
         data: data.fingerprint(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let mut last_saved = None;
-    if let Some(path) = start_from(&run.resume, &checkpoints, out, observer)? {
-        (networks, optimizer) = restore(&path, config, networks, &mut state)?;
+    let mut saved = None;
+    if let Some(path) = start_from(&run.resume, &mut checkpoints, out, observer)? {
+        (networks, optimizer) = restore(&path, config, run.config_change, networks, &mut state, observer)?;
         let newest = checkpoints.list()?.pop().filter(|(newest, _)| *newest > state.step);
         if let (Resume::From(_), Some((newest, _))) = (&run.resume, newest) {
             return Err(Error::usage(format!("{} has gone on to step {newest}", out.display()))
                 .with_remedy("name another --out, so that both ways from this checkpoint are kept"));
         }
-        last_saved = path.starts_with(out).then_some(path);
+        if path.starts_with(out) {
+            // A process that was killed between the two left an older name.
+            checkpoints.name_latest(&path)?;
+            saved = Some((state.step, path));
+        }
     }
-    let path = out.join("config.toml");
-    fs::write(&path, config.to_toml()).at("write", &path)?;
+    check_disk(config, out, &networks, &checkpoints, &state, schedule.steps)?;
+    atomic::write(&out.join("config.toml"), config.to_toml().as_bytes())?;
     let mut log = MetricsLog::open(out, state.step)?;
     let mut skips = SkipLog::open(&out.join(SKIPPED))?;
-    let probe = probe_images(config, data, device)?;
+    let probe = Probe::new(config, data, device)?;
+    oddities.iter().for_each(|oddity| observer.warning(oddity));
     observer.begin(state.step, schedule.steps);
 
     // The loop.
     let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let mut since = Since::new();
     let mut empty_steps = 0;
-    for batch in loader {
-        since.images += batch.samples.len();
-        since.waited += batch.wait;
+    // A predictor is no better than a constant at first, and a few images have no rank to speak of.
+    let (settled, judged) = (schedule.warmup_steps.max(SETTLED), probe.images() >= FEWEST_JUDGED);
+    'steps: for batch in loader {
+        faults::at(Point::Step).at("begin", out)?;
+        since.add(&batch);
+        faults::at(Point::SkippedLine).writing(out.join(SKIPPED), batch.skipped.len())?;
         skips.add(&batch.skipped)?;
         let rates = schedule.at(state.step);
+        let watching = is_time(state.step + 1, config.train.health_every, schedule.steps);
 
-        let mut sums = Sums::default();
-        let (mut encoder, mut predictor) = (GradientsAccumulator::new(), GradientsAccumulator::new());
+        // Forward and backward, a micro-batch at a time.
+        let (mut sums, mut grads, mut guess) = (Sums::default(), Accumulator::default(), None);
         let parts = micro_batches(batch, micro);
-        for (i, (pixels, shape, samples)) in parts.iter().enumerate() {
+        let mut drawn = Vec::new();
+        for (i, part) in parts.iter().enumerate() {
+            if stop.is_due() {
+                // A step takes as long as all of its micro-batches; one that was left is made again.
+                break 'steps;
+            }
             let draw = (state.step * accumulate + i) as u64;
-            let masks = sampler.sample(config.train.seed, draw, samples);
-            let forward = networks.forward(&config.loss, upload(pixels.clone(), *shape, device), &masks);
+            let masks = sampler.sample(config.train.seed, draw, &part.samples);
+            let forward = networks.forward(&config.loss, upload(part.pixels.clone(), part.shape, device), &masks);
+            if watching && i == 0 {
+                guess = Some(Guess::of(&config.loss, &forward, &masks));
+            }
             sums.add(&forward.loss, forward.spread.as_ref(), &masks, parts.len());
             let loss = match forward.spread {
                 Some(spread) => forward.loss + spread,
                 None => forward.loss,
             };
-            let grads = networks.backward(loss / parts.len() as f64);
-            encoder.accumulate(&networks.encoder, grads.encoder);
-            predictor.accumulate(&networks.predictor, grads.predictor);
+            grads.add(&networks, networks.backward(loss / parts.len() as f64));
+            drawn.push(masks);
         }
-        let grads = StepGradients { encoder: encoder.grads(), predictor: predictor.grads() };
-        let logging = is_time(state.step + 1, config.train.log_every, schedule.steps);
-        let clipping = config.optim.clip_norm > 0.0;
-        let (grads, norms) =
-            if logging || clipping { measure(&networks, grads, config.optim.clip_norm) } else { (grads, None) };
-        // A batch of nothing but unreadable pictures teaches nothing, and has no loss.
-        let empty = parts.is_empty();
-        empty_steps = if empty { empty_steps + 1 } else { 0 };
-        if empty_steps == steps_per_epoch {
-            return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read")
-                .with_remedy(format!("{} says why", out.join(SKIPPED).display())));
-        }
-        if !empty {
-            networks = networks.update(&mut optimizer, grads, config, rates);
-        }
-        state.step += 1;
 
-        if logging
-            && !empty
-            && let Some(norms) = norms
-        {
-            let mut metrics = since.metrics(&state, &sums, rates, norms)?;
+        // A batch of nothing but unreadable pictures teaches nothing, and has no loss.
+        if parts.is_empty() {
+            state.advance();
+            empty_steps += 1;
+            if empty_steps == steps_per_epoch {
+                return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read")
+                    .with_remedy(format!("{} says why", out.join(SKIPPED).display())));
+            }
+            continue;
+        }
+        empty_steps = 0;
+
+        // The update, unless the step would spoil the weights.
+        let grads = grads.grads();
+        let norms = norms(&networks, &grads);
+        let numbers = sums.read(norms.clone())?;
+        if numbers.are_finite() {
+            let grads = clipped(&networks, grads, norms, config.optim.clip_norm);
+            networks = networks.update(&mut optimizer, grads, config, rates);
+            state.updates += 1;
+            state.nonfinite_in_a_row = 0;
+        } else {
+            let offence = Offence { state: &state, numbers, parts: &parts, masks: &drawn };
+            let noted = offence.note(out, data)?;
+            state.nonfinite_steps += 1;
+            state.nonfinite_in_a_row += 1;
+            observer.warning(&format!(
+                "step {} is left out, its loss is {} and its gradients' norms {:?}: {}",
+                state.step + 1,
+                numbers.loss,
+                numbers.norms,
+                noted.display()
+            ));
+            if state.nonfinite_in_a_row == NONFINITE_STEPS {
+                let pixels = Offence { state: &state, numbers, parts: &parts, masks: &drawn }.keep_pixels(out)?;
+                return Err(diverged(format!(
+                    "loss or gradient were not finite for {NONFINITE_STEPS} steps in a row, the last one step {}; {} has \
+                     its pictures",
+                    state.step + 1,
+                    pixels.display()
+                )));
+            }
+        }
+        state.advance();
+
+        // Metrics, and the health of the features.
+        if watching || is_time(state.step, config.train.log_every, schedule.steps) {
+            let mut metrics = since.metrics(&state, &sums, rates, numbers);
             metrics.skipped = skips.len();
-            if metrics.loss.is_finite() && is_time(state.step, config.train.health_every, schedule.steps) {
-                let health = features_health(&networks, &probe)?;
-                metrics.feature_std = health.map(|health| health.std);
-                metrics.feature_rank = health.map(|health| health.rank);
-                metrics.feature_cosine = health.map(|health| health.cosine);
+            if let Some(guess) = guess {
+                faults::at(Point::Health).at("watch", out)?;
+                guess.add(&mut metrics)?;
+                probe.add(&networks, &mut metrics)?;
+                metrics.collapse = collapse(&metrics).filter(|_| judged && state.step > settled);
             }
             log.write(&metrics)?;
             observer.metrics(&metrics);
-            if !metrics.loss.is_finite() {
-                return Err(diverged(format!("the loss is {} at step {}", metrics.loss, state.step)));
+            if let Some(signs) = &metrics.collapse {
+                let message = format!("collapse at step {}: {signs}", state.step);
+                match config.train.on_collapse {
+                    OnCollapse::Warn => observer.warning(&message),
+                    OnCollapse::Stop => return Err(collapsed(message)),
+                }
             }
             since = Since::new();
         }
-        let signal = run.signal.load(Ordering::Relaxed);
-        if signal != 0 {
-            observer.warning("saving; once more to stop at once");
-        }
-        if signal != 0 || is_time(state.step, config.train.checkpoint_every, schedule.steps) {
-            let path = save(&checkpoints, &state, &networks, &optimizer, config)?;
+        if is_time(state.step, config.train.checkpoint_every, schedule.steps) {
+            log.sync()?;
+            let path = save(&mut checkpoints, &state, &networks, &optimizer, config)?;
             observer.checkpoint(&path);
-            last_saved = Some(path);
+            saved = Some((state.step, path));
         }
-        if signal != 0 {
-            let message = format!("stopped by signal {signal} after step {} of {}", state.step, schedule.steps);
-            return Err(Error::new(Kind::Interrupted(signal), message)
-                .with_remedy("the same command continues the run where it stands"));
+        if stop.is_due() {
+            break;
         }
     }
 
-    // The end.
-    let checkpoint = match last_saved {
-        Some(path) => path,
-        None => save(&checkpoints, &state, &networks, &optimizer, config)?,
+    // The end, or a stop on the way.
+    let checkpoint = match saved {
+        Some((step, path)) if step == state.step => path,
+        _ => {
+            observer.warning("saving; once more to stop at once");
+            log.sync()?;
+            let path = save(&mut checkpoints, &state, &networks, &optimizer, config)?;
+            observer.checkpoint(&path);
+            path
+        }
     };
-    Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() })
+    match stop.error(&format!("step {} of {}", state.step, schedule.steps)) {
+        Some(stopped) if state.step < schedule.steps => Err(stopped),
+        _ => Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() }),
+    }
+}
+
+fn collapsed(message: String) -> Error {
+    Error::new(Kind::Diverged, message)
+        .with_remedy("raise optim.ema, lower optim.lr, or set loss.variance; checkpoints are kept from before")
 }
 
 fn diverged(what: String) -> Error {
@@ -219,7 +290,7 @@ fn is_time(step: usize, every: usize, steps: usize) -> bool {
 }
 
 fn save(
-    checkpoints: &Checkpoints,
+    checkpoints: &mut Checkpoints,
     state: &State,
     networks: &Networks,
     optimizer: &AdamW,
@@ -253,54 +324,20 @@ fn plan(config: &RunConfig, batch: usize, first_step: usize, end_step: usize) ->
     })
 }
 
-type MicroBatch = (Vec<f32>, [usize; 4], Vec<u64>);
-
-/// Cuts a batch into micro-batches of at most `micro` images.
-fn micro_batches(batch: Batch, micro: usize) -> Vec<MicroBatch> {
-    let [_, channels, height, width] = batch.shape;
-    let image = channels * height * width;
-    let pixels = batch.pixels.chunks(micro * image);
-    let cut = |(pixels, samples): (&[f32], &[u64])| {
-        (pixels.to_vec(), [samples.len(), channels, height, width], samples.to_vec())
-    };
-    pixels.zip(batch.samples.chunks(micro)).map(cut).collect()
+/// Norms of both gradients.
+fn norms(networks: &Networks, grads: &StepGradients) -> [Tensor<1>; 2] {
+    [global_norm(&networks.encoder, &grads.encoder), global_norm(&networks.predictor, &grads.predictor)]
 }
 
-/// Norms of both gradients, and the gradients clipped to `limit` where that is above 0.
-fn measure(networks: &Networks, grads: StepGradients, limit: f64) -> (StepGradients, Option<[Tensor<1>; 2]>) {
-    let encoder = global_norm(&networks.encoder, &grads.encoder);
-    let predictor = global_norm(&networks.predictor, &grads.predictor);
+/// The gradients, clipped to `limit` where that is above 0.
+fn clipped(networks: &Networks, grads: StepGradients, norms: [Tensor<1>; 2], limit: f64) -> StepGradients {
     if limit <= 0.0 {
-        return (grads, Some([encoder, predictor]));
+        return grads;
     }
     // Reference (V-JEPA): encoder and predictor are clipped apart.
-    let grads = StepGradients {
-        encoder: clip(&networks.encoder, grads.encoder, encoder.clone(), limit),
-        predictor: clip(&networks.predictor, grads.predictor, predictor.clone(), limit),
-    };
-    (grads, Some([encoder, predictor]))
-}
-
-/// The first pictures of the data set that can be decoded, as the evaluation sees them.
-fn probe_images(config: &RunConfig, data: &Arc<Dataset>, device: &Device) -> Result<Option<Tensor<4>>> {
-    if config.train.health_every == 0 {
-        return Ok(None);
+    let [encoder, predictor] = norms;
+    StepGradients {
+        encoder: clip(&networks.encoder, grads.encoder, encoder, limit),
+        predictor: clip(&networks.predictor, grads.predictor, predictor, limit),
     }
-    let samples = 0..PROBE_IMAGES.min(data.len());
-    let plan = EvalPlan { batch: PROBE_IMAGES, workers: 0, transform: EvalTransform::of(config)?, samples };
-    let batch = EvalLoader::new(Arc::clone(data), plan)?.next().filter(|batch| !batch.samples.is_empty());
-    Ok(batch.map(|batch| upload(batch.pixels, batch.shape, device)))
-}
-
-fn features_health(networks: &Networks, probe: &Option<Tensor<4>>) -> Result<Option<Health>> {
-    let Some(images) = probe else {
-        return Ok(None);
-    };
-    let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1); // [B, 1, D]
-    let [rows, _, cols] = pooled.dims();
-    let pooled = read::matrix(pooled.reshape([rows, cols]))?;
-    if pooled.values.iter().any(|value| !value.is_finite()) {
-        return Err(diverged("the features of the probe images are no longer finite".into()));
-    }
-    health(&pooled).map(Some)
 }

@@ -7,9 +7,29 @@ use burn::tensor::Tensor;
 use super::checkpoint::State;
 use super::metrics::{Metrics, resident_memory};
 use super::schedule::Rates;
+use crate::data::Batch;
 use crate::device::read;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::faults::{self, Point};
 use crate::masks::Masks;
+
+/// What a step's forward and backward passes came to, on the host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    /// Mean loss, the spread terms left out.
+    pub loss: f64,
+    /// The weighted spread terms, where the configuration has them.
+    pub spread: Option<f64>,
+    /// Norms of encoder's and predictor's gradient, before clipping.
+    pub norms: [f64; 2],
+}
+
+impl Numbers {
+    /// Whether the step may change the weights.
+    pub(super) fn are_finite(&self) -> bool {
+        self.norms.iter().chain([&self.loss, &self.spread.unwrap_or(0.0)]).all(|number| number.is_finite())
+    }
+}
 
 /// The losses of a step's micro-batches, still on the device.
 #[derive(Default)]
@@ -37,15 +57,33 @@ impl Sums {
         self.context_tokens = masks.context.first().map_or(0, |mask| mask.keep);
         self.target_tokens = masks.targets.first().map_or(0, |mask| mask.keep);
     }
+
+    /// The step's numbers; nothing else of a step leaves the device unless it is logged.
+    ///
+    /// # Errors
+    /// A device error where they cannot be read back.
+    pub(super) fn read(&self, norms: [Tensor<1>; 2]) -> Result<Numbers> {
+        let loss = self.loss.clone().unwrap_or_else(|| norms[0].zeros_like());
+        let all = [Some(loss), self.spread.clone()].into_iter().flatten().chain(norms).collect();
+        let values: Vec<f64> = read::values(Tensor::cat(all, 0))?.into_iter().map(f64::from).collect();
+        match (values.as_slice(), faults::at(Point::Loss)) {
+            (_, Err(_)) => Ok(Numbers { loss: f64::NAN, spread: None, norms: [f64::NAN; 2] }),
+            ([loss, spread, encoder, predictor], Ok(())) => {
+                Ok(Numbers { loss: *loss, spread: Some(*spread), norms: [*encoder, *predictor] })
+            }
+            ([loss, encoder, predictor], Ok(())) => {
+                Ok(Numbers { loss: *loss, spread: None, norms: [*encoder, *predictor] })
+            }
+            _ => Err(Error::device(format!("{} numbers of a step came back from the device", values.len()))),
+        }
+    }
 }
 
 /// What has happened since the last line of metrics.
 pub(super) struct Since {
     start: Instant,
-    /// Time spent waiting for data.
-    pub(super) waited: Duration,
-    /// Images trained on.
-    pub(super) images: usize,
+    waited: Duration,
+    images: usize,
 }
 
 impl Since {
@@ -54,32 +92,33 @@ impl Since {
         Self { start: Instant::now(), waited: Duration::ZERO, images: 0 }
     }
 
-    /// A line of metrics. Only here do scalars leave the device.
-    pub(super) fn metrics(
-        &self,
-        state: &State,
-        sums: &Sums,
-        rates: Rates,
-        [encoder, predictor]: [Tensor<1>; 2],
-    ) -> Result<Metrics> {
-        let loss = sums.loss.clone().map_or(Ok(f64::NAN), read::scalar)?;
+    /// Adds a batch.
+    pub(super) fn add(&mut self, batch: &Batch) {
+        self.images += batch.samples.len();
+        self.waited += batch.wait;
+    }
+
+    /// A line of metrics.
+    pub(super) fn metrics(&self, state: &State, sums: &Sums, rates: Rates, numbers: Numbers) -> Metrics {
         let seconds = self.start.elapsed().as_secs_f64();
-        Ok(Metrics {
+        let [encoder, predictor] = numbers.norms;
+        Metrics {
             step: state.step,
             epoch: state.step as f64 / state.steps_per_epoch as f64,
-            loss,
-            spread: sums.spread.clone().map(read::scalar).transpose()?,
+            loss: numbers.loss,
+            spread: numbers.spread,
             lr: rates.lr,
             weight_decay: rates.weight_decay,
             momentum: rates.momentum,
-            grad_norm_encoder: read::scalar(encoder)?,
-            grad_norm_predictor: read::scalar(predictor)?,
+            grad_norm_encoder: encoder,
+            grad_norm_predictor: predictor,
             context_tokens: sums.context_tokens,
             target_tokens: sums.target_tokens,
             images_per_second: self.images as f64 / seconds,
             data_wait: self.waited.as_secs_f64() / seconds,
+            nonfinite_steps: state.nonfinite_steps,
             memory_bytes: resident_memory(),
             ..Metrics::default()
-        })
+        }
     }
 }

@@ -1,48 +1,61 @@
 //! Named tensors in a safetensors file, with what must be known of them in its header.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, View};
+use safetensors::tensor::{Dtype, TensorInfo};
 
-use super::{HostTensor, Store, Tensors};
+use super::{Store, Tensors};
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::faults::{self, Point};
 
 /// The header's free text: keys and values.
 pub type Metadata = HashMap<String, String>;
 
-/// A tensor as safetensors writes it, without a copy.
-struct Borrowed<'a>(&'a HostTensor);
-
-impl View for Borrowed<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(bytemuck::cast_slice(&self.0.values))
-    }
-
-    fn data_len(&self) -> usize {
-        self.0.values.len() * size_of::<f32>()
-    }
-}
-
-/// Writes `tensors` as f32 and syncs the file.
+/// Writes `tensors` as f32, in the order of their names, and syncs the file.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Borrowed(tensor)));
-    safetensors::serialize_to_file(views, Some(metadata.clone()), path)
+    let header = header(tensors, metadata)
         .map_err(|error| Error::new(Kind::Other, format!("cannot write {}: {error}", path.display())))?;
-    File::open(path).and_then(|file| file.sync_all()).at("sync", path)
+    fill(path, &header, tensors).writing(path, header.len() + bytes(tensors))
+}
+
+/// The bytes of all tensors as f32.
+pub fn bytes(tensors: &Tensors) -> usize {
+    tensors.values().map(|tensor| size_of_val(tensor.values.as_slice())).sum()
+}
+
+/// The length of the header, and the header, padded so that tensors are aligned.
+fn header(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut end = 0;
+    let entries = tensors.iter().map(|(name, tensor)| {
+        let start = end;
+        end += size_of_val(tensor.values.as_slice());
+        (name.clone(), TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) })
+    });
+    let mut text = serde_json::to_vec(&safetensors::tensor::Metadata::new(Some(metadata.clone()), entries.collect())?)?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut header = (text.len() as u64).to_le_bytes().to_vec();
+    header.extend(text);
+    Ok(header)
+}
+
+fn fill(path: &Path, header: &[u8], tensors: &Tensors) -> io::Result<()> {
+    faults::at(Point::TensorsCreate)?;
+    let mut file = File::create(path)?;
+    file.write_all(header)?;
+    for (i, tensor) in tensors.values().enumerate() {
+        if i == tensors.len() / 2 {
+            faults::at(Point::TensorsWrite)?;
+        }
+        file.write_all(bytemuck::cast_slice(&tensor.values))?;
+    }
+    faults::at(Point::TensorsSync)?;
+    file.sync_all()
 }
 
 /// Reads every floating-point tensor of a file, as f32.

@@ -11,11 +11,13 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 
 /// The files of a checkpoint; a folder without it is none.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     files: Vec<Entry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
     bytes: u64,
@@ -54,6 +56,11 @@ impl Manifest {
         serde_json::from_slice(&text).map_err(|error| damaged(&path, error))
     }
 
+    /// The names of the files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|entry| entry.name.as_str())
+    }
+
     /// Checks every file of `folder`.
     ///
     /// # Errors
@@ -82,14 +89,14 @@ impl Entry {
     }
 
     fn check(&self, folder: &Path) -> Result<()> {
-        let found = Self::of(folder, &self.name).map_err(|error| damaged(folder, error))?;
+        let Self { name, bytes, blake3 } = self;
+        let found = Self::of(folder, name)
+            .map_err(|error| damaged(folder, format!("{error}; {name} had {bytes} bytes and sum {blake3}")))?;
         if (found.bytes, &found.blake3) == (self.bytes, &self.blake3) {
             return Ok(());
         }
-        let message = format!(
-            "{} has {} bytes and sum {}, expected {} bytes and {}",
-            self.name, found.bytes, found.blake3, self.bytes, self.blake3
-        );
+        let message =
+            format!("{name} has {} bytes and sum {}, expected {bytes} bytes and {blake3}", found.bytes, found.blake3);
         Err(damaged(folder, message))
     }
 }

@@ -24,7 +24,7 @@ mod store;
 mod tests;
 
 pub use export::export_hf;
-pub use file::{Metadata, read, write};
+pub use file::{Metadata, bytes, read, write};
 pub use header::Header;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};

@@ -1,0 +1,120 @@
+//! What the features and the predictor show of a collapse; measured now and then, cheaply enough to leave on.
+//!
+//! `R` rows (target mask, context mask, sample), `M` target tokens, `D` width, `B` probe images.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+use super::metrics::Metrics;
+use super::objective::distance;
+use super::step::{Forward, Networks, upload};
+use crate::config::{LossConfig, RunConfig};
+use crate::data::{Dataset, EvalLoader, EvalPlan, EvalTransform};
+use crate::device::read;
+use crate::error::Result;
+use crate::eval::health;
+use crate::masks::Masks;
+
+/// Images whose features are watched: a rank can reach this number, and the cost is that of their forward pass, for
+/// animals28 a quarter of a step every twenty.
+const PROBE_IMAGES: usize = 64;
+/// Keeps a cosine finite.
+const EPS: f64 = 1e-12;
+
+/// The pictures whose features are watched.
+pub(super) struct Probe(Option<Tensor<4>>);
+
+impl Probe {
+    /// The first pictures of the data set that can be decoded, as the evaluation sees them.
+    pub(super) fn new(config: &RunConfig, data: &Arc<Dataset>, device: &Device) -> Result<Self> {
+        if config.train.health_every == 0 {
+            return Ok(Self(None));
+        }
+        let samples = 0..PROBE_IMAGES.min(data.len());
+        let plan = EvalPlan { batch: PROBE_IMAGES, workers: 0, transform: EvalTransform::of(config)?, samples };
+        let batch = EvalLoader::new(Arc::clone(data), plan)?.next().filter(|batch| !batch.samples.is_empty());
+        Ok(Self(batch.map(|batch| upload(batch.pixels, batch.shape, device))))
+    }
+
+    /// How many they are.
+    pub(super) fn images(&self) -> usize {
+        self.0.as_ref().map_or(0, |images| images.dims()[0])
+    }
+
+    /// Adds what the target encoder's pooled features of the pictures say, where they are finite.
+    pub(super) fn add(&self, networks: &Networks, metrics: &mut Metrics) -> Result<()> {
+        let Some(images) = &self.0 else {
+            return Ok(());
+        };
+        let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1); // [B, 1, D]
+        let [rows, _, cols] = pooled.dims();
+        let pooled = read::matrix(pooled.reshape([rows, cols]))?;
+        if pooled.values.iter().any(|value| !value.is_finite()) {
+            return Ok(());
+        }
+        let health = health(&pooled)?;
+        metrics.feature_std = Some(health.std);
+        metrics.feature_std_min = Some(health.std_min);
+        metrics.feature_rank = Some(health.rank);
+        metrics.feature_cosine = Some(health.cosine);
+        Ok(())
+    }
+}
+
+/// What a step's targets and predictions say, still on the device.
+pub(super) struct Guess {
+    /// Standard deviation of each dimension of the targets, `[D]`.
+    target_std: Tensor<1>,
+    /// The loss of a predictor that always says the mean target, `[1]`.
+    constant_loss: Tensor<1>,
+    /// Mean cosine between prediction and target, `[1]`.
+    prediction: Tensor<1>,
+    /// Mean cosine between the mean target and target, `[1]`.
+    mean: Tensor<1>,
+    /// Share of the targets' tokens that stand in the context as well.
+    shown: f64,
+}
+
+impl Guess {
+    /// Of the forward pass of one micro-batch.
+    pub(super) fn of(config: &LossConfig, forward: &Forward, masks: &Masks) -> Self {
+        let target = forward.target.clone();
+        let [rows, tokens, dim] = target.dims();
+        let flat = target.clone().reshape([rows * tokens, dim]); // [R * M, D]
+        let mean = flat.clone().mean_dim(0); // [1, D]
+        let target_std = (flat.clone() - mean.clone()).powi_scalar(2).mean_dim(0).sqrt().reshape([dim]);
+        let constant = mean.clone().reshape([1, 1, dim]).expand([rows, tokens, dim]);
+        let samples = masks.targets.first().map_or(0, |mask| mask.batch);
+        let counts = (0..samples).map(|row| masks.shown_targets(row));
+        let [shown, of] = counts.fold([0, 0], |sum, count| [sum[0] + count[0], sum[1] + count[1]]);
+        let prediction = forward.prediction.clone().inner().reshape([rows * tokens, dim]);
+        Self {
+            target_std,
+            constant_loss: distance(config.kind, constant, target),
+            prediction: cosine(prediction, flat.clone()),
+            mean: cosine(mean, flat),
+            shown: shown as f64 / of.max(1) as f64,
+        }
+    }
+
+    /// Adds it to the line.
+    pub(super) fn add(self, metrics: &mut Metrics) -> Result<()> {
+        let stds = read::values(self.target_std)?;
+        let count = stds.len().max(1) as f64;
+        metrics.target_std = Some(stds.iter().map(|std| f64::from(*std)).sum::<f64>() / count);
+        metrics.target_std_min = stds.iter().copied().reduce(f32::min).map(f64::from);
+        metrics.constant_loss = Some(read::scalar(self.constant_loss)?);
+        metrics.shown_targets = Some(self.shown);
+        metrics.prediction_cosine = Some(read::scalar(self.prediction)?);
+        metrics.batch_mean_cosine = Some(read::scalar(self.mean)?);
+        Ok(())
+    }
+}
+
+/// The mean cosine between the rows of `a` and `b`, of which `a` may have one for all.
+fn cosine(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
+    let norm = |x: Tensor<2>| x.powi_scalar(2).sum_dim(1).sqrt();
+    let norms = norm(a.clone()) * norm(b.clone());
+    ((a * b).sum_dim(1) / (norms + EPS)).mean()
+}

@@ -1,0 +1,43 @@
+//! When a run saves and ends before its last step: at a signal, or when its time is over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::error::{Error, Kind};
+
+/// What can end a run early.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// A signal's number once one has come, or [`Stop::TIME_IS_OVER`].
+    pub signal: Arc<AtomicUsize>,
+    /// When its time is over.
+    pub deadline: Option<Instant>,
+}
+
+impl Stop {
+    /// Stands in place of a signal's number where whoever sends it, such as a queue, says that the time is over.
+    pub const TIME_IS_OVER: usize = usize::MAX;
+
+    /// Whether there is a reason to stop.
+    pub fn is_due(&self) -> bool {
+        self.kind().is_some()
+    }
+
+    /// The error with which a run that has saved ends, where there is a reason; `what` says how far it has come.
+    pub fn error(&self, what: &str) -> Option<Error> {
+        let message = match self.kind()? {
+            Kind::Interrupted(signal) => format!("stopped by signal {signal} after {what}"),
+            _ => format!("the time is over after {what}"),
+        };
+        Some(Error::new(self.kind()?, message).with_remedy("the same command continues the run where it stands"))
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Kind::TimeLimit),
+            Self::TIME_IS_OVER => Some(Kind::TimeLimit),
+            signal => Some(Kind::Interrupted(signal)),
+        }
+    }
+}

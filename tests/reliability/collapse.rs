@@ -1,0 +1,73 @@
+//! Collapse: planted failures are named within 500 steps, healthy runs are left alone.
+
+use std::fs;
+use std::path::Path;
+
+use anyjepa::train::{Metrics, collapse};
+
+use super::runs::Runs;
+
+/// Steps of warm-up of the recorded runs, in which nothing is judged.
+const WARMUP: usize = 168;
+
+/// The lines of a recorded run's metrics that are judged; `docs/RELIABILITY.md` has the command.
+fn recorded(name: &str) -> Vec<Metrics> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/health/{name}.jsonl"));
+    let text = fs::read_to_string(path).unwrap();
+    let lines: Vec<Metrics> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() >= 12 && lines.iter().all(|line| line.feature_rank.is_some() && line.constant_loss.is_some()));
+    lines.into_iter().filter(|line| line.step > WARMUP).collect()
+}
+
+#[test]
+fn planted_failures_are_found_within_500_steps_and_healthy_runs_never() {
+    for name in ["healthy-0", "healthy-1", "healthy-2"] {
+        for line in recorded(name) {
+            assert_eq!(collapse(&line), None, "{name} at step {}", line.step);
+        }
+    }
+    for name in ["ema-0", "lr-100", "leak"] {
+        let lines = recorded(name);
+        let found = lines.iter().find_map(|line| Some((line.step, collapse(line)?)));
+        let (step, signs) = found.unwrap_or_else(|| panic!("{name} was not found"));
+        assert!(step <= 500 && signs.contains(", and "), "{name} at step {step}: {signs}");
+    }
+}
+
+#[test]
+fn a_collapse_is_named_and_ends_the_run_where_it_is_to() {
+    let runs = Runs::new();
+    // Pictures without a difference have features without one.
+    let picture = runs.at("pictures/00.png");
+    for entry in fs::read_dir(runs.at("pictures")).unwrap() {
+        let path = entry.unwrap().path();
+        if path != picture {
+            fs::copy(&picture, path).unwrap();
+        }
+    }
+    for i in 16..32 {
+        fs::copy(&picture, runs.at(&format!("pictures/{i}.png"))).unwrap();
+    }
+    let sets = [
+        "optim.epochs=8",
+        "train.health_every=30",
+        "train.checkpoint_every=20",
+        "data.flip=0",
+        "data.crop_scale=[1.0, 1.0]",
+        "data.crop_aspect=[1.0, 1.0]",
+    ];
+    let warned = runs.run("warn", "", &sets);
+    assert_eq!(warned.code, Some(0), "{}", warned.said);
+    assert!(warned.said.contains("collapse at step 60: feature_rank 1.000 is below 4"), "{}", warned.said);
+    assert!(warned.said.contains("feature_cosine 1.000 is above 0.998 (all images look alike)"), "{}", warned.said);
+    assert!(runs.metrics("warn")[59]["collapse"].is_string() && runs.metrics("warn")[29].get("collapse").is_none());
+
+    let stopped = runs.run("stop", "", &[&sets[..], &["train.on_collapse=\"stop\""]].concat());
+    assert_eq!(stopped.code, Some(5), "{}", stopped.said);
+    assert!(
+        stopped.said.contains("error: collapse at step 60: ") && stopped.said.contains("help: "),
+        "{}",
+        stopped.said
+    );
+    assert!(runs.checkpoint("stop", 40).exists() && runs.metrics("stop").len() == 60);
+}

@@ -1,0 +1,12 @@
+//! Training that can be trusted: killed, interrupted, on a full disk, with damaged checkpoints. `docs/RELIABILITY.md` says
+//! which test holds which promise.
+
+mod checkpoints;
+mod collapse;
+mod disk;
+mod kill;
+mod nonfinite;
+mod recipes;
+mod runs;
+mod signals;
+mod starts;
