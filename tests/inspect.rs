@@ -46,7 +46,12 @@ fn run(folder: &Path) -> PathBuf {
     ];
     let state = State {
         step: 300,
+        epoch: 2,
+        position: 50,
         steps_per_epoch: 125,
+        updates: 300,
+        nonfinite_steps: 0,
+        nonfinite_in_a_row: 0,
         seed: 7,
         config: config.hash(),
         data: "data".into(),

@@ -41,7 +41,10 @@ fn check(operations: &[Operation], tile: Option<Tile>) {
         // Where the twin writes nothing, the poison must still stand.
         let off = |(found, expected): &(&f32, &f32)| match expected.is_nan() {
             true => !found.is_nan(),
-            false => !((f64::from(**found) - f64::from(**expected)).abs() <= tolerance),
+            false => {
+                let off = (f64::from(**found) - f64::from(**expected)).abs();
+                off > tolerance || off.is_nan()
+            }
         };
         let pairs = found.iter().zip(&expected);
         let share = |(found, expected): (&f32, &f32)| (f64::from(*found) - f64::from(*expected)).abs() / tolerance;
