@@ -173,9 +173,14 @@ fn pack<const R: usize>(product: Product, first: usize, row: usize, packed: &mut
     let to = packed[row * depth..(row + R) * depth].as_chunks_mut::<R>().0;
     let values = &product.left.values[(first + row) * down..];
     if across == 1 {
-        for r in 0..R {
-            for (to, from) in to.iter_mut().zip(&values[r * down..][..depth]) {
-                to[r] = *from;
+        // Rows side by side, so that what is written is written once.
+        let mut rows = [values; R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = &values[r * down..][..depth];
+        }
+        for (k, to) in to.iter_mut().enumerate() {
+            for (to, row) in to.iter_mut().zip(rows) {
+                *to = row[k];
             }
         }
     } else {
