@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyjepa::compile::wgsl::MATMUL_TILES;
 use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use anyjepa::error::Result;
+use anyjepa::runtime::Engine as _;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, Tiles, fastest};
-use anyjepa::runtime::twin;
+use anyjepa::runtime::twin::TwinEngine;
 
 use crate::device::{dtypes, gpu, normal};
 
@@ -123,11 +124,14 @@ fn a_plan_gives_the_features_that_its_twins_give() {
     for (half, tolerance) in [(false, FEATURES), (true, HALF_FEATURES)] {
         let mut engine = engine(&gpu, encoder(half)).unwrap();
         let mut seen: Vec<(String, Vec<f32>)> = Vec::new();
-        let expected = twin::interpret(engine.plan(), &weights, &images(), &mut |dispatch, values| {
+        let mut twin = TwinEngine::new(engine.plan().clone(), &weights).unwrap();
+        let noted = twin.trace(&images(), &mut |dispatch, values| {
             seen.push((dispatch.label.clone(), values.to_vec()));
             Ok(())
         });
-        let (found, expected) = (engine.run(&images()).unwrap(), expected.unwrap());
+        noted.unwrap();
+        let expected = twin.values(engine.plan().output().unwrap()).to_vec();
+        let found = engine.run(&images()).unwrap();
         assert!(distance(&found, &expected) < tolerance, "off by {:e}", distance(&found, &expected));
         assert_eq!(engine.run(&images()).unwrap(), found, "a second run gives something else");
 

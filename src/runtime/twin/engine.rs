@@ -1,12 +1,15 @@
-//! The plan run by the plain loops: slow, and right by its looks.
+//! A whole plan by the plain twins: slow, and what every engine is compared with. Values are rounded as the plan stores
+//! them, sums are of 64 bits.
+
+use half::{bf16, f16};
 
 use super::run;
-use crate::compile::{BufferId, Dispatch, Plan, Role};
+use crate::compile::{BufferId, Dispatch, Dtype, Plan, Role};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::check::check;
 use crate::runtime::{Engine, Weights};
 
-/// A plan and all its memory, in 32 bits, every buffer apart.
+/// A plan and all its memory, every buffer apart.
 #[derive(Debug)]
 pub struct TwinEngine {
     plan: Plan,
@@ -21,7 +24,7 @@ impl TwinEngine {
     pub fn new(plan: Plan, weights: Weights<'_>) -> Result<Self> {
         check(&plan)?;
         let values = plan.buffers.iter().map(|buffer| match buffer.role {
-            Role::Weight { .. } => weights(buffer),
+            Role::Weight { .. } => weights(buffer).map(|values| stored(values, buffer.dtype)),
             _ => Ok(vec![0.0; buffer.len()]),
         });
         Ok(Self { values: values.collect::<Result<_>>()?, plan })
@@ -46,7 +49,7 @@ impl TwinEngine {
         let mut y = std::mem::take(&mut self.values[write.0]);
         let reads: Vec<&[f32]> = reads.iter().map(|read| self.values[read.0].as_slice()).collect();
         let done = run(&dispatch.kernel, &reads, &mut y);
-        self.values[write.0] = y;
+        self.values[write.0] = stored(y, self.plan.buffer(*write).dtype);
         done
     }
 }
@@ -79,4 +82,14 @@ impl Engine for TwinEngine {
         }
         Ok(())
     }
+}
+
+/// Values as they are stored.
+fn stored(mut values: Vec<f32>, dtype: Dtype) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => {}
+        Dtype::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
+        Dtype::Bf16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+    }
+    values
 }

@@ -8,7 +8,6 @@ mod gelu;
 mod matmul;
 mod norm;
 mod patchify;
-mod plan;
 mod pool;
 
 pub use attention::{Attention, attention};
@@ -17,7 +16,6 @@ pub use gelu::gelu;
 pub use matmul::{Matmul, matmul};
 pub use norm::{Norm, norm};
 pub use patchify::{Patchify, patchify};
-pub use plan::interpret;
 pub use pool::pool;
 
 use crate::compile::Kernel;
