@@ -322,3 +322,14 @@ fn features_are_shown_and_verified_as_a_folder_and_as_a_file() {
     assert_eq!(code, 4);
     assert!(said.contains("no index.json beside it"), "{said}");
 }
+
+#[test]
+fn a_tensor_name_does_not_reach_the_terminal_with_its_escapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let header = br#"{"\u001b[2Jnorm\r":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat()).unwrap();
+    let (_, said) = inspect(&path, &[], folder.path());
+    assert!(said.contains("\u{fffd}[2Jnorm"), "{said}");
+    assert!(!said.contains(['\u{1b}', '\r']), "{said}");
+}

@@ -1,5 +1,6 @@
 //! Results on standard output, everything else on standard error.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -47,14 +48,14 @@ pub fn is_quiet() -> bool {
 /// Says something on standard error, unless `-q` was given.
 pub fn say(message: &str) {
     if !is_quiet() {
-        write_error(message);
+        write_error(&harmless(message));
     }
 }
 
 /// Prints an error with its remedy, and gives the exit code.
 pub fn fail(error: &Error) -> ExitCode {
     let (red, end) = if colour() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    write_error(&format!("{red}error{end}: {error}"));
+    write_error(&format!("{red}error{end}: {}", harmless(&error.to_string())));
     if let Some(remedy) = error.remedy() {
         help(remedy);
     }
@@ -63,7 +64,7 @@ pub fn fail(error: &Error) -> ExitCode {
 
 /// Says on standard error what the user can do about an error.
 pub fn help(remedy: &str) {
-    write_error(&format!("  help: {remedy}"));
+    write_error(&format!("  help: {}", harmless(remedy)));
 }
 
 /// Writes a line to standard error; that nobody reads it is no reason to fail.
@@ -71,10 +72,19 @@ fn write_error(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// `text` without control characters but the ends of lines and tabs: names in files would move the cursor, or worse.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |char: char| char.is_control() && !matches!(char, '\n' | '\t');
+    if !text.contains(is_harmful) {
+        return text.into();
+    }
+    text.chars().map(|char| if is_harmful(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
+}
+
 /// Prints a result on standard output.
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+    match writeln!(out, "{}", harmless(text.trim_end())).and_then(|()| out.flush()) {
         // Whoever read the output has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| Error::io("write", "standard output", error)),
