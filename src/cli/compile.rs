@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyjepa::compile::{Dtype, Plan, ReadOut, Take, compile, graph_of, wgsl};
+use anyjepa::compile::{Dtype, Plan, compile, graph_of, wgsl};
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
-use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
+use anyjepa::extract::{FeatureDtype, Provenance, ReadOut, Views};
 use anyjepa::model::Layers;
 use anyjepa::weights::{self, Loaded, Which};
 use clap::{Args, ValueEnum};
 
 use super::output::{print, print_json, say};
-use super::{EncoderArg, OutputArgs};
+use super::{DtypeArg, EncoderArg, OutputArgs, TokensArg};
 
 /// `anyjepa compile PRESET|WEIGHTS`
 #[derive(Debug, Args)]
@@ -47,20 +47,6 @@ pub struct Command {
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum DtypeArg {
-    #[default]
-    F32,
-    F16,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum TokensArg {
-    #[default]
-    Pooled,
-    Patch,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum PrintArg {
     /// The recognised operations and their shapes
     Graph,
@@ -75,20 +61,12 @@ impl Command {
     pub fn run(self) -> Result<()> {
         let subject = subject(&self.encoder, self.which.map(Into::into))?;
         let model = subject.model();
-        let take = match self.tokens {
-            TokensArg::Pooled => Take::Mean,
-            TokensArg::Patch => Take::Tokens,
-        };
-        let dtype = match self.dtype {
-            DtypeArg::F32 => Dtype::F32,
-            DtypeArg::F16 => Dtype::F16,
-        };
-        let read_out = ReadOut { layers: usize::from(self.layers).min(model.depth), take };
+        let read_out = self.read_out().compiled(model.depth);
         let batch = usize::from(self.batch);
         if let PrintArg::Graph = self.print {
             return print(&graph_of(model, batch, read_out)?.to_string());
         }
-        let plan = compile(model, batch, read_out, dtype)?;
+        let plan = compile(model, batch, read_out, self.dtype.into())?;
         if let Some(out) = &self.out {
             subject.package(out, &plan, self.which, self.read_out())?;
             say(&format!("{}: a package of {} weights", out.display(), plan.dtype));
@@ -108,14 +86,9 @@ impl Command {
         Ok(())
     }
 
-    /// The same as the features' provenance knows it.
-    fn read_out(&self) -> extract::ReadOut {
+    fn read_out(&self) -> ReadOut {
         let layers = if self.layers == 1 { Layers::Last } else { Layers::LastOf(self.layers.into()) };
-        let tokens = match self.tokens {
-            TokensArg::Pooled => Tokens::Pooled,
-            TokensArg::Patch => Tokens::Patch,
-        };
-        extract::ReadOut { layers, tokens, views: Views::One }
+        ReadOut { layers, tokens: self.tokens.into(), views: Views::One }
     }
 }
 
@@ -140,7 +113,7 @@ impl Subject {
         }
     }
 
-    fn package(&self, out: &Path, plan: &Plan, which: Option<EncoderArg>, read_out: extract::ReadOut) -> Result<()> {
+    fn package(&self, out: &Path, plan: &Plan, which: Option<EncoderArg>, read_out: ReadOut) -> Result<()> {
         let Self::Weights(loaded) = self else {
             return Err(
                 Error::usage("a preset has no weights to write").with_remedy("name weights, or leave out --out")

@@ -2,7 +2,6 @@
 
 use anyjepa::device;
 use anyjepa::error::Result;
-use anyjepa::runtime::gpu;
 use clap::Args;
 use serde::Serialize;
 
@@ -23,7 +22,7 @@ struct Listing {
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        let devices = list()?;
+        let devices = device::list();
         if self.output.json {
             return print_json(&Listing { devices });
         }
@@ -46,15 +45,4 @@ impl Command {
         }
         print(&rows.to_string())
     }
-}
-
-/// Every device on which an encoder can run: those of burn, and the GPUs of our own kernels, which every build reaches.
-pub fn list() -> Result<Vec<device::Adapter>> {
-    let mut devices = device::list()?;
-    for adapter in gpu::list() {
-        if devices.iter().all(|known| known.device != adapter.device) {
-            devices.push(adapter);
-        }
-    }
-    Ok(devices)
 }

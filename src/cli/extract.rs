@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
 use anyjepa::error::{Error, IoContext as _, Result};
-use anyjepa::extract::{Existing, Extraction, FeatureDtype, Format, Provenance, SKIPPED_FILE, Shape, extract};
+use anyjepa::extract::{Existing, Extraction, Format, Provenance, SKIPPED_FILE, Shape, extract};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::frozen::{FrozenArgs, Opened};
 use super::output::{Shown, print, print_json, say};
 use super::progress::CountProgress;
-use super::{DeviceArgs, OutputArgs, signals};
+use super::{DeviceArgs, DtypeArg, OutputArgs, signals};
 
 /// `anyjepa extract INPUT... --weights PATH --out PATH`
 #[derive(Debug, Args)]
@@ -69,13 +69,6 @@ enum SplitArg {
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum DtypeArg {
-    #[default]
-    F32,
-    F16,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum FormatArg {
     #[default]
     Safetensors,
@@ -100,10 +93,7 @@ struct Summary {
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        let dtype = match self.dtype {
-            DtypeArg::F32 => FeatureDtype::F32,
-            DtypeArg::F16 => FeatureDtype::F16,
-        };
+        let dtype = self.dtype.into();
         let format = match self.format {
             FormatArg::Safetensors => Format::Safetensors,
             FormatArg::Npy => Format::Npy,

@@ -6,12 +6,12 @@ use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::Package;
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views, Way};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Views, Way};
 use anyjepa::model::Layers;
 use anyjepa::weights;
 use clap::{Args, ValueEnum};
 
-use super::EncoderArg;
+use super::{EncoderArg, TokensArg};
 
 /// How an encoder is read out.
 #[derive(Debug, Args)]
@@ -40,13 +40,6 @@ pub struct FrozenArgs {
     /// Threads that read and decode pictures; 1 on the CPU and all on a GPU where none are given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum TokensArg {
-    #[default]
-    Pooled,
-    Patch,
 }
 
 /// What runs an encoder.
@@ -86,10 +79,6 @@ impl FrozenArgs {
             None => weights::open(weights, which)?,
             Some(name) => weights::open_as(weights, which, &Preset::find(name)?.config().model)?,
         };
-        let tokens = match self.tokens {
-            TokensArg::Pooled => Tokens::Pooled,
-            TokensArg::Patch => Tokens::Patch,
-        };
         let views = match self.views {
             ViewsArg::One => Views::One,
             ViewsArg::Mirrored => Views::Mirrored,
@@ -102,7 +91,7 @@ impl FrozenArgs {
             EngineArg::Compiled => Way::Compiled { device: spec, batch: batch.min(pictures.max(1)) },
             EngineArg::Burn => Way::Burn(device::open(spec)?),
         };
-        let read_out = ReadOut { layers: self.layers, tokens, views };
+        let read_out = ReadOut { layers: self.layers, tokens: self.tokens.into(), views };
         let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
         Ok(Opened { frozen, batch, workers: self.workers(spec) })
     }

@@ -1,5 +1,6 @@
 //! What the command line takes, and how a command ends.
 
+mod arguments;
 mod bench;
 mod compile;
 mod demo;
@@ -22,11 +23,11 @@ mod verify;
 
 use std::process::ExitCode;
 
-use anyjepa::device::Spec;
 use anyjepa::error::{Error, Result};
-use anyjepa::weights::Which;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use arguments::{DeviceArgs, DtypeArg, EncoderArg, OutputArgs, TokensArg};
 
 /// JEPA training and feature extraction on any GPU.
 #[derive(Debug, Parser)]
@@ -84,40 +85,6 @@ enum Command {
     Completions(shell::Completions),
     /// Print the manual page
     Man(shell::Man),
-}
-
-/// Where a command computes.
-#[derive(Debug, Args)]
-struct DeviceArgs {
-    /// Where to compute: cpu, wgpu, vulkan, metal, dx12 or cuda, with :N for the Nth adapter
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", env = "ANYJEPA_DEVICE")]
-    device: Spec,
-}
-
-/// Which of a checkpoint's encoders a command takes.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum EncoderArg {
-    /// The moving average, which the published results use
-    Target,
-    /// The one that gradients train
-    Context,
-}
-
-impl From<EncoderArg> for Which {
-    fn from(encoder: EncoderArg) -> Self {
-        match encoder {
-            EncoderArg::Target => Self::Target,
-            EncoderArg::Context => Self::Context,
-        }
-    }
-}
-
-/// How a command prints its results.
-#[derive(Debug, Clone, Copy, Args)]
-struct OutputArgs {
-    /// Print one JSON object instead of a table
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the program.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyjepa::compile::Dtype;
 use anyjepa::config::Preset;
-use anyjepa::device::{Adapter, Api, Spec};
+use anyjepa::device::{self, Adapter, Api, Spec};
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::parity::{Outcome, Subject, Way, compare};
 use anyjepa::weights;
@@ -75,7 +75,7 @@ impl Command {
 
 /// Every way to run an encoder on the devices that `text` lists.
 fn ways(text: &str) -> Result<Vec<Way>> {
-    let devices = super::devices::list()?;
+    let devices = device::list();
     let specs: Vec<Spec> = match text {
         "all" => devices.iter().map(|adapter| adapter.device.parse()).collect::<Result<_>>()?,
         names => names.split(',').map(|name| name.trim().parse()).collect::<Result<_>>()?,

@@ -1,5 +1,6 @@
 //! Names of devices, what this machine has of them, and opening one.
 
+pub(crate) mod adapters;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "wgpu")]
@@ -140,28 +141,22 @@ fn not_built(spec: Spec, feature: &str) -> Error {
         .with_remedy(format!("build with `cargo build --release --features {feature}`, or take `--device cpu`"))
 }
 
-/// Every adapter that this build can use, the CPU first.
-///
-/// # Errors
-/// A device error where an API fails to list its adapters.
-pub fn list() -> Result<Vec<Adapter>> {
+/// Every device that this build can use, the CPU first.
+pub fn list() -> Vec<Adapter> {
     let cpu = Adapter {
         device: "cpu".into(),
         name: cpu_name(),
         api: Api::Cpu,
-        driver: "burn flex".into(),
+        driver: concat!("anyjepa ", env!("CARGO_PKG_VERSION")).into(),
         software: false,
         max_binding_bytes: 0,
         f16: false,
         subgroups: false,
     };
-    #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), expect(unused_mut, reason = "GPUs are features"))]
-    let mut adapters = vec![cpu];
-    #[cfg(feature = "wgpu")]
-    adapters.extend(gpu::list());
+    let devices = std::iter::once(cpu).chain(adapters::list());
     #[cfg(feature = "cuda")]
-    adapters.extend(cuda::list());
-    Ok(adapters)
+    let devices = devices.chain(cuda::list());
+    devices.collect()
 }
 
 fn cpu_name() -> String {

@@ -14,6 +14,21 @@ use crate::model::Layers;
 use crate::runtime::{self, Engine};
 use crate::weights::{self, Loaded};
 
+impl ReadOut {
+    /// What the compiler calls it, for an encoder of `depth` blocks.
+    pub fn compiled(self, depth: usize) -> compile::ReadOut {
+        let layers = match self.layers {
+            Layers::Last => 1,
+            Layers::LastOf(count) => count.min(depth),
+        };
+        let take = match self.tokens {
+            Tokens::Pooled => Take::Mean,
+            Tokens::Patch => Take::Tokens,
+        };
+        compile::ReadOut { layers, take }
+    }
+}
+
 /// A plan and its device; one batch at a time goes through it.
 pub struct CompiledEngine {
     engine: Mutex<Box<dyn Engine>>,
@@ -28,18 +43,14 @@ impl CompiledEngine {
     /// there is no such device or it is too small.
     pub fn new(loaded: &Loaded, read_out: ReadOut, batch: usize, device: Spec) -> Result<Self> {
         let model = &loaded.model;
-        let layers = match read_out.layers {
-            Layers::Last => 1,
-            Layers::LastOf(count) => count.min(model.depth),
+        let read_out = read_out.compiled(model.depth);
+        let tokens = match read_out.take {
+            Take::Mean => 1,
+            Take::Tokens => model.tokens(),
         };
-        let (take, tokens) = match read_out.tokens {
-            Tokens::Pooled => (Take::Mean, 1),
-            Tokens::Patch => (Take::Tokens, model.tokens()),
-        };
-        let read_out = compile::ReadOut { layers, take };
         let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
         let engine = runtime::open(device, plan, &|buffer| weights::of_plan(&loaded.tensors, buffer))?;
-        Ok(Self::of(engine, Shape { tokens, dim: layers * model.dim }))
+        Ok(Self::of(engine, Shape { tokens, dim: read_out.layers * model.dim }))
     }
 
     /// A plan that is on its device already, with rows of `shape`.

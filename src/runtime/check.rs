@@ -1,46 +1,136 @@
-//! A plan may come from a file: it is checked before it is run.
+//! A plan may come from a file: it is checked before it is run, by whichever engine.
 
-use crate::compile::{Dispatch, Plan, Role};
+use crate::compile::{Buffer, BufferId, Dispatch, Epilogue, Kernel, Plan, Role};
+use crate::device::{Api, Spec, require_memory};
 use crate::error::{Error, Kind, Result};
 
-/// Checks that every dispatch has the operands that its kernel takes, writes memory that may be written, and reads none
-/// of the memory that it writes.
+/// Most values of a buffer: products of three sizes of such buffers fit 64 bits.
+const MOST: usize = 1 << 40;
+
+/// Where images go in and features come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The buffer of the images.
+    pub input: BufferId,
+    /// The buffer of the features.
+    pub output: BufferId,
+}
+
+/// Checks what every engine relies on: one buffer of images and one of features, each for the plan's batch; buffers
+/// that can be counted; and of every dispatch that its sizes fit together, that its operands are those that its kernel
+/// takes, that it writes memory that may be written, and reads none of the memory that it writes.
 ///
 /// # Errors
-/// A data error that names the dispatch.
-pub fn check(plan: &Plan) -> Result<()> {
-    if plan.input().is_none() || plan.output().is_none() {
-        return Err(broken("it has no input or no output"));
+/// A data error that names the buffer or the dispatch.
+pub fn check(plan: &Plan) -> Result<Ends> {
+    plan.buffers.iter().try_for_each(|buffer| countable(plan, buffer))?;
+    let ends = Ends { input: only(plan, &Role::Input, "input")?, output: only(plan, &Role::Output, "output")? };
+    for end in [ends.input, ends.output].map(|end| plan.buffer(end)) {
+        if plan.batch == 0 || end.shape.first() != Some(&plan.batch) {
+            let problem = format!("its shape {:?} is not that of a batch of {}", end.shape, plan.batch);
+            return Err(broken(&end.label, &problem));
+        }
     }
-    plan.dispatches.iter().try_for_each(|dispatch| operands(plan, dispatch))
+    plan.dispatches.iter().try_for_each(|dispatch| operands(plan, dispatch))?;
+    Ok(ends)
+}
+
+/// Checks that `values` are as many as `buffer` holds.
+///
+/// # Errors
+/// A data error that names the buffer.
+pub fn count(buffer: &Buffer, values: &[f32]) -> Result<()> {
+    if values.len() == buffer.len() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Data, format!("{} has {} values, expected {:?}", buffer.label, values.len(), buffer.shape)))
+}
+
+/// Checks that the machine has memory for a checked `plan` whose scratch buffers share theirs.
+///
+/// # Errors
+/// A device error with what is needed and what there is.
+pub fn memory(plan: &Plan) -> Result<()> {
+    let lasting = plan.buffers.iter().filter(|buffer| !matches!(buffer.role, Role::Scratch { .. }));
+    room(lasting.map(Buffer::bytes).chain(plan.slots()))
+}
+
+/// Checks that the machine has memory for pieces of so many bytes.
+///
+/// # Errors
+/// As [`memory`].
+pub fn room(pieces: impl Iterator<Item = usize>) -> Result<()> {
+    require_memory(Spec { api: Api::Cpu, index: None }, 0.0, pieces.map(|bytes| bytes as f64).sum())
+}
+
+fn countable(plan: &Plan, buffer: &Buffer) -> Result<()> {
+    let values = buffer.shape.iter().try_fold(1usize, |product, axis| product.checked_mul(*axis));
+    if !values.is_some_and(|values| (1..=MOST).contains(&values)) {
+        return Err(broken(&buffer.label, &format!("no memory holds the shape {:?}", buffer.shape)));
+    }
+    match buffer.role {
+        Role::Scratch { slot } if slot >= plan.buffers.len() => {
+            Err(broken(&buffer.label, "its memory is beyond all memory"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The only buffer of a role.
+fn only(plan: &Plan, role: &Role, name: &str) -> Result<BufferId> {
+    let mut found = (0..plan.buffers.len()).map(BufferId).filter(|id| plan.buffer(*id).role == *role);
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(broken("buffers", &format!("there is no {name}"))),
+        (Some(_), Some(_)) => Err(broken("buffers", &format!("there is more than one {name}"))),
+    }
 }
 
 fn operands(plan: &Plan, dispatch: &Dispatch) -> Result<()> {
-    let wrong = |what: String| broken(&format!("{}: {what}", dispatch.label));
-    let unknown = dispatch.operands.iter().find(|id| id.0 >= plan.buffers.len());
-    if let Some(id) = unknown {
-        return Err(wrong(format!("there is no buffer {}", id.0)));
+    let wrong = |why: &str| broken(&dispatch.label, why);
+    if let Some(id) = dispatch.operands.iter().find(|id| id.0 >= plan.buffers.len()) {
+        return Err(wrong(&format!("there is no buffer {}", id.0)));
+    }
+    if !sound(dispatch.kernel) {
+        return Err(wrong("its sizes do not fit together"));
     }
     let found: Vec<usize> = dispatch.operands.iter().map(|id| plan.buffer(*id).len()).collect();
     let expected = dispatch.kernel.lengths();
     if found != expected {
-        return Err(wrong(format!("its operands have {found:?} values, expected {expected:?}")));
+        return Err(wrong(&format!("its operands have {found:?} values, expected {expected:?}")));
     }
     let Some((last, read)) = dispatch.operands.split_last() else { return Ok(()) };
     let written = plan.buffer(*last);
     if !matches!(written.role, Role::Output | Role::Scratch { .. }) {
-        return Err(wrong(format!("it writes {}, which is only read", written.label)));
+        return Err(wrong(&format!("it writes {}, which is only read", written.label)));
     }
-    let same = |id: &&crate::compile::BufferId| match (&plan.buffer(**id).role, &written.role) {
+    let same = |id: &&BufferId| match (&plan.buffer(**id).role, &written.role) {
         (Role::Scratch { slot: read }, Role::Scratch { slot: written }) => read == written,
         _ => **id == *last,
     };
     match read.iter().find(same) {
-        Some(id) => Err(wrong(format!("it reads {} from the memory of {}", plan.buffer(*id).label, written.label))),
+        Some(id) => Err(wrong(&format!("it reads {} from the memory of {}", plan.buffer(*id).label, written.label))),
         None => Ok(()),
     }
 }
 
-fn broken(what: &str) -> Error {
-    Error::new(Kind::Data, format!("the plan cannot be run: {what}")).with_remedy("compile it again")
+/// Whether the sizes of a kernel fit together and its numbers are finite. That no size is 0 shows in its operands.
+fn sound(kernel: Kernel) -> bool {
+    match kernel {
+        Kernel::Patchify { height, width, patch, .. } => {
+            patch > 0 && height.is_multiple_of(patch) && width.is_multiple_of(patch)
+        }
+        Kernel::Matmul { epilogue, table, .. } => (table > 0) == (epilogue == Epilogue::Position),
+        Kernel::Norm { dim, stride, column, eps, .. } => {
+            let ends = column.checked_add(dim).is_some_and(|end| end <= stride);
+            ends && eps.is_finite() && eps >= 0.0
+        }
+        Kernel::Attention { scale, .. } => scale.is_finite(),
+        Kernel::Pool { .. } => true,
+    }
+}
+
+/// The error of a plan that comes from elsewhere, or from a fault of the compiler: `name` is what is wrong with it.
+pub fn broken(name: &str, why: &str) -> Error {
+    Error::new(Kind::Data, format!("the plan cannot be run: {name}: {why}")).with_remedy("compile it again")
 }

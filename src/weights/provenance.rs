@@ -83,6 +83,9 @@ pub enum Resize {
 /// ImageNet's statistics, with which the published checkpoints were trained.
 pub(super) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
+/// Most pixels of a picture's short side: its area is counted in 64 bits with room to spare.
+const MOST_SIDE: usize = 1 << 20;
+
 impl Preprocessing {
     /// That of a run, outside training.
     pub fn of(config: &RunConfig) -> Self {
@@ -112,7 +115,9 @@ impl Preprocessing {
     pub fn transform(&self, side: usize) -> Result<EvalTransform> {
         let interpolation = self.interpolation;
         let geometry = match (self.resize, self.crop) {
-            (Resize::ShortSide(resize), Some(crop)) if crop == side => Geometry::CentreCrop { resize, interpolation },
+            (Resize::ShortSide(resize), Some(crop)) if crop == side && resize <= MOST_SIDE => {
+                Geometry::CentreCrop { resize, interpolation }
+            }
             (Resize::Squash(height, width), crop) if [height, width, crop.unwrap_or(side)] == [side; 3] => {
                 Geometry::Squash { interpolation }
             }
@@ -220,6 +225,16 @@ mod tests {
             assert_ne!(one, other);
         }
         assert_eq!(one, tensors("a", vec![2, 1], vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn pictures_are_not_resized_to_sides_whose_area_cannot_be_counted() {
+        let model = crate::config::Preset::find("ijepa-vit-h14").unwrap().config().model;
+        for resize in [1 << 20, 1 << 60] {
+            let resize = Resize::ShortSide(resize);
+            let transform = Preprocessing { resize, ..Preprocessing::published(&model) }.transform(224);
+            assert_eq!(transform.is_ok(), resize == Resize::ShortSide(MOST_SIDE));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod plans;
 
-use anyjepa::compile::{BufferId, Kernel, Plan, Role};
+use anyjepa::compile::{BufferId, Dtype, Plan, Role};
 use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::twin;
 use plans::{Vit, draw, values, vit};
@@ -98,7 +98,7 @@ fn features_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn images_of_another_size_are_refused() {
     let mut engine = engine(vit(SHAPES[0]));
-    insta::assert_snapshot!(engine.run(&[0.0; 7]).unwrap_err(), @"the plan takes 1200 values a batch, not 7");
+    insta::assert_snapshot!(engine.run(&[0.0; 7]).unwrap_err(), @"images has 7 values, expected [1, 3, 20, 20]");
 }
 
 #[test]
@@ -108,21 +108,19 @@ fn weights_of_another_size_are_refused() {
 }
 
 #[test]
-fn broken_plans_are_refused() {
-    let breaks: [fn(&mut Plan); 6] = [
-        |plan| plan.dispatches[0].operands = vec![BufferId(0)],
-        |plan| plan.dispatches[1].operands[1] = plan.dispatches[1].operands[0],
-        |plan| plan.buffers[2].role = Role::Scratch { slot: usize::MAX },
-        |plan| plan.buffers[3].shape = vec![usize::MAX, 2],
+fn plans_for_other_processors_are_refused() {
+    let breaks: [fn(&mut Plan); 3] = [
+        |plan| plan.buffers[3].dtype = Dtype::F16,
+        // A bias that another dispatch might have computed.
         |plan| {
-            if let Kernel::Norm { column, .. } = &mut plan.dispatches[2].kernel {
-                *column = 1;
-            }
+            plan.buffers.iter_mut().filter(|buffer| buffer.label == "patch.b").for_each(|buffer| {
+                buffer.role = Role::Scratch { slot: 9 };
+            })
         },
+        // One matrix, read as rows of two lengths.
         |plan| {
-            if let Kernel::Attention { heads, .. } = &mut plan.dispatches[4].kernel {
-                *heads = 0;
-            }
+            let position = |name: &str| plan.buffers.iter().position(|buffer| buffer.label == name).unwrap();
+            plan.dispatches[8].operands[1] = BufferId(position("0.fc1.w"));
         },
     ];
     let messages = breaks.map(|damage| {
@@ -131,11 +129,8 @@ fn broken_plans_are_refused() {
         CpuEngine::new(plan, &mut |buffer| Ok(values(buffer))).unwrap_err().to_string()
     });
     insta::assert_snapshot!(messages.join("\n"), @r"
-    the plan cannot be run: patchify: its operands have [1200] values, expected [1200, 1200]
-    the plan cannot be run: patch: its operands have [1200, 1200, 24, 600, 600] values, expected [1200, 1152, 24, 600, 600]
-    the plan cannot be run: x: its memory is beyond all memory
-    the plan cannot be run: h: the processor cannot hold its values
-    the plan cannot be run: norm1: its sizes do not fit together
-    the plan cannot be run: attention: its operands have [1800, 600] values, expected [0, 0]
+    the plan cannot be run: h: the processor computes with values of f32 alone
+    the plan cannot be run: patch: patch.b cannot be its operand 2
+    the plan cannot be run: fc2: 0.fc1.w cannot be its operand 1
     ");
 }

@@ -2,5 +2,8 @@
 
 mod child;
 mod pictures;
+mod plans;
 mod sizes;
+#[path = "../cpu_engine/plans.rs"]
+mod vit;
 mod weights;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{PLAN, PREPROCESS, PROVENANCE, shard};
-use crate::compile::{Plan, Role};
-use crate::data::EvalTransform;
+use crate::compile::Plan;
+use crate::data::{EvalTransform, InputFormat};
 use crate::device::Spec;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Tokens};
@@ -41,7 +41,9 @@ impl Package {
         let provenance: Provenance = json(folder, PROVENANCE)?;
         let preprocessing: Preprocessing = json(folder, PREPROCESS)?;
         let transform = preprocessing.transform(provenance.image_size)?;
-        Ok(Self { folder: folder.to_owned(), plan: json(folder, PLAN)?, transform, provenance })
+        let plan: Plan = json(folder, PLAN)?;
+        takes(&plan, transform.input())?;
+        Ok(Self { folder: folder.to_owned(), plan, transform, provenance })
     }
 
     /// Brings the plan to `device`; features are stored as `dtype`.
@@ -68,10 +70,24 @@ impl Package {
     }
 }
 
+/// Checks that the plan's images are what the pictures become.
+fn takes(plan: &Plan, format: &InputFormat) -> Result<()> {
+    let [channels, height, width] = format.shape();
+    let found = plan.input().map(|input| plan.buffer(input).shape.as_slice()).unwrap_or_default();
+    if found == [plan.batch, channels, height, width] {
+        return Ok(());
+    }
+    let message = format!(
+        "the plan takes images of the shape {found:?}, and pictures become {channels}x{height}x{width}, {} at once",
+        plan.batch
+    );
+    Err(Error::new(Kind::Data, message).with_remedy("compile it again"))
+}
+
 /// The axes of a plan's features.
 fn features(plan: &Plan) -> Result<Vec<usize>> {
-    let output = plan.buffers.iter().find(|buffer| buffer.role == Role::Output);
-    output.map(|output| output.shape.clone()).ok_or_else(|| Error::new(Kind::Data, "the plan has no output"))
+    let output = plan.output().map(|output| plan.buffer(output).shape.clone());
+    output.ok_or_else(|| Error::new(Kind::Data, "the plan has no output"))
 }
 
 /// What one row of features holds.

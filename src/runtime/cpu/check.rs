@@ -1,70 +1,43 @@
-//! Whether the processor's kernels can run a plan: sizes that fit together, and weights where weights belong.
+//! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits, and weights where
+//! weights belong.
 
-use crate::compile::{BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
-use crate::error::{Error, Kind, Result};
-use crate::runtime::check as operands;
+use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan, Role};
+use crate::error::Result;
+use crate::runtime::check::{self as all, Ends, broken};
 
 /// Checks all of `plan`.
 ///
 /// # Errors
-/// A data error that names the buffer or the dispatch.
-pub fn check(plan: &Plan) -> Result<()> {
-    for buffer in &plan.buffers {
-        /// Values past which no buffer is sound.
-        const MOST: usize = 1 << 40;
-        let values = buffer.shape.iter().try_fold(1usize, |product, axis| product.checked_mul(*axis));
-        if buffer.dtype != Dtype::F32 || values.is_none_or(|values| values > MOST) {
-            return Err(broken(&buffer.label, "the processor cannot hold its values"));
-        }
-        if matches!(buffer.role, Role::Scratch { slot } if slot >= plan.buffers.len()) {
-            return Err(broken(&buffer.label, "its memory is beyond all memory"));
-        }
+/// A data error that names the buffer or the dispatch, a device error where the machine lacks the memory.
+pub fn check(plan: &Plan) -> Result<Ends> {
+    let ends = all::check(plan)?;
+    if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype != Dtype::F32) {
+        return Err(broken(&buffer.label, "the processor computes with values of f32 alone"));
     }
-    operands::check(plan)?;
-    let mut matrices = vec![None; plan.buffers.len()];
-    plan.dispatches.iter().try_for_each(|dispatch| weights(plan, dispatch, &mut matrices))
+    let mut reads = vec![None; plan.buffers.len()];
+    plan.dispatches.iter().try_for_each(|dispatch| weights(plan, dispatch, &mut reads))?;
+    all::memory(plan)?;
+    Ok(ends)
 }
 
-/// Checks the sizes of a dispatch and the roles of its operands; `matrices` says of each weight whether it is packed.
-fn weights(plan: &Plan, dispatch: &Dispatch, matrices: &mut [Option<bool>]) -> Result<()> {
-    if !sound(dispatch.kernel) {
-        return Err(broken(&dispatch.label, "its sizes do not fit together"));
-    }
+/// Checks the roles of a dispatch's operands; `reads` says of each buffer how its readers so far read it.
+fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 2]>>]) -> Result<()> {
     let read = dispatch.operands.len().saturating_sub(1);
     for (place, id) in dispatch.operands[..read].iter().enumerate() {
         let is_weight = matches!(plan.buffer(*id).role, Role::Weight { .. });
-        let is_matrix = matrix(dispatch) == Some(*id);
-        let before = matrices[id.0].replace(is_matrix);
-        if is_weight != (place > 0) || is_weight && before.is_some_and(|before| before != is_matrix) {
+        let sizes = packed(dispatch, *id);
+        let before = reads[id.0].replace(sizes);
+        if is_weight != (place > 0) || is_weight && before.is_some_and(|before| before != sizes) {
             return Err(broken(&dispatch.label, &format!("{} cannot be its operand {place}", plan.buffer(*id).label)));
         }
     }
     Ok(())
 }
 
-/// The weight that a product packs.
-pub fn matrix(dispatch: &Dispatch) -> Option<BufferId> {
+/// Rows and columns of the weight `id`, where it is the one that a product packs.
+pub fn packed(dispatch: &Dispatch, id: BufferId) -> Option<[usize; 2]> {
     match dispatch.kernel {
-        Kernel::Matmul { .. } => dispatch.operands.get(1).copied(),
+        Kernel::Matmul { k, n, .. } if dispatch.operands.get(1) == Some(&id) => Some([k, n]),
         _ => None,
     }
-}
-
-/// Whether the sizes of a kernel fit together and leave something to do.
-fn sound(kernel: Kernel) -> bool {
-    match kernel {
-        Kernel::Patchify { channels, height, width, patch, .. } => {
-            channels > 0 && patch > 0 && height.is_multiple_of(patch) && width.is_multiple_of(patch)
-        }
-        Kernel::Matmul { k, n, epilogue, table, .. } => {
-            k > 0 && n > 0 && (table > 0) == (epilogue == Epilogue::Position)
-        }
-        Kernel::Norm { dim, stride, column, .. } => dim > 0 && column.checked_add(dim).is_some_and(|end| end <= stride),
-        Kernel::Attention { tokens, heads, size, .. } => tokens > 0 && heads > 0 && size > 0,
-        Kernel::Pool { tokens, dim, .. } => tokens > 0 && dim > 0,
-    }
-}
-
-fn broken(name: &str, why: &str) -> Error {
-    Error::new(Kind::Data, format!("the plan cannot be run: {name}: {why}")).with_remedy("compile it again")
 }

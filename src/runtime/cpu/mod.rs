@@ -5,7 +5,7 @@ mod check;
 use pulp::Arch;
 
 use crate::compile::{Buffer, BufferId, Dispatch, Epilogue, Kernel, Plan, Role};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::attention::{self, Outputs};
 use crate::kernels::matmul::{self, Finish, Matrix, Product};
@@ -14,11 +14,13 @@ use crate::kernels::panels::Panels;
 use crate::kernels::patchify::{self, patchify};
 use crate::kernels::pool::pool;
 use crate::kernels::workspace::Workspace;
+use crate::runtime::check::{Ends, count};
 
 /// A plan with its weights, ready to run again and again.
 #[derive(Debug)]
 pub struct CpuEngine {
     plan: Plan,
+    input: BufferId,
     /// Of each buffer.
     places: Vec<Home>,
     weights: Vec<Weight>,
@@ -50,9 +52,10 @@ impl CpuEngine {
     /// buffer has.
     ///
     /// # Errors
-    /// A data error where the plan cannot run or a weight has another number of values; an error of `weights`.
+    /// A data error where the plan cannot run or a weight has another number of values; a device error where the machine
+    /// lacks the memory; an error of `weights`.
     pub fn new(plan: Plan, weights: &mut dyn FnMut(&Buffer) -> Result<Vec<f32>>) -> Result<Self> {
-        check::check(&plan)?;
+        let Ends { input, .. } = check::check(&plan)?;
         let slots = plan.slots();
         let mut memory: Vec<Aligned> = slots.iter().map(|bytes| Aligned::zeros(bytes / size_of::<f32>())).collect();
         let (mut places, mut packed) = (Vec::new(), Vec::new());
@@ -80,7 +83,7 @@ impl CpuEngine {
         let products = kernels().map(|kernel| if let Kernel::Matmul { k, .. } = kernel { k } else { 0 });
         let workspace = products.map(matmul::workspace).max().unwrap_or(0).max(most(&|shapes| shapes.workspace()));
         let workspace = Workspace::new(workspace);
-        Ok(Self { plan, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
+        Ok(Self { plan, input, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
     }
 
     /// The features, `[B, ..]`, of `images`, `[B, C, H, W]`.
@@ -88,7 +91,7 @@ impl CpuEngine {
     /// # Errors
     /// A data error where there are more or fewer values than the plan takes.
     pub fn run(&mut self, images: &[f32]) -> Result<&[f32]> {
-        self.takes(images)?;
+        count(self.plan.buffer(self.input), images)?;
         // Enters the pool once, not with every dispatch.
         rayon::join(|| (0..self.plan.dispatches.len()).for_each(|i| self.dispatch(i, images)), || {});
         Ok(self.memory.last().map_or(&[], |features| features))
@@ -99,7 +102,7 @@ impl CpuEngine {
     /// # Errors
     /// As [`Self::run`]; whatever `see` reports.
     pub fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
-        self.takes(images)?;
+        count(self.plan.buffer(self.input), images)?;
         for i in 0..self.plan.dispatches.len() {
             self.dispatch(i, images);
             let dispatch = &self.plan.dispatches[i];
@@ -111,14 +114,6 @@ impl CpuEngine {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    fn takes(&self, images: &[f32]) -> Result<()> {
-        let takes = self.plan.input().map_or(0, |input| self.plan.buffer(input).len());
-        if images.len() == takes {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Data, format!("the plan takes {takes} values a batch, not {}", images.len())))
     }
 
     fn dispatch(&mut self, i: usize, images: &[f32]) {
@@ -184,16 +179,10 @@ impl CpuEngine {
 impl Weight {
     fn new(plan: &Plan, id: BufferId, values: Vec<f32>) -> Result<Self> {
         let buffer = plan.buffer(id);
-        if values.len() != buffer.len() {
-            let message = format!("{} has {} values, expected {:?}", buffer.label, values.len(), buffer.shape);
-            return Err(Error::new(Kind::Data, message));
-        }
-        let user = plan.dispatches.iter().find(|dispatch| check::matrix(dispatch) == Some(id));
-        Ok(match user.map(|dispatch| dispatch.kernel) {
-            Some(Kernel::Matmul { k, n, .. }) => {
-                Self::Panels(Panels::new(Matrix { values: &values, strides: [n, 1] }, [k, n]))
-            }
-            _ => Self::Values(values),
+        count(buffer, &values)?;
+        Ok(match plan.dispatches.iter().find_map(|dispatch| check::packed(dispatch, id)) {
+            Some([k, n]) => Self::Panels(Panels::new(Matrix { values: &values, strides: [n, 1] }, [k, n])),
+            None => Self::Values(values),
         })
     }
 }

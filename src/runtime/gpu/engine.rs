@@ -9,8 +9,8 @@ use super::memory::{Memory, Weights};
 use super::pipeline::{self, Launch, TileChoice};
 use super::timing;
 use crate::compile::{BufferId, Dispatch, Plan};
-use crate::error::{Error, Kind, Result};
-use crate::runtime::check::check;
+use crate::error::Result;
+use crate::runtime::check::{Ends, check};
 
 /// A plan on a GPU.
 #[derive(Debug)]
@@ -33,10 +33,7 @@ impl GpuEngine {
     /// A data error where the plan is broken, a usage error where no shader serves it, a device error where it is too
     /// large for the device; whatever `weights` reports.
     pub fn new(gpu: Arc<Gpu>, plan: Plan, weights: Weights<'_>, tile: TileChoice<'_>) -> Result<Self> {
-        check(&plan)?;
-        let (Some(input), Some(output)) = (plan.input(), plan.output()) else {
-            return Err(Error::new(Kind::Data, "the plan has no input or no output"));
-        };
+        let Ends { input, output } = check(&plan)?;
         let memory = Memory::new(&gpu, &plan, weights)?;
         let launches = pipeline::compile(&gpu, &plan, tile)?;
         let bound = launches.into_iter().zip(&plan.dispatches).map(|(launch, dispatch)| {

@@ -8,7 +8,8 @@ use wgpu::{BufferDescriptor, BufferUsages};
 use super::adapter::Gpu;
 use super::faults::{guarded, lost};
 use crate::compile::{Buffer, BufferId, Dtype, Plan, Role};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::runtime::check::{self, count};
 
 /// Where a weight's values come from, in the layout of the plan.
 pub type Weights<'a> = &'a dyn Fn(&Buffer) -> Result<Vec<f32>>;
@@ -30,6 +31,9 @@ impl Memory {
     /// A device error that names the buffer which is too large; whatever `weights` reports.
     pub fn new(gpu: &Gpu, plan: &Plan, weights: Weights<'_>) -> Result<Self> {
         plan.buffers.iter().try_for_each(|buffer| fits(gpu, buffer))?;
+        if gpu.adapter().software {
+            check::memory(plan)?;
+        }
         let slots = plan.slots().into_iter().enumerate();
         let slots = slots.map(|(slot, bytes)| make(gpu, &format!("slot {slot}"), bytes)).collect::<Result<Vec<_>>>()?;
         let mut buffers = Vec::new();
@@ -135,10 +139,7 @@ fn staging(gpu: &Gpu, bytes: usize) -> Result<wgpu::Buffer> {
 }
 
 fn write(gpu: &Gpu, to: &wgpu::Buffer, buffer: &Buffer, values: &[f32]) -> Result<()> {
-    if values.len() != buffer.len() {
-        let message = format!("{} has {} values, expected {:?}", buffer.label, values.len(), buffer.shape);
-        return Err(Error::new(Kind::Data, message));
-    }
+    count(buffer, values)?;
     let doing = format!("write {}", buffer.label);
     let bytes: std::borrow::Cow<'_, [u8]> = match buffer.dtype {
         Dtype::F16 => {

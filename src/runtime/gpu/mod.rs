@@ -9,7 +9,7 @@ mod tiles;
 mod timing;
 mod trusted;
 
-pub use adapter::{Bounds, Checks, Gpu, list};
+pub use adapter::{Bounds, Checks, Gpu};
 pub use engine::GpuEngine;
 pub use memory::Weights;
 pub use pipeline::TileChoice;

@@ -5,14 +5,15 @@ use half::{bf16, f16};
 
 use super::run;
 use crate::compile::{BufferId, Dispatch, Dtype, Plan, Role};
-use crate::error::{Error, Kind, Result};
-use crate::runtime::check::check;
+use crate::error::Result;
+use crate::runtime::check::{Ends, check, count, room};
 use crate::runtime::{Engine, Weights};
 
 /// A plan and all its memory, every buffer apart.
 #[derive(Debug)]
 pub struct TwinEngine {
     plan: Plan,
+    ends: Ends,
     values: Vec<Vec<f32>>,
 }
 
@@ -20,14 +21,20 @@ impl TwinEngine {
     /// Takes the memory and fills the weights.
     ///
     /// # Errors
-    /// A data error where the plan is broken; whatever `weights` reports.
+    /// A data error where the plan is broken, a device error where the machine lacks the memory; whatever `weights`
+    /// reports.
     pub fn new(plan: Plan, weights: Weights<'_>) -> Result<Self> {
-        check(&plan)?;
+        let ends = check(&plan)?;
+        room(plan.buffers.iter().map(|buffer| buffer.len() * size_of::<f32>()))?;
         let values = plan.buffers.iter().map(|buffer| match buffer.role {
-            Role::Weight { .. } => weights(buffer).map(|values| stored(values, buffer.dtype)),
+            Role::Weight { .. } => {
+                let values = weights(buffer)?;
+                count(buffer, &values)?;
+                Ok(stored(values, buffer.dtype))
+            }
             _ => Ok(vec![0.0; buffer.len()]),
         });
-        Ok(Self { values: values.collect::<Result<_>>()?, plan })
+        Ok(Self { values: values.collect::<Result<_>>()?, plan, ends })
     }
 
     /// The values of a buffer.
@@ -61,19 +68,12 @@ impl Engine for TwinEngine {
 
     fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
         self.trace(images, &mut |_, _| Ok(()))?;
-        let output = self.plan.output().map(|output| self.values(output).to_vec());
-        output.ok_or_else(|| Error::new(Kind::Data, "the plan has no output"))
+        Ok(self.values(self.ends.output).to_vec())
     }
 
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
-        let input = self.plan.input().filter(|input| self.values(*input).len() == images.len());
-        let Some(input) = input else {
-            return Err(Error::new(
-                Kind::Data,
-                format!("{} values are not the images that the plan takes", images.len()),
-            ));
-        };
-        self.set(input, images);
+        count(self.plan.buffer(self.ends.input), images)?;
+        self.set(self.ends.input, images);
         for dispatch in self.plan.dispatches.clone() {
             self.step(&dispatch)?;
             if let Some(write) = dispatch.operands.last() {

@@ -1,0 +1,190 @@
+//! Plans that cannot be run, as a package may hold them: each engine refuses each of them with exit code 4.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyjepa::compile::{Buffer, BufferId, Dtype, Epilogue, Kernel, Plan, ReadOut, Role, Take, compile};
+use anyjepa::error::{Error, Result};
+use anyjepa::extract::package::{self, Contents};
+use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
+use anyjepa::model::Layers;
+use anyjepa::runtime::Engine;
+use anyjepa::runtime::cpu::CpuEngine;
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
+use anyjepa::runtime::twin::TwinEngine;
+use anyjepa::weights::{self, Manifest, Which};
+
+use super::child::{anyjepa, watch};
+use super::vit::{Vit, draw, values, vit};
+
+const SHAPE: Vit = Vit { batch: 2, dim: 24, depth: 1, heads: 3, side: 20, patch: 4 };
+
+fn role<'a>(plan: &'a mut Plan, name: &str) -> &'a mut Role {
+    &mut buffer(plan, name).role
+}
+
+fn buffer<'a>(plan: &'a mut Plan, name: &str) -> &'a mut Buffer {
+    plan.buffers.iter_mut().find(|buffer| buffer.label == name).unwrap()
+}
+
+fn kernel<'a>(plan: &'a mut Plan, name: &str) -> &'a mut Kernel {
+    &mut plan.dispatches.iter_mut().find(|dispatch| dispatch.label == name).unwrap().kernel
+}
+
+/// Another buffer of a role, which nothing reads or writes.
+fn add(plan: &mut Plan, name: &str, role: Role, shape: Vec<usize>) {
+    plan.buffers.push(Buffer { label: name.into(), role, shape, dtype: Dtype::F32 });
+}
+
+/// What is done to a sound plan.
+const DAMAGES: &[fn(&mut Plan)] = &[
+    |plan| plan.batch = 0,
+    |plan| plan.batch = 3,
+    |plan| plan.batch = usize::MAX,
+    |plan| buffer(plan, "images").shape = vec![2400],
+    |plan| buffer(plan, "features").shape = vec![1, 48],
+    |plan| buffer(plan, "features").shape = vec![],
+    |plan| plan.buffers.clear(),
+    |plan| *role(plan, "features") = Role::Scratch { slot: 9 },
+    |plan| *role(plan, "images") = Role::Scratch { slot: 9 },
+    |plan| add(plan, "more", Role::Input, vec![2, 5]),
+    |plan| add(plan, "more", Role::Output, vec![2, 5]),
+    |plan| add(plan, "endless", Role::Scratch { slot: usize::MAX }, vec![1]),
+    |plan| add(plan, "empty", Role::Scratch { slot: 0 }, vec![3, 0]),
+    |plan| buffer(plan, "h").shape = vec![usize::MAX, 2],
+    |plan| buffer(plan, "h").shape = vec![1 << 32, 1 << 32, 1 << 32],
+    |plan| buffer(plan, "h").shape = vec![1 << 60],
+    |plan| buffer(plan, "h").shape = vec![7],
+    |plan| plan.dispatches[0].operands[1] = BufferId(usize::MAX),
+    |plan| plan.dispatches[0].operands = vec![BufferId(0)],
+    |plan| plan.dispatches[0].operands.clear(),
+    |plan| plan.dispatches[1].operands[1] = plan.dispatches[1].operands[0],
+    |plan| *role(plan, "x") = Role::Weight { parameter: "x".into(), transposed: false },
+    |plan| *role(plan, "x") = role(plan, "patches").clone(),
+    |plan| {
+        *kernel(plan, "patchify") = Kernel::Patchify { batch: 2, channels: 3, height: 20, width: 20, patch: 0 };
+    },
+    |plan| {
+        *kernel(plan, "patchify") = Kernel::Patchify { batch: 2, channels: 3, height: 20, width: 20, patch: 3 };
+    },
+    |plan| {
+        *kernel(plan, "qkv") = Kernel::Matmul { m: usize::MAX, k: 2, n: 3, epilogue: Epilogue::Bias, table: 0 };
+    },
+    |plan| *kernel(plan, "qkv") = Kernel::Matmul { m: 50, k: 24, n: 72, epilogue: Epilogue::Position, table: 0 },
+    |plan| *kernel(plan, "patch") = Kernel::Matmul { m: 50, k: 48, n: 24, epilogue: Epilogue::Bias, table: 25 },
+    |plan| *kernel(plan, "norm1") = Kernel::Norm { rows: 50, dim: 24, eps: 1e-6, stride: 24, column: 1 },
+    |plan| *kernel(plan, "norm1") = Kernel::Norm { rows: 50, dim: 24, eps: 1e-6, stride: 24, column: usize::MAX },
+    |plan| *kernel(plan, "norm1") = Kernel::Norm { rows: 50, dim: 24, eps: f32::INFINITY, stride: 24, column: 0 },
+    |plan| *kernel(plan, "attention") = Kernel::Attention { batch: 2, tokens: 25, heads: 0, size: 8, scale: 1.0 },
+    |plan| {
+        let [tokens, size] = [1 << 62, 1 << 62];
+        *kernel(plan, "attention") = Kernel::Attention { batch: 2, tokens, heads: 3, size, scale: 1.0 };
+    },
+    |plan| {
+        *kernel(plan, "attention") =
+            Kernel::Attention { batch: 2, tokens: 25, heads: 3, size: 8, scale: f32::INFINITY };
+    },
+    |plan| *kernel(plan, "pool") = Kernel::Pool { batch: 2, tokens: 0, dim: 24 },
+];
+
+/// A sound plan with a fault in it.
+fn damaged(damage: fn(&mut Plan)) -> Plan {
+    let mut plan = vit(SHAPE);
+    damage(&mut plan);
+    plan
+}
+
+/// No engine may get as far as its weights.
+fn unread(buffer: &Buffer) -> Result<Vec<f32>> {
+    panic!("{} is asked for", buffer.label)
+}
+
+fn said(error: &Error) -> String {
+    assert_eq!(error.exit_code(), 4, "{error}");
+    assert!(error.remedy().is_some(), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn each_is_refused_by_every_engine_with_the_same_words() {
+    let gpu = match std::env::var("ANYJEPA_TEST_GPU").as_deref() {
+        Ok("skip") => {
+            eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no GPU was given a broken plan");
+            None
+        }
+        _ => Some(Arc::new(Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::Off).unwrap())),
+    };
+    let (plan, images) = (vit(SHAPE), draw(1, 2 * 3 * 20 * 20));
+    let mut engines: Vec<Box<dyn Engine>> = vec![
+        Box::new(CpuEngine::new(plan.clone(), &mut |buffer| Ok(values(buffer))).unwrap()),
+        Box::new(TwinEngine::new(plan.clone(), &|buffer| Ok(values(buffer))).unwrap()),
+    ];
+    if let Some(gpu) = &gpu {
+        let engine = GpuEngine::new(Arc::clone(gpu), plan, &|buffer| Ok(values(buffer)), &|_, _| None);
+        engines.push(Box::new(engine.unwrap()));
+    }
+    for engine in &mut engines {
+        assert_eq!(engine.run(&images).unwrap().len(), 2 * 24, "the plan was not sound before");
+    }
+
+    let mut messages = Vec::new();
+    for damage in DAMAGES {
+        let plan = || damaged(*damage);
+        let message = said(&CpuEngine::new(plan(), &mut unread).unwrap_err());
+        assert_eq!(said(&TwinEngine::new(plan(), &unread).unwrap_err()), message);
+        if let Some(gpu) = &gpu {
+            let refused = GpuEngine::new(Arc::clone(gpu), plan(), &unread, &|_, _| panic!("a tile is asked for"));
+            assert_eq!(said(&refused.unwrap_err()), message);
+        }
+        messages.push(message);
+    }
+    insta::assert_snapshot!(messages.join("\n"));
+}
+
+#[test]
+fn a_plan_larger_than_the_machine_is_refused_before_memory_is_taken() {
+    let mut plan = vit(SHAPE);
+    (0..4).for_each(|slot| add(&mut plan, "large", Role::Scratch { slot: 10 + slot }, vec![1 << 40]));
+    let errors = [CpuEngine::new(plan.clone(), &mut unread).unwrap_err(), TwinEngine::new(plan, &unread).unwrap_err()];
+    for error in errors {
+        assert_eq!(error.exit_code(), 6);
+        assert!(error.to_string().contains("of memory are needed"), "{error}");
+    }
+}
+
+/// Writes a package of the reference's encoder, with `damage` done to its plan and sums that fit.
+fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/hf_ijepa");
+    let loaded = weights::open(&reference, None).unwrap();
+    let read_out = extract::ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
+    let provenance = Provenance::of(&loaded, Which::Target, read_out, FeatureDtype::F32).unwrap();
+    let plan = compile(&loaded.model, 2, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    package::write(folder, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap();
+    let mut plan = plan;
+    damage(&mut plan);
+    std::fs::write(folder.join("plan.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
+    let names: Vec<String> = Manifest::read(folder).unwrap().names().map(str::to_owned).collect();
+    Manifest::of(folder, &names).unwrap().write(folder).unwrap();
+}
+
+#[test]
+fn a_package_whose_sums_fit_its_broken_plan_is_refused() {
+    let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/photos");
+    let breaks: [fn(&mut Plan); 4] = [
+        |plan| plan.dispatches[3].operands[0] = BufferId(9999),
+        |plan| plan.batch = 1 << 50,
+        |plan| buffer(plan, "images").shape = vec![2, 3 * 224 * 224],
+        |plan| buffer(plan, "images").shape.swap(1, 3),
+    ];
+    let mut messages = Vec::new();
+    for damage in breaks {
+        let place = tempfile::tempdir().unwrap();
+        let (package, out) = (place.path().join("package"), place.path().join("features"));
+        damaged_package(&package, damage);
+        let [package, out] = [&package, &out].map(|path| path.to_str().unwrap());
+        let ended = watch(&mut anyjepa(&["extract", photos, "--package", package, "--out", out]));
+        assert_eq!(ended.code, 4, "{}", ended.said);
+        messages.push(ended.said);
+    }
+    insta::assert_snapshot!(messages.concat());
+}
