@@ -92,5 +92,11 @@ fn the_shell_gets_completions_and_a_manual_page() {
     let (code, completions, _) = anyjepa(&["completions", "bash"]);
     assert!(code == 0 && completions.contains("_anyjepa"));
     let (code, page, _) = anyjepa(&["man"]);
-    assert!(code == 0 && page.contains(".TH anyjepa"));
+    assert!(code == 0 && page.contains(".TH anyjepa "));
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, said) = anyjepa(&["man", "--out", folder.path().to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
+    let of_train = std::fs::read_to_string(folder.path().join("anyjepa-train.1")).unwrap();
+    assert!(of_train.contains("\\-\\-data") && page.contains(&of_train), "{of_train}");
+    assert!(folder.path().join("anyjepa-probe-linear.1").exists());
 }

@@ -120,7 +120,8 @@ impl Subject {
             );
         };
         let which = which.map(Into::into).unwrap_or_default();
-        let provenance = Provenance::of(loaded, which, read_out, FeatureDtype::F32)?;
+        let provenance =
+            Provenance { precision: plan.dtype, ..Provenance::of(loaded, which, read_out, FeatureDtype::F32)? };
         package::write(out, &Contents { loaded, plan, provenance: &provenance })
     }
 }

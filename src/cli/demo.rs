@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyjepa::demo::{Demo, Features, ProbeRow, run};
+use anyjepa::demo::{Demo, ProbeRow, run};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
 use anyjepa::train::Stop;
@@ -60,16 +60,9 @@ impl Command {
         if self.output.json {
             return print_json(&summary);
         }
-        let mut rows = table(&["features", "labels", "seed", "logistic", "k-NN"]);
+        let mut rows = table(&ProbeRow::HEADER);
         for row in &summary.probes {
-            let features = match row.features {
-                Features::Raw => "raw pixels",
-                Features::Untrained => "untrained encoder",
-                Features::Trained => "trained encoder",
-            };
-            let labels = row.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class"));
-            let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-            rows.add_row([features.to_owned(), labels, row.seed.to_string(), percent(row.logistic), percent(row.knn)]);
+            rows.add_row(row.cells());
         }
         say(&format!("checkpoint {}", summary.checkpoint.display()));
         print(&format!("{rows}\nopen {} in a browser", summary.report.display()))

@@ -83,7 +83,7 @@ enum Command {
     Devices(devices::Command),
     /// Print the completions of a shell
     Completions(shell::Completions),
-    /// Print the manual page
+    /// Print the manual pages, or write them
     Man(shell::Man),
 }
 
@@ -127,6 +127,6 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Completions(command) => command.run(Cli::command()),
-        Command::Man(command) => command.run(&Cli::command()),
+        Command::Man(command) => command.run(Cli::command()),
     }
 }

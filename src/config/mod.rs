@@ -227,7 +227,7 @@ pub struct OptimConfig {
     pub betas: [f64; 2],
     /// AdamW's epsilon.
     pub eps: f64,
-    /// Largest global norm of encoder's and of predictor's gradient; 0 leaves gradients as they are.
+    /// Largest global norm of a gradient, the encoder's and the predictor's each on its own; 0 leaves them as they are.
     pub clip_norm: f64,
 }
 
@@ -270,8 +270,7 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Steps between two looks at the health of the features; 0 looks never.
     pub health_every: usize,
-    /// What is done when they show a collapse; runs of early versions do not say.
-    #[serde(default)]
+    /// What is done when they show a collapse.
     pub on_collapse: OnCollapse,
     /// Steps between two checkpoints; the end of the run always makes one.
     pub checkpoint_every: usize,

@@ -21,6 +21,9 @@ impl RunConfig {
         const WIDTH: usize = 1 << 16;
         const DEPTH: usize = 1 << 10;
         const COUNT: usize = 1 << 20;
+        const BLOCKS: usize = 256;
+        const WORKERS: usize = 256;
+        const ASPECT: f64 = 1e4;
         for (key, value, most) in [
             ("model.image_size", model.image_size, SIDE),
             ("model.patch_size", model.patch_size, SIDE),
@@ -34,8 +37,8 @@ impl RunConfig {
             ("model.predictor.heads", model.predictor.heads, WIDTH),
             ("model.predictor.mlp", model.predictor.mlp, 4 * WIDTH),
             ("data.resize", self.data.resize, SIDE),
-            ("mask.contexts", self.mask.contexts, COUNT),
-            ("mask.targets", self.mask.targets, COUNT),
+            ("mask.contexts", self.mask.contexts, BLOCKS),
+            ("mask.targets", self.mask.targets, BLOCKS),
             ("optim.epochs", self.optim.epochs, COUNT),
             ("train.batch", self.train.batch, COUNT),
             ("train.accumulate", self.train.accumulate, COUNT),
@@ -44,6 +47,8 @@ impl RunConfig {
         ] {
             must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
         }
+        let workers = self.train.workers;
+        must(workers <= WORKERS, format!("train.workers = {workers} must be at most {WORKERS}"));
         for (what, dim, heads) in
             [("model", model.dim, model.heads), ("model.predictor", model.predictor.dim, model.predictor.heads)]
         {
@@ -74,13 +79,12 @@ impl RunConfig {
         );
 
         let mask = &self.mask;
-        must(mask.contexts <= 256 && mask.targets <= 256, "mask.contexts and mask.targets must be at most 256".into());
         for (key, [low, high], most) in [
             ("data.crop_scale", data.crop_scale, 1.0),
-            ("data.crop_aspect", data.crop_aspect, f64::MAX),
+            ("data.crop_aspect", data.crop_aspect, ASPECT),
             ("mask.context_scale", mask.context_scale, 1.0),
             ("mask.target_scale", mask.target_scale, 1.0),
-            ("mask.target_aspect", mask.target_aspect, f64::MAX),
+            ("mask.target_aspect", mask.target_aspect, ASPECT),
         ] {
             must(
                 0.0 < low && low <= high && high <= most && high.is_finite(),

@@ -70,6 +70,15 @@ pub(crate) struct Pair {
     pub trained: Encoder,
 }
 
+/// The run of the first seed, which the report shows.
+pub(crate) struct First {
+    pub pair: Pair,
+    /// Features of the training and the test part.
+    pub sets: Vec<(Features, [Matrix; 2])>,
+    pub metrics: PathBuf,
+    pub checkpoint: PathBuf,
+}
+
 /// Runs the demonstration.
 ///
 /// # Errors
@@ -89,7 +98,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
     few_labels(&data.labels, FEW_LABELS, 0)?;
     let stopped = || demo.stop.error("the training").map_or(Ok(()), Err);
     let mut probes = Vec::new();
-    let mut first: Option<(Pair, PathBuf, PathBuf)> = None;
+    let mut first: Option<First> = None;
     for &seed in demo.seeds {
         let mut config = demo.config.clone();
         config.train.seed = seed;
@@ -104,7 +113,10 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
             stop: demo.stop.clone(),
         };
         let outcome = train(&run, observer).map_err(|error| match error.kind() {
-            Kind::Data => error.with_remedy(format!("remove {}, or name another folder with --out", out.display())),
+            // What a run in the folder does not fit is mended by another folder; everything else has advice of its own.
+            Kind::Data if out.join("latest").exists() => {
+                error.with_remedy(format!("remove {}, or name another folder with --out", out.display()))
+            }
             _ => error,
         })?;
         let untrained = Networks::new(&config, Init::Seed(seed), demo.device).target_encoder;
@@ -131,16 +143,16 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
                 write(&out.join("features/train"), train_features, &data, &provenance)?;
                 write(&out.join("features/test"), test_features, &test, &provenance)?;
             }
-            first = Some((pair, out.join("metrics.jsonl"), outcome.checkpoint));
+            first = Some(First { pair, sets, metrics: out.join("metrics.jsonl"), checkpoint: outcome.checkpoint });
         }
     }
-    let Some((pair, metrics, checkpoint)) = first else {
+    let Some(first) = first else {
         return Err(Error::usage("a demonstration needs one seed at least"));
     };
-    let page = page::render(demo, &pair, &test, &data, &metrics, &probes)?;
+    let page = page::render(demo, &first, &test, &data, &probes)?;
     let report = demo.out.join("report.html");
     fs::write(&report, page).at("write", &report)?;
-    Ok(Outcome { probes, report, checkpoint })
+    Ok(Outcome { probes, report, checkpoint: first.checkpoint })
 }
 
 /// An engine that reads the features of this demonstration.
@@ -151,7 +163,10 @@ pub(crate) fn engine(encoder: &Encoder, device: &Device) -> impl FeatureEngine +
 fn part(path: &Path, split: Split) -> Result<Part> {
     let data = Dataset::open_split(path, split)?;
     let labels: Option<Vec<u32>> = (0..data.len()).map(|i| data.label(i)).collect();
-    let labels = labels.ok_or_else(|| Error::data(path, "a probe needs a label for every picture"))?;
+    let labels = labels.ok_or_else(|| {
+        Error::data(path, "a probe needs a label for every picture")
+            .with_remedy("give a folder for each class, IDX files with labels, or a list with a label in each line")
+    })?;
     Ok(Part { data: Arc::new(data), labels })
 }
 

@@ -1,14 +1,11 @@
 //! The demonstration's report.
 
-use std::path::Path;
-
 use image::RgbImage;
 
-use super::{Demo, Features, Pair, Part, ProbeRow, RawPixels, engine};
+use super::{Demo, First, Pair, Part, ProbeRow};
 use crate::data::{EvalLoader, EvalPlan, EvalTransform, Scratch};
 use crate::error::Result;
 use crate::eval::{KnnConfig, Neighbour, Standardiser, feature_colours, neighbours};
-use crate::extract::encode_all;
 use crate::masks::MaskSampler;
 use crate::matrix::Matrix;
 use crate::model::Encoder;
@@ -26,14 +23,8 @@ const NEIGHBOURS: usize = 6;
 const SIDE: u32 = 56;
 
 /// The report as HTML.
-pub(super) fn render(
-    demo: &Demo,
-    pair: &Pair,
-    test: &Part,
-    train: &Part,
-    metrics: &Path,
-    probes: &[ProbeRow],
-) -> Result<String> {
+pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, probes: &[ProbeRow]) -> Result<String> {
+    let First { pair, metrics, .. } = first;
     let shown = spread(test);
     let pictures = squares(demo, test, &shown)?;
     let loss = read_series(metrics, "loss")?;
@@ -84,10 +75,7 @@ pub(super) fn render(
                 "Test pictures, and their nearest training pictures by raw pixels, by the untrained and by the trained \
                    encoder."
                     .into(),
-            body: vec![Body::Picture(
-                nearest(demo, pair, test, train, &shown, &pictures)?,
-                "nearest neighbours".into(),
-            )],
+            body: vec![Body::Picture(nearest(demo, first, train, &shown, &pictures)?, "nearest neighbours".into())],
         },
     ];
     let lead = format!(
@@ -101,18 +89,8 @@ pub(super) fn render(
 }
 
 fn table(probes: &[ProbeRow]) -> Body {
-    let header = ["features", "labels", "seed", "logistic", "k-NN"].map(str::to_owned).to_vec();
-    let row = |row: &ProbeRow| {
-        let features = match row.features {
-            Features::Raw => "raw pixels",
-            Features::Untrained => "untrained encoder",
-            Features::Trained => "trained encoder",
-        };
-        let labels = row.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class"));
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        vec![features.to_owned(), labels, row.seed.to_string(), percent(row.logistic), percent(row.knn)]
-    };
-    Body::Table(header, probes.iter().map(row).collect())
+    let header = ProbeRow::HEADER.map(str::to_owned).to_vec();
+    Body::Table(header, probes.iter().map(|row| row.cells().to_vec()).collect())
 }
 
 /// Test pictures from all over the data set, so that all classes appear.
@@ -167,35 +145,17 @@ fn token_features(demo: &Demo, encoder: &Encoder, part: &Part, rows: &[usize]) -
 }
 
 /// Rows of: a query, then its neighbours by raw pixels, untrained and trained encoder.
-fn nearest(
-    demo: &Demo,
-    pair: &Pair,
-    test: &Part,
-    train: &Part,
-    shown: &[usize],
-    pictures: &[RgbImage],
-) -> Result<RgbImage> {
+fn nearest(demo: &Demo, first: &First, train: &Part, shown: &[usize], pictures: &[RgbImage]) -> Result<RgbImage> {
     let mut rows: Vec<Vec<Vec<RgbImage>>> = pictures.iter().map(|picture| vec![vec![picture.clone()]]).collect();
-    let mut add = |[known, queries]: [Matrix; 2]| -> Result<()> {
-        let standardiser = Standardiser::fit(&known);
-        let (known, queries) = (standardiser.apply(&known)?, standardiser.apply(&queries.select(shown))?);
+    for (_, [known, queries]) in &first.sets {
+        let standardiser = Standardiser::fit(known);
+        let (known, queries) = (standardiser.apply(known)?, standardiser.apply(&queries.select(shown))?);
         let config = KnnConfig { k: NEIGHBOURS, ..KnnConfig::default() };
         let found: Vec<Vec<Neighbour>> = neighbours(&known, &queries, &config, demo.device)?;
         for (row, found) in rows.iter_mut().zip(found) {
             let nearest: Vec<usize> = found.iter().map(|neighbour| neighbour.row).collect();
             row.push(squares(demo, train, &nearest)?);
         }
-        Ok(())
-    };
-    add(RawPixels::new(demo.config).encode(train, test)?)?;
-    for encoder in [&pair.untrained, &pair.trained] {
-        let engine = engine(encoder, demo.device);
-        let encode = |part: &Part| -> Result<Matrix> {
-            let transform = EvalTransform::of(demo.config)?;
-            let plan = EvalPlan { batch: super::BATCH, workers: 1, transform, samples: 0..part.data.len() };
-            encode_all(&engine, &part.data, plan, &mut |_| ()).map(|encoded| encoded.features)
-        };
-        add([encode(train)?, encode(test)?])?;
     }
     Ok(gallery(&rows, SIDE))
 }

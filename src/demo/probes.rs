@@ -37,6 +37,23 @@ pub struct ProbeRow {
     pub knn: f64,
 }
 
+impl ProbeRow {
+    /// What [`Self::cells`] shows.
+    pub const HEADER: [&str; 5] = ["features", "labels", "seed", "logistic", "k-NN"];
+
+    /// A line of a table.
+    pub fn cells(&self) -> [String; 5] {
+        let features = match self.features {
+            Features::Raw => "raw pixels",
+            Features::Untrained => "untrained encoder",
+            Features::Trained => "trained encoder",
+        };
+        let labels = self.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class"));
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        [features.to_owned(), labels, self.seed.to_string(), percent(self.logistic), percent(self.knn)]
+    }
+}
+
 /// Probes `train` and `test`, each features with labels.
 ///
 /// Features are standardised by the training part's mean and deviation for both probes. The logistic probe's

@@ -178,8 +178,7 @@ fn append_shard(set: &mut FeatureSet, shard: &ShardEntry, index: &Index, folder:
     let path = folder.join(&shard.file.name);
     let rows = set.features.rows as u64;
     let decoded = read_shard(shard, index.format, folder)?;
-    // Shards of early versions do not repeat the names.
-    if !decoded.shard.classes.is_empty() && decoded.shard.classes != index.classes {
+    if decoded.shard.classes != index.classes {
         return Err(Error::data(&path, format!("does not have the classes that {INDEX_FILE} names")));
     }
     set.append(decoded, &path)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{ReadOut, Views};
+use crate::compile::Dtype;
 use crate::error::{Error, Result};
 use crate::model::Layers;
 use crate::weights::{self, Which};
@@ -30,6 +31,8 @@ pub struct Provenance {
     pub tokens: Tokens,
     /// How values are stored.
     pub dtype: FeatureDtype,
+    /// How the encoder's weights and most of its values were stored while it computed.
+    pub precision: Dtype,
     /// The version of anyjepa that computed the features.
     pub version: String,
 }
@@ -121,8 +124,8 @@ pub(super) fn list(differences: &[Difference]) -> String {
 }
 
 impl Provenance {
-    /// That of features of `loaded`, read out as `read_out` says; weights that do not say which encoder they are count
-    /// as `which`.
+    /// That of features of `loaded`, computed with 32 bits and read out as `read_out` says; weights that do not say which
+    /// encoder they are count as `which`.
     ///
     /// # Errors
     /// A usage error where there are not as many blocks as are to be read out.
@@ -148,6 +151,7 @@ impl Provenance {
             layers: (first..model.depth).collect(),
             tokens: read_out.tokens,
             dtype,
+            precision: Dtype::F32,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
@@ -180,6 +184,7 @@ pub(super) fn example() -> Provenance {
         layers: vec![3],
         tokens: Tokens::Pooled,
         dtype: FeatureDtype::F32,
+        precision: Dtype::F32,
         version: "0.1.0".into(),
     }
 }
@@ -199,6 +204,7 @@ mod tests {
             layers: vec![0, 3],
             tokens: Tokens::Patch,
             dtype: FeatureDtype::F16,
+            precision: Dtype::F16,
             version: "0.2.0".into(),
         };
         let fields: Vec<String> = example().differences(&other).into_iter().map(|found| found.field).collect();

@@ -127,17 +127,15 @@ impl Writer {
     /// Of kind [`Kind::Data`] if the extraction began with other inputs.
     pub fn with_data(mut self, fingerprint: &str) -> Result<Self> {
         match &self.index.data {
-            Some(known) if known != fingerprint => {
+            Some(known) if known == fingerprint => {}
+            None if self.index.rows == 0 => {
+                self.index.data = Some(fingerprint.to_owned());
+                self.index.write(&self.folder)?;
+            }
+            _ => {
                 let message = "the inputs are not those with which the extraction began: names, sizes or labels differ";
                 return Err(Error::data(&self.folder, message)
                     .with_remedy("give the inputs with which the extraction began, or choose another folder"));
-            }
-            Some(_) => {}
-            // What an early version began with is not known.
-            None if self.index.rows > 0 => {}
-            None => {
-                self.index.data = Some(fingerprint.to_owned());
-                self.index.write(&self.folder)?;
             }
         }
         Ok(self)

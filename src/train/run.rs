@@ -261,7 +261,9 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let checkpoint = match saved {
         Some((step, path)) if step == state.step => path,
         _ => {
-            observer.warning("saving; once more to stop at once");
+            if stop.is_by_signal() {
+                observer.warning("saving; once more to stop at once");
+            }
             log.sync()?;
             let path = save(&mut checkpoints, &state, &networks, &optimizer, config)?;
             observer.checkpoint(&path);

@@ -24,10 +24,15 @@ impl Stop {
         self.kind().is_some()
     }
 
+    /// Whether SIGINT or SIGTERM is the reason, whose second one ends the process.
+    pub fn is_by_signal(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Interrupted(_)))
+    }
+
     /// The error with which a run that has saved ends, where there is a reason; `what` says how far it has come.
     pub fn error(&self, what: &str) -> Option<Error> {
         let message = match self.kind()? {
-            Kind::Interrupted(signal) => format!("stopped by signal {signal} after {what}"),
+            Kind::Interrupted(signal) => format!("stopped by {} after {what}", name(signal)),
             _ => format!("the time is over after {what}"),
         };
         Some(Error::new(self.kind()?, message).with_remedy("the same command continues the run where it stands"))
@@ -39,5 +44,14 @@ impl Stop {
             Self::TIME_IS_OVER => Some(Kind::TimeLimit),
             signal => Some(Kind::Interrupted(signal)),
         }
+    }
+}
+
+/// A signal's name, or its number where it is none that ends runs.
+pub fn name(signal: usize) -> String {
+    match signal {
+        2 => "SIGINT".into(),
+        15 => "SIGTERM".into(),
+        other => format!("signal {other}"),
     }
 }

@@ -21,8 +21,8 @@ pub struct Header {
     pub run: RunConfig,
     /// Where the encoder in the file comes from; none where the file holds another network.
     pub provenance: Option<Provenance>,
-    /// BLAKE3 of all tensors of the file, by their stored names; none where an early version wrote it.
-    pub blake3: Option<String>,
+    /// BLAKE3 of all tensors of the file, by their stored names.
+    pub blake3: String,
 }
 
 /// The header as it is stored.
@@ -32,7 +32,7 @@ struct Stored {
     /// TOML, as the run's own file.
     config: String,
     provenance: Option<Provenance>,
-    blake3: Option<String>,
+    blake3: String,
 }
 
 impl Header {
@@ -49,7 +49,7 @@ impl Header {
             // A predictor has none, an optimizer two moments of one.
             _ => None,
         };
-        Self { run: run.clone(), provenance, blake3: Some(sum(tensors)) }
+        Self { run: run.clone(), provenance, blake3: sum(tensors) }
     }
 
     /// What [`super::write`] puts into the file.
@@ -77,13 +77,9 @@ impl Header {
     /// A data error where it is invalid.
     pub(super) fn find(metadata: &Metadata, path: &Path) -> Result<Option<Self>> {
         let Some(text) = metadata.get(KEY) else { return Ok(None) };
-        // Files of early versions hold the configuration alone; TOML begins with no brace.
-        let stored = match text.starts_with('{') {
-            true => serde_json::from_str(text)
-                .map_err(|error| Error::data(path, format!("the header cannot be read: {error}")))?,
-            false => Stored { config: text.clone(), provenance: None, blake3: None },
-        };
-        let Stored { config, provenance, blake3 } = stored;
+        let stored = serde_json::from_str(text);
+        let Stored { config, provenance, blake3 } =
+            stored.map_err(|error| Error::data(path, format!("the header cannot be read: {error}")))?;
         let run = RunConfig::from_toml(&config)
             .map_err(|error| Error::data(path, format!("the run's configuration cannot be read: {error}")))?;
         Ok(Some(Self { run, provenance, blake3 }))

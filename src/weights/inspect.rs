@@ -118,7 +118,7 @@ impl Source {
             }
             verified.tensors += 1;
         }
-        check_sum(&self.path, &sum.finish(), self.header.as_ref().and_then(|header| header.blake3.as_ref()))?;
+        check_sum(&self.path, &sum.finish(), self.header.as_ref().map(|header| &header.blake3))?;
         for encoder in self.encoders() {
             if self.fit(encoder.unwrap_or_default(), None).is_ok() {
                 verified.encoders.push((encoder, self.load(encoder, None)?.provenance.blake3));
