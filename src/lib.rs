@@ -12,6 +12,7 @@ pub mod atomic;
 pub mod chance;
 pub mod lock;
 pub mod matrix;
+pub mod stop;
 
 pub mod config;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyjepa::demo::{Demo, Features, ProbeRow, run};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
-use anyjepa::train::Stop;
+use anyjepa::stop::Stop;
 use clap::Args;
 use serde::Serialize;
 

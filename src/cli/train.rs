@@ -8,7 +8,8 @@ use anyjepa::config::RunConfig;
 use anyjepa::data::{Dataset, MAX_BAD, check_bad};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
-use anyjepa::train::{ConfigChange, Resume, Run, Stop, train};
+use anyjepa::stop::Stop;
+use anyjepa::train::{ConfigChange, Resume, Run, train};
 use clap::Args;
 use serde::Serialize;
 

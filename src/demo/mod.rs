@@ -21,7 +21,8 @@ use crate::extract::{
 };
 use crate::matrix::Matrix;
 use crate::model::{Encoder, Init, Layers};
-use crate::train::{ConfigChange, Networks, Observer, Resume, Run, Stop, train};
+use crate::stop::Stop;
+use crate::train::{ConfigChange, Networks, Observer, Resume, Run, train};
 use crate::weights::{self, Which};
 
 /// Blocks whose pooled outputs are joined into the features, as in I-JEPA's own linear evaluation.
@@ -87,7 +88,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
     }
     // Too few labels end the demonstration here rather than after the training.
     few_labels(&data.labels, FEW_LABELS, 0)?;
-    let stopped = || demo.stop.error("the training").map_or(Ok(()), Err);
+    let stopped = || demo.stop.error("the training", "the same command continues it").map_or(Ok(()), Err);
     let mut probes = Vec::new();
     let mut first: Option<(Pair, PathBuf, PathBuf)> = None;
     for &seed in demo.seeds {

@@ -16,7 +16,6 @@ mod resume;
 mod run;
 mod schedule;
 mod step;
-mod stop;
 mod tally;
 
 pub use collapse::collapse;
@@ -28,4 +27,3 @@ pub use resume::{ConfigChange, Resume};
 pub use run::{Observer, Outcome, Run, train};
 pub use schedule::{Rates, Schedule};
 pub use step::{Forward, Networks, StepGradients, upload};
-pub use stop::Stop;
