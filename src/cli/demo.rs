@@ -10,8 +10,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json, say, table};
-use super::progress::TrainProgress;
 use super::settings::ConfigArgs;
+use super::training::TrainProgress;
 use super::{DeviceArgs, OutputArgs, signals};
 
 /// `anyjepa demo`

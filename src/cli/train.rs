@@ -14,8 +14,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json, say};
-use super::progress::TrainProgress;
 use super::settings::ConfigArgs;
+use super::training::TrainProgress;
 use super::{DeviceArgs, OutputArgs, signals};
 
 /// `anyjepa train (PRESET | --config FILE) --data PATH --out RUN`

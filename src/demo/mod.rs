@@ -11,7 +11,7 @@ use burn::tensor::Device;
 
 pub use probes::{Features, ProbeRow, RawPixels, probe};
 
-use crate::config::RunConfig;
+use crate::config::{Layers, RunConfig};
 use crate::data::{Dataset, EvalPlan, EvalTransform, Split};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::eval::few_labels;
@@ -20,7 +20,7 @@ use crate::extract::{
     encode_all,
 };
 use crate::matrix::Matrix;
-use crate::model::{Encoder, Init, Layers};
+use crate::model::{Encoder, Init};
 use crate::stop::Stop;
 use crate::train::{ConfigChange, Networks, Observer, Resume, Run, train};
 use crate::weights::{self, Which};

@@ -2,7 +2,6 @@
 
 mod aside;
 mod batch;
-pub mod checkpoint;
 mod collapse;
 mod events;
 mod health;

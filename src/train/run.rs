@@ -8,7 +8,6 @@ use burn::tensor::{Device, Tensor};
 
 use super::aside::Offence;
 use super::batch::{Accumulator, micro_batches};
-use super::checkpoint::{Checkpoints, State};
 use super::collapse::collapse;
 use super::health::{Guess, Probe};
 use super::metrics::{Metrics, MetricsLog};
@@ -20,6 +19,7 @@ use super::schedule::Schedule;
 use super::step::{Networks, StepGradients, upload};
 use super::tally::{Since, Sums};
 use crate::atomic;
+use crate::checkpoint::{Checkpoints, State};
 use crate::config::{OnCollapse, RunConfig};
 use crate::data::{Dataset, SkipLog, TrainLoader, TrainPlan, TrainTransform, steps_per_epoch};
 use crate::error::{Error, IoContext as _, Kind, Result};
