@@ -9,7 +9,8 @@ use anyjepa::config::Preset;
 use anyjepa::data::Dataset;
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
-use anyjepa::train::{ConfigChange, Metrics, Observer, Resume, Run, Stop, train};
+use anyjepa::stop::Stop;
+use anyjepa::train::{ConfigChange, Metrics, Observer, Resume, Run, train};
 
 struct Lines;
 

@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyjepa::config::Layers;
 use anyjepa::data::Dataset;
 use anyjepa::error::{Error, Result};
 use anyjepa::eval::{KnnConfig, Metric, neighbours};
 use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views, Way};
-use anyjepa::model::Layers;
 use anyjepa::weights::{self, Which};
 use burn::tensor::Device;
 

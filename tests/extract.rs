@@ -7,11 +7,11 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyjepa::config::Precision;
+use anyjepa::config::{Layers, Precision};
 use anyjepa::data::{Dataset, Scratch};
 use anyjepa::device;
 use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, INDEX_FILE, Index, ReadOut, Tokens, Views, Way};
-use anyjepa::model::{Encoder, Init, Layers};
+use anyjepa::model::{Encoder, Init};
 use anyjepa::weights::{self, Which};
 use assert_cmd::Command;
 use burn::tensor::{Tensor, TensorData};

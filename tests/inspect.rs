@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyjepa::checkpoint::{Checkpoints, State};
 use anyjepa::config::Preset;
 use anyjepa::device::{self, Spec};
 use anyjepa::model::Init;
 use anyjepa::train::Networks;
-use anyjepa::train::checkpoint::{Checkpoints, State};
 use anyjepa::weights::Tensors;
 use assert_cmd::Command;
 

@@ -18,6 +18,7 @@ const MODULES: &[Module] = &[
     Module { name: "chance", layer: 1, foreign: &[] },
     Module { name: "lock", layer: 1, foreign: &[] },
     Module { name: "matrix", layer: 1, foreign: &[] },
+    Module { name: "stop", layer: 1, foreign: &[] },
     Module { name: "config", layer: 1, foreign: &["toml"] },
     Module { name: "masks", layer: 2, foreign: &[] },
     Module { name: "data", layer: 2, foreign: &["image"] },
@@ -31,6 +32,7 @@ const MODULES: &[Module] = &[
     Module { name: "model", layer: 4, foreign: &["burn"] },
     Module { name: "runtime", layer: 4, foreign: &["wgpu"] },
     Module { name: "weights", layer: 4, foreign: &["burn"] },
+    Module { name: "checkpoint", layer: 5, foreign: &[] },
     Module { name: "eval", layer: 5, foreign: &["burn"] },
     Module { name: "viz", layer: 5, foreign: &["image"] },
     Module { name: "extract", layer: 6, foreign: &["burn"] },
@@ -143,4 +145,17 @@ fn unsafe_stands_in_listed_files_alone() {
     for crate_root in ["lib.rs", "main.rs"] {
         assert!(code(&root.join(crate_root)).contains("#![deny(unsafe_code)]"), "{crate_root}");
     }
+}
+
+#[test]
+fn the_program_that_only_runs_packages_is_built_without_burn() {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--no-default-features"]);
+    let output = cargo.args(["--features", "infer"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("wgpu v"), "{tree}");
+    let burn: Vec<&str> = tree.lines().filter(|line| line.starts_with("burn") || line.starts_with("cube")).collect();
+    assert!(burn.is_empty(), "{burn:?}");
 }

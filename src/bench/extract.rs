@@ -6,12 +6,12 @@ use burn::tensor::Device;
 
 use super::clock::{Repetitions, repeat};
 use super::{Measurement, Peak, Work, pixels};
-use crate::config::RunConfig;
+use crate::config::{Layers, RunConfig};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views};
 use crate::matrix::Matrix;
-use crate::model::{Encoder, Init, Layers};
+use crate::model::{Encoder, Init};
 use crate::train::Flops;
 
 /// Times the encoder of `config` over batches of `config.train.batch` images.

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyjepa::compile::{Dtype, Plan, compile, graph_of, wgsl};
-use anyjepa::config::{ModelConfig, Preset};
+use anyjepa::config::{Layers, ModelConfig, Preset};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
 use anyjepa::extract::{FeatureDtype, Provenance, ReadOut, Views};
-use anyjepa::model::Layers;
 use anyjepa::weights::{self, Loaded, Which};
 use clap::{Args, ValueEnum};
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyjepa::demo::{Demo, ProbeRow, run};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
-use anyjepa::train::Stop;
+use anyjepa::stop::Stop;
 use clap::Args;
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json, say, table};
-use super::progress::TrainProgress;
 use super::settings::ConfigArgs;
+use super::training::TrainProgress;
 use super::{DeviceArgs, OutputArgs, signals};
 
 /// `anyjepa demo`

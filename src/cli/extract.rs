@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
 use anyjepa::error::{Error, IoContext as _, Result};
 use anyjepa::extract::{Existing, Extraction, Format, Provenance, SKIPPED_FILE, Shape, extract};
+use anyjepa::stop::Stop;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -118,7 +119,7 @@ impl Command {
             rows_per_shard: self.shard_rows as usize,
             batch,
             workers,
-            signal: signals::listen()?,
+            stop: Stop { signal: signals::listen()?, deadline: None },
         };
         let start = Instant::now();
         let mut progress = CountProgress::new(data.len(), "images");

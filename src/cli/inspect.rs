@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use anyjepa::checkpoint::{Checkpoints, State, check};
 use anyjepa::config::{PRESETS, Preset, RunConfig};
 use anyjepa::error::{Error, IoContext as _, Result};
 use anyjepa::extract::{FeatureSet, Format, Index, Provenance, Shape};
-use anyjepa::train::checkpoint::{Checkpoints, State, check};
 use anyjepa::weights::{Inspection, Source, Verified, Which};
 use clap::Args;
 use serde::Serialize;

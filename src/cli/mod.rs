@@ -1,25 +1,42 @@
 //! What the command line takes, and how a command ends.
 
 mod arguments;
+#[cfg(feature = "train")]
 mod bench;
+#[cfg(feature = "train")]
 mod compile;
+#[cfg(feature = "train")]
 mod demo;
 mod devices;
+#[cfg(feature = "train")]
 mod export;
 mod extract;
 mod frozen;
 mod inspect;
+#[cfg(not(feature = "train"))]
+mod lacking;
+#[cfg(feature = "train")]
 mod masks;
 mod output;
+#[cfg(feature = "train")]
 mod parity;
+#[cfg(feature = "train")]
 mod plan;
+#[cfg(feature = "train")]
 mod probe;
 mod progress;
+#[cfg(feature = "train")]
 mod settings;
 mod shell;
 mod signals;
+#[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
+mod training;
+#[cfg(feature = "train")]
 mod verify;
+#[cfg(feature = "train")]
+mod weights;
 
 use std::process::ExitCode;
 
@@ -28,6 +45,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use arguments::{DeviceArgs, DtypeArg, EncoderArg, OutputArgs, TokensArg};
+#[cfg(not(feature = "train"))]
+use lacking::{bench, compile, demo, export, masks, parity, plan, probe, train, verify};
 
 /// JEPA training and feature extraction on any GPU.
 #[derive(Debug, Parser)]

@@ -8,13 +8,14 @@ use anyjepa::config::RunConfig;
 use anyjepa::data::{Dataset, MAX_BAD, check_bad};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
-use anyjepa::train::{ConfigChange, Resume, Run, Stop, train};
+use anyjepa::stop::Stop;
+use anyjepa::train::{ConfigChange, Resume, Run, train};
 use clap::Args;
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json, say};
-use super::progress::TrainProgress;
 use super::settings::ConfigArgs;
+use super::training::TrainProgress;
 use super::{DeviceArgs, OutputArgs, signals};
 
 /// `anyjepa train (PRESET | --config FILE) --data PATH --out RUN`

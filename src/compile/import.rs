@@ -12,9 +12,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::graph::{Graph, Id, Op};
 use super::{ReadOut, Take};
-use crate::config::{ModelConfig, Precision};
+use crate::config::{Layers, ModelConfig, Precision};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Encoder, Init, Layers};
+use crate::model::{Encoder, Init};
 
 /// The graph of an encoder of `model` over `batch` images, read out as `read_out` says; no weights are made.
 ///

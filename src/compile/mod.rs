@@ -9,8 +9,10 @@
 //! | shaders | text | [`wgsl`] |
 
 mod cost;
+#[cfg(feature = "train")]
 mod encoder;
 pub mod graph;
+#[cfg(feature = "train")]
 mod import;
 pub mod passes;
 pub mod plan;
@@ -18,6 +20,7 @@ pub mod schedule;
 mod text;
 pub mod wgsl;
 
+#[cfg(feature = "train")]
 pub use encoder::{compile, compile_within, graph_of};
 pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
@@ -40,5 +43,5 @@ pub enum Take {
     Mean,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 mod tests;

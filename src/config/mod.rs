@@ -3,12 +3,14 @@
 //! Every key is always present in a resolved configuration, so that the file beside a run says all there is to say.
 
 mod changes;
+mod layers;
 mod preset;
 mod resolve;
 mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use layers::Layers;
 pub use preset::{PRESETS, Preset};
 pub use resolve::{Sources, resolve};
 

@@ -8,6 +8,7 @@ mod bad;
 mod budget;
 mod cifar;
 mod crop;
+#[cfg(feature = "train")]
 pub(crate) mod crop_statistics;
 mod dataset;
 mod files;

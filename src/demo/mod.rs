@@ -11,7 +11,7 @@ use burn::tensor::Device;
 
 pub use probes::{Features, ProbeRow, RawPixels, probe};
 
-use crate::config::RunConfig;
+use crate::config::{Layers, RunConfig};
 use crate::data::{Dataset, EvalPlan, EvalTransform, Split};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::eval::few_labels;
@@ -20,8 +20,9 @@ use crate::extract::{
     encode_all,
 };
 use crate::matrix::Matrix;
-use crate::model::{Encoder, Init, Layers};
-use crate::train::{ConfigChange, Networks, Observer, Resume, Run, Stop, train};
+use crate::model::{Encoder, Init};
+use crate::stop::Stop;
+use crate::train::{ConfigChange, Networks, Observer, Resume, Run, train};
 use crate::weights::{self, Which};
 
 /// Blocks whose pooled outputs are joined into the features, as in I-JEPA's own linear evaluation.
@@ -96,7 +97,7 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome> {
     }
     // Too few labels end the demonstration here rather than after the training.
     few_labels(&data.labels, FEW_LABELS, 0)?;
-    let stopped = || demo.stop.error("the training").map_or(Ok(()), Err);
+    let stopped = || demo.stop.error("the training", "the same command continues it").map_or(Ok(()), Err);
     let mut probes = Vec::new();
     let mut first: Option<First> = None;
     for &seed in demo.seeds {

@@ -1,4 +1,4 @@
-//! Names of devices, what this machine has of them, and opening one.
+//! Names of devices, what this machine has of them, and opening one of burn's.
 
 pub(crate) mod adapters;
 #[cfg(feature = "cuda")]
@@ -6,15 +6,19 @@ mod cuda;
 #[cfg(feature = "wgpu")]
 mod gpu;
 mod memory;
+#[cfg(feature = "train")]
+mod open;
+#[cfg(feature = "train")]
 pub mod read;
 
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::Device;
 use serde::Serialize;
 
 pub use memory::require_memory;
+#[cfg(feature = "train")]
+pub use open::open;
 
 use crate::error::{Error, Result, nearest};
 
@@ -22,7 +26,7 @@ use crate::error::{Error, Result, nearest};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
-    /// burn's CPU backend.
+    /// The processor.
     Cpu,
     /// Whichever of the three below this machine offers.
     Wgpu,
@@ -115,30 +119,6 @@ impl FromStr for Spec {
         }
         Ok(Self { api: *api, index })
     }
-}
-
-/// Opens a device, without autodiff.
-///
-/// # Errors
-/// A device error where this build lacks the API or this machine lacks the adapter, with what to install.
-pub fn open(spec: Spec) -> Result<Device> {
-    match spec.api {
-        Api::Cpu => Ok(Device::flex()),
-        #[cfg(feature = "wgpu")]
-        Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => gpu::open(spec),
-        #[cfg(not(feature = "wgpu"))]
-        Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => Err(not_built(spec, "wgpu")),
-        #[cfg(feature = "cuda")]
-        Api::Cuda => cuda::open(spec),
-        #[cfg(not(feature = "cuda"))]
-        Api::Cuda => Err(not_built(spec, "cuda")),
-    }
-}
-
-#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
-fn not_built(spec: Spec, feature: &str) -> Error {
-    Error::device(format!("this build cannot use the device `{spec}`"))
-        .with_remedy(format!("build with `cargo build --release --features {feature}`, or take `--device cpu`"))
 }
 
 /// Every device that this build can use, the CPU first.

@@ -1,17 +1,14 @@
-//! From batches of inputs to frozen features on the host.
+//! From batches of inputs to frozen features on the host, whatever computes them.
 //!
 //! `B` images, `N` tokens, `D` width, `L` layers joined.
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
-
 use super::{Shape, Tokens};
+use crate::config::Layers;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, Skip};
-use crate::device::read;
 use crate::error::Result;
 use crate::matrix::Matrix;
-use crate::model::{Encoder, Layers};
 
 /// Which outputs of an encoder become features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,45 +44,6 @@ pub trait FeatureEngine {
 
     /// What one row holds.
     fn shape(&self) -> Shape;
-}
-
-/// An encoder on any device that burn computes on.
-pub struct BurnEngine {
-    encoder: Encoder,
-    device: Device,
-    read_out: ReadOut,
-}
-
-impl BurnEngine {
-    /// Reads `encoder`, which lies on `device` without autodiff, out as `read_out` says.
-    pub fn new(encoder: Encoder, device: Device, read_out: ReadOut) -> Self {
-        Self { encoder, device, read_out }
-    }
-}
-
-impl FeatureEngine for BurnEngine {
-    fn encode(&self, batch: &Batch) -> Result<Matrix> {
-        let images = TensorData::new(batch.pixels.clone(), batch.shape);
-        let tokens = self.encoder.forward_layers(Tensor::from_data(images, &self.device), self.read_out.layers);
-        let [rows, count, dim] = tokens.dims();
-        read::matrix(match self.read_out.tokens {
-            Tokens::Pooled => tokens.mean_dim(1).reshape([rows, dim]),
-            Tokens::Patch => tokens.reshape([rows, count * dim]),
-        })
-    }
-
-    fn shape(&self) -> Shape {
-        let layers = match self.read_out.layers {
-            Layers::Last => 1,
-            Layers::LastOf(count) => count.min(self.encoder.blocks.len()),
-        };
-        let (rows, columns) = self.encoder.grid();
-        let tokens = match self.read_out.tokens {
-            Tokens::Pooled => 1,
-            Tokens::Patch => rows * columns,
-        };
-        Shape { tokens, dim: layers * self.encoder.dim() }
-    }
 }
 
 /// The features of a whole data set, as far as its pictures can be read.

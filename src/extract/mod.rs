@@ -4,24 +4,33 @@ mod compiled;
 mod engine;
 mod features;
 mod formats;
+mod frozen;
 mod index;
+#[cfg(feature = "train")]
 mod mirrored;
-mod model;
+#[cfg(feature = "train")]
+mod operations;
 pub mod package;
 mod provenance;
 mod run;
 mod shard;
+#[cfg(feature = "train")]
+mod way;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use compiled::CompiledEngine;
-pub use engine::{BurnEngine, Encoded, FeatureEngine, ReadOut, Views, encode_all};
+pub use engine::{Encoded, FeatureEngine, ReadOut, Views, encode_all};
 pub use features::FeatureSet;
+pub use frozen::Frozen;
 pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
-pub use model::{Frozen, Way};
+#[cfg(feature = "train")]
+pub use operations::BurnEngine;
 pub use provenance::{Difference, FeatureDtype, Format, Provenance, Tokens};
 pub use run::{Existing, Extracted, Extraction, SKIPPED_FILE, extract};
 pub use shard::Shape;
+#[cfg(feature = "train")]
+pub use way::Way;
 pub use writer::{Position, Row, Writer, WriterOptions};

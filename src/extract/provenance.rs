@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::engine::{ReadOut, Views};
 use crate::compile::Dtype;
 use crate::error::{Error, Result};
-use crate::model::Layers;
 use crate::weights::{self, Which};
 
 /// Everything that decides the values of features; every feature file repeats it.
@@ -131,10 +130,7 @@ impl Provenance {
     /// A usage error where there are not as many blocks as are to be read out.
     pub fn of(loaded: &weights::Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype) -> Result<Self> {
         let weights::Loaded { model, provenance, .. } = loaded;
-        let count = match read_out.layers {
-            Layers::Last => 1,
-            Layers::LastOf(count) => count,
-        };
+        let count = read_out.layers.count(usize::MAX);
         let first = model.depth.checked_sub(count).filter(|_| count > 0).ok_or_else(|| {
             Error::usage(format!("the last {count} of {} blocks cannot be read out", model.depth))
                 .with_remedy(format!("choose --layers last, or from -1.. to -{}..", model.depth))

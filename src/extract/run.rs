@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{FeatureEngine, Format, Index, Position, Provenance, Row, Writer, WriterOptions};
 use crate::atomic::PARTIAL;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::lock::{FolderLock, LOCK_FILE};
+use crate::stop::Stop;
 
 /// The file beside the shards that names what could not be read.
 pub const SKIPPED_FILE: &str = "skipped.jsonl";
@@ -46,8 +46,8 @@ pub struct Extraction<'a> {
     pub batch: usize,
     /// Threads that read and decode pictures.
     pub workers: usize,
-    /// A signal's number, once one has come.
-    pub signal: Arc<AtomicUsize>,
+    /// What ends it early.
+    pub stop: Stop,
 }
 
 /// What an extraction did.
@@ -66,10 +66,11 @@ pub struct Extracted {
 /// # Errors
 /// A usage error where the folder is not new and [`Existing::Refuse`] was asked for; a data error where it holds features
 /// of other weights or inputs, or where there is no picture; [`Kind::Locked`] while another process writes there;
-/// [`Kind::Interrupted`] after a signal: what was computed is
-/// then on disk, and the extraction can be continued.
+/// [`Kind::Interrupted`] after a
+/// signal and [`Kind::TimeLimit`] where its time is over: what was computed is then on disk, and the extraction can be
+/// continued.
 pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result<Extracted> {
-    let Extraction { data, engine, out, batch, signal, .. } = extraction;
+    let Extraction { data, engine, out, batch, stop, .. } = extraction;
     if data.is_empty() {
         return Err(Error::new(Kind::Data, "there is no picture to extract from"));
     }
@@ -88,13 +89,13 @@ pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result
     };
     progress(next_input);
     for batch in EvalLoader::new(Arc::clone(data), plan)? {
-        let signal = signal.load(Ordering::Relaxed);
-        if signal != 0 {
+        if stop.is_due() {
             writer.flush()?;
             let rows = writer.position().rows;
-            let message = format!("stopped by signal {signal}; {} holds {rows} rows", out.display());
-            return Err(Error::new(Kind::Interrupted(signal), message)
-                .with_remedy("the same command with --resume continues the extraction"));
+            let remedy = "the same command with --resume continues the extraction";
+            if let Some(error) = stop.error(&format!("{rows} rows, which {} holds", out.display()), remedy) {
+                return Err(error);
+            }
         }
         skips.add(&batch.skipped)?;
         push(&mut writer, *engine, data, &batch, next_input)?;

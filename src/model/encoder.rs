@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::block::BlockShape;
 use super::{Block, Gather, Init, LayerNorm, PatchEmbed, interpolate, sincos_2d};
-use crate::config::{ModelConfig, Precision};
+use crate::config::{Layers, ModelConfig, Precision};
 use crate::device::read;
 use crate::error::{Error, Result};
 
@@ -24,15 +24,6 @@ pub struct Encoder {
     pub norm: LayerNorm,
     #[module(skip)]
     grid: (usize, usize),
-}
-
-/// Which outputs a forward pass keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layers {
-    /// The last block's, after the final norm.
-    Last,
-    /// Those of the last `n` blocks, each after the final norm, joined along the width, the last block's at the end.
-    LastOf(usize),
 }
 
 impl Encoder {

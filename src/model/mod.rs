@@ -15,7 +15,7 @@ mod predictor;
 
 pub use attention::Attention;
 pub use block::Block;
-pub use encoder::{Encoder, Layers};
+pub use encoder::Encoder;
 pub use gather::{Gather, rows_of};
 pub use init::Init;
 pub use layers::{LayerNorm, Linear};

@@ -117,9 +117,8 @@ fn operands(plan: &Plan, dispatch: &Dispatch) -> Result<()> {
 /// Whether the sizes of a kernel fit together and its numbers are finite. That no size is 0 shows in its operands.
 fn sound(kernel: Kernel) -> bool {
     match kernel {
-        Kernel::Patchify { height, width, patch, .. } => {
-            patch > 0 && height.is_multiple_of(patch) && width.is_multiple_of(patch)
-        }
+        // What a side has beyond whole patches is left out.
+        Kernel::Patchify { patch, .. } => patch > 0,
         Kernel::Matmul { epilogue, table, .. } => (table > 0) == (epilogue == Epilogue::Position),
         Kernel::Norm { dim, stride, column, eps, .. } => {
             let ends = column.checked_add(dim).is_some_and(|end| end <= stride);

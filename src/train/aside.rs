@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::batch::MicroBatch;
-use super::checkpoint::State;
 use super::tally::Numbers;
 use crate::atomic;
+use crate::checkpoint::State;
 use crate::data::Dataset;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::masks::{IndexMask, Masks};

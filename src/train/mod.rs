@@ -2,7 +2,6 @@
 
 mod aside;
 mod batch;
-pub mod checkpoint;
 mod collapse;
 mod events;
 mod health;
@@ -16,7 +15,6 @@ mod resume;
 mod run;
 mod schedule;
 mod step;
-mod stop;
 mod tally;
 
 pub use collapse::collapse;
@@ -28,4 +26,3 @@ pub use resume::{ConfigChange, Resume};
 pub use run::{Observer, Outcome, Run, train};
 pub use schedule::{Rates, Schedule};
 pub use step::{Forward, Networks, StepGradients, upload};
-pub use stop::Stop;

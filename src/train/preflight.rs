@@ -4,9 +4,9 @@ use std::path::Path;
 
 use burn::module::Module as _;
 
-use super::checkpoint::{Checkpoints, State};
 use super::step::Networks;
 use super::{Machine, Plan};
+use crate::checkpoint::{Checkpoints, State};
 use crate::config::RunConfig;
 use crate::error::{Error, Kind, Result};
 

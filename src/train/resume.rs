@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, Checkpoints, State};
 use super::optimizer::AdamW;
 use super::run::Observer;
 use super::step::Networks;
+use crate::checkpoint::{self, Checkpoints, State};
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Result};
 use crate::lock::LOCK_FILE;

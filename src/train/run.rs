@@ -8,7 +8,6 @@ use burn::tensor::{Device, Tensor};
 
 use super::aside::Offence;
 use super::batch::{Accumulator, micro_batches};
-use super::checkpoint::{Checkpoints, State};
 use super::collapse::collapse;
 use super::health::{Guess, Probe};
 use super::metrics::{Metrics, MetricsLog};
@@ -18,9 +17,9 @@ use super::preflight::{check_disk, check_recipe};
 use super::resume::{ConfigChange, Resume, require_run, restore, start_from};
 use super::schedule::Schedule;
 use super::step::{Networks, StepGradients, upload};
-use super::stop::Stop;
 use super::tally::{Since, Sums};
 use crate::atomic;
+use crate::checkpoint::{Checkpoints, State};
 use crate::config::{OnCollapse, RunConfig};
 use crate::data::{Dataset, SkipLog, TrainLoader, TrainPlan, TrainTransform, steps_per_epoch};
 use crate::error::{Error, IoContext as _, Kind, Result};
@@ -28,6 +27,7 @@ use crate::faults::{self, Point};
 use crate::lock::FolderLock;
 use crate::masks::MaskSampler;
 use crate::model::Init;
+use crate::stop::Stop;
 use crate::weights::Tensors;
 
 /// Steps in a row whose loss or gradient is not finite, after which a run ends.
@@ -270,7 +270,8 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             path
         }
     };
-    match stop.error(&format!("step {} of {}", state.step, schedule.steps)) {
+    let behind = format!("step {} of {}", state.step, schedule.steps);
+    match stop.error(&behind, "the same command continues the run where it stands") {
         Some(stopped) if state.step < schedule.steps => Err(stopped),
         _ => Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() }),
     }

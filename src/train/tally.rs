@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
 
-use super::checkpoint::State;
 use super::metrics::{Metrics, resident_memory};
 use super::schedule::Rates;
+use crate::checkpoint::State;
 use crate::data::Batch;
 use crate::device::read;
 use crate::error::{Error, Result};

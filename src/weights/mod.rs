@@ -13,6 +13,7 @@ mod hf;
 mod host;
 mod inspect;
 mod manifest;
+#[cfg(feature = "train")]
 mod module;
 mod names;
 mod open;
@@ -29,6 +30,7 @@ pub use header::Header;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
 pub use manifest::{Manifest, damaged};
+#[cfg(feature = "train")]
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
 pub use open::{Loaded, Source, open, open_as};

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyjepa::compile::{Buffer, BufferId, Dtype, Epilogue, Kernel, Plan, ReadOut, Role, Take, compile};
+use anyjepa::config::Layers;
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
 use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
-use anyjepa::model::Layers;
 use anyjepa::runtime::Engine;
 use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};

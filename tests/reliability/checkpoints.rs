@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use anyjepa::checkpoint::{Checkpoints, check};
 use anyjepa::random::{Purpose, Stream};
-use anyjepa::train::checkpoint::{Checkpoints, check};
 
 use super::runs::{Runs, STEPS};
 

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use anyjepa::checkpoint::{Checkpoints, check};
 use anyjepa::faults::{Kind, Point};
-use anyjepa::train::checkpoint::{Checkpoints, check};
 
 use super::runs::{Runs, lines, wait_until};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyjepa::train::checkpoint::check;
+use anyjepa::checkpoint::check;
 use serde_json::Value;
 
 use super::runs::{Runs, STEPS};

@@ -41,6 +41,13 @@ pub struct Ended {
     pub said: String,
 }
 
+/// The program, with `faults` as `FAILPOINTS`.
+pub fn anyjepa(faults: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
+    command.env("NO_COLOR", "1").env("RAYON_NUM_THREADS", "1").env_remove("ANYJEPA_DEVICE").env("FAILPOINTS", faults);
+    command
+}
+
 impl Runs {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -59,12 +66,7 @@ impl Runs {
 
     /// The command that begins or continues the run `out`, which is a name here or a path elsewhere.
     pub fn command(&self, out: impl AsRef<Path>, faults: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
-        command
-            .env("NO_COLOR", "1")
-            .env("RAYON_NUM_THREADS", "1")
-            .env_remove("ANYJEPA_DEVICE")
-            .env("FAILPOINTS", faults);
+        let mut command = anyjepa(faults);
         command.arg("train").arg("animals28").arg("--data").arg(self.at("pictures"));
         command.arg("--out").arg(self.folder.path().join(out));
         SETS.iter().chain(more.iter().filter(|arg| !arg.starts_with('-') && arg.contains('='))).for_each(|set| {

@@ -1,6 +1,6 @@
 //! Signals and time limits: a checkpoint, the right exit code, and a run that goes on as if nothing had been.
 
-use super::runs::Runs;
+use super::runs::{Runs, anyjepa};
 
 #[test]
 fn a_signal_in_a_step_a_save_or_a_look_at_the_features_saves_and_ends() {
@@ -58,4 +58,22 @@ fn a_run_stops_when_its_time_is_over() {
     assert!(again.code == Some(75) && again.said.contains("continuing after step"), "{}", again.said);
     let wrong = runs.run("run", "", &["--stop-after soon"]);
     assert!(wrong.code == Some(2) && wrong.said.contains("write it as 90s, 30m or 2h"), "{}", wrong.said);
+}
+
+#[test]
+fn an_extraction_ends_with_the_same_codes_and_goes_on() {
+    let runs = Runs::new();
+    runs.finish("run");
+    for (signal, code) in [("int", 130), ("term", 143), ("usr1", 75)] {
+        let extract = |faults: &str, more: &[&str]| {
+            let mut command = anyjepa(faults);
+            command.arg("extract").arg(runs.at("pictures")).arg("--weights").arg(runs.at("run"));
+            runs.ended(command.arg("--out").arg(runs.at(signal)).args(more).output().unwrap())
+        };
+        let ended = extract(&format!("lock.sign=1*return({signal})"), &[]);
+        assert_eq!(ended.code, Some(code), "{}", ended.said);
+        assert!(ended.said.contains("help: the same command with --resume continues"), "{}", ended.said);
+        let again = extract("", &["--resume"]);
+        assert_eq!(again.code, Some(0), "{}", again.said);
+    }
 }

@@ -101,13 +101,13 @@ fn attention_of_every_head_size_equals_its_twin() {
         scale: 1.0 / (size as f32).sqrt(),
     };
     for half in [false, true] {
-        let sizes = [8, 24, 32, 40, 48, 64, 72, 80, 88, 104, 128];
+        let sizes = [1, 6, 8, 12, 20, 24, 32, 33, 40, 48, 64, 66, 72, 80, 88, 100, 104, 127, 128, 130, 200, 256];
         let mut operations: Vec<_> = sizes.map(|size| Operation::new(attention(2, 37, 2, size), half)).into();
         let tokens = [1, 7, 64, 197];
         operations.extend(tokens.map(|tokens| Operation::new(attention(1, tokens, 2, 64), half)));
         operations.push(Operation::new(attention(1, 1000, 1, 24), half));
         // So many heads that a workgroup takes twice the queries.
-        operations.extend([24, 64, 104].map(|size| Operation::new(attention(128, 3, 2, size), half)));
+        operations.extend([6, 24, 64, 90, 104, 129].map(|size| Operation::new(attention(128, 3, 2, size), half)));
         check(&operations, None);
     }
 }

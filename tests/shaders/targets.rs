@@ -31,7 +31,7 @@ fn shaders() -> Vec<(Shader, usize)> {
     }
     let attention = |batch, size| Kernel::Attention { batch, tokens: 196, heads: 12, size, scale: 0.125 };
     cases.extend([32, 64, 128].map(|size| (attention(2, size), None)));
-    cases.extend([24, 32, 48, 64, 80, 88, 104, 128].map(|size| (attention(8, size), None)));
+    cases.extend([6, 24, 32, 48, 64, 80, 88, 100, 104, 128, 160].map(|size| (attention(8, size), None)));
     cases.push((Kernel::Norm { rows: 392, dim: 768, eps: 1e-6, stride: 1536, column: 768 }, None));
     cases.push((Kernel::Patchify { batch: 2, channels: 3, height: 224, width: 224, patch: 16 }, None));
     cases.push((Kernel::Pool { batch: 2, tokens: 196, dim: 768 }, None));

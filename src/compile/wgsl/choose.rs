@@ -72,6 +72,36 @@ impl Tile {
     }
 }
 
+/// A variant of attention: for heads up to some size, of which so many parts pass through a workgroup's memory.
+struct HeadsTo {
+    name: &'static str,
+    size: usize,
+    parts: usize,
+    /// Sizes are a multiple of this.
+    step: usize,
+}
+
+impl HeadsTo {
+    const ALL: [Self; 6] = [
+        Self { name: "to32", size: 32, parts: 1, step: 4 },
+        Self { name: "to64", size: 64, parts: 1, step: 4 },
+        Self { name: "to128", size: 128, parts: 2, step: 8 },
+        Self { name: "to64_scalar", size: 64, parts: 1, step: 1 },
+        Self { name: "to128_scalar", size: 128, parts: 2, step: 1 },
+        Self { name: "to256_scalar", size: 256, parts: 4, step: 1 },
+    ];
+
+    /// The variant for heads of `size`.
+    fn fit(size: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|to| size <= to.size && size.is_multiple_of(to.step))
+    }
+
+    /// Values of a part of a head, in whole groups of four.
+    fn part(&self, size: usize) -> usize {
+        4 * size.div_ceil(4).div_ceil(self.parts)
+    }
+}
+
 pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) -> Result<Choice> {
     let unserved = |why: &str| {
         Error::usage(format!("no shader serves {kernel:?} with operands {operands:?}: {why}"))
@@ -101,8 +131,7 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
             ([n.div_ceil(columns), m.div_ceil(rows), 1], choice.with(table > 0, "T", table))
         }
         Kernel::Attention { batch, tokens, heads, size, scale } => {
-            let reach = [32, 64, 128].into_iter().find(|reach| size <= *reach && size.is_multiple_of(8) && size > 0);
-            let reach = reach.ok_or_else(|| unserved("heads are of a multiple of 8, up to 128"))?;
+            let Some(heads_to) = HeadsTo::fit(size) else { return Err(unserved("heads are of at most 256")) };
             let half = match operands {
                 [Dtype::F32, Dtype::F32] => "f32",
                 [Dtype::F16, Dtype::F16] => "f16",
@@ -110,16 +139,15 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
             };
             let workgroups = tokens.div_ceil(64).saturating_mul(heads).saturating_mul(batch);
             let queries = if workgroups >= BUSY { 64 } else { 32 };
-            let part = if reach == 128 { size / 2 } else { size };
             let constants = [tokens, heads, size, queries].map(|value| value as f64);
             let mut constants: Vec<_> = ["TOKENS", "HEADS", "SIZE", "QUERIES"].into_iter().zip(constants).collect();
             constants.push(("SCALE", f64::from(scale)));
             let choice = Choice {
-                permutation: format!("attention_to{reach}_{half}"),
+                permutation: format!("attention_{}_{half}", heads_to.name),
                 constants,
                 workgroups: [0; 3],
                 threads: 2 * queries as u32,
-                workgroup_bytes: (4 * 32 * (part + queries)) as u32,
+                workgroup_bytes: (4 * 32 * (heads_to.part(size) + queries)) as u32,
             };
             ([tokens.div_ceil(queries), heads, batch], choice)
         }
@@ -236,8 +264,8 @@ mod tests {
         let attention = |size| Kernel::Attention { batch: 1, tokens: 4, heads: 2, size, scale: 0.5 };
         let matmul = |m, epilogue, table| Kernel::Matmul { m, k: 4, n: 4, epilogue, table };
         let cases: [(Kernel, &[Dtype]); 6] = [
-            (attention(20), &[F32, F32]),
-            (attention(136), &[F32, F32]),
+            (attention(0), &[F32, F32]),
+            (attention(257), &[F32, F32]),
             (attention(64), &[F32, F16]),
             (matmul(8, Epilogue::Bias, 0), &[F16, F32, F32, F32]),
             (matmul(8, Epilogue::Residual, 3), &[F32, F32, F32, F32]),

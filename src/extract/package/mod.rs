@@ -27,5 +27,5 @@ fn shard(number: usize) -> String {
     format!("weights-{number:05}.safetensors")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 mod tests;

@@ -65,7 +65,7 @@ impl Package {
         })?;
         provenance.dtype = dtype;
         let shape = shape(&provenance, features(engine.plan())?)?;
-        let engine = CompiledEngine::of(engine, shape);
+        let engine = CompiledEngine::new(engine, shape);
         Ok(Frozen { engine: Box::new(engine), transform, provenance })
     }
 }

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::compile::{Dtype, ReadOut, Take, compile};
+use crate::config::Layers;
 use crate::data::Batch;
 use crate::extract::{self, FeatureDtype, Frozen, Provenance, Tokens, Views, Way};
-use crate::model::Layers;
 use crate::weights::{self, Loaded, Which};
 
 fn loaded() -> Loaded {

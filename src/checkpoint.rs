@@ -51,7 +51,7 @@ pub struct State {
 
 impl State {
     /// Goes on to the next step.
-    pub(super) fn advance(&mut self) {
+    pub fn advance(&mut self) {
         self.step += 1;
         self.epoch = self.step / self.steps_per_epoch;
         self.position = self.step % self.steps_per_epoch;

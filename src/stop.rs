@@ -1,4 +1,4 @@
-//! When a run saves and ends before its last step: at a signal, or when its time is over.
+//! When a run or an extraction saves and ends early: at a signal, or when its time is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind};
 
-/// What can end a run early.
+/// What can end it early.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     /// A signal's number once one has come, or [`Stop::TIME_IS_OVER`].
@@ -29,13 +29,14 @@ impl Stop {
         matches!(self.kind(), Some(Kind::Interrupted(_)))
     }
 
-    /// The error with which a run that has saved ends, where there is a reason; `what` says how far it has come.
-    pub fn error(&self, what: &str) -> Option<Error> {
+    /// The error with which it ends once it has saved, where there is a reason; `what` says how far it has come, and
+    /// `remedy` how it goes on.
+    pub fn error(&self, what: &str, remedy: &str) -> Option<Error> {
         let message = match self.kind()? {
             Kind::Interrupted(signal) => format!("stopped by {} after {what}", name(signal)),
             _ => format!("the time is over after {what}"),
         };
-        Some(Error::new(self.kind()?, message).with_remedy("the same command continues the run where it stands"))
+        Some(Error::new(self.kind()?, message).with_remedy(remedy))
     }
 
     fn kind(&self) -> Option<Kind> {
@@ -48,7 +49,7 @@ impl Stop {
 }
 
 /// A signal's name, or its number where it is none that ends runs.
-pub fn name(signal: usize) -> String {
+fn name(signal: usize) -> String {
     match signal {
         2 => "SIGINT".into(),
         15 => "SIGTERM".into(),

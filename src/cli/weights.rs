@@ -1,0 +1,52 @@
+//! Weights as an encoder that is ready to compute features.
+
+use std::path::Path;
+
+use anyjepa::config::{ModelConfig, Preset};
+use anyjepa::device::{self, Api, Spec};
+use anyjepa::error::Result;
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Views, Way};
+use anyjepa::weights;
+
+use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg};
+
+impl FrozenArgs {
+    /// The encoder in `weights` on the device `spec`, for about so many `pictures`.
+    pub fn open(&self, weights: &Path, dtype: FeatureDtype, spec: Spec, pictures: usize) -> Result<Opened> {
+        let which = self.encoder.map(Into::into);
+        let loaded = match &self.model {
+            None => weights::open(weights, which)?,
+            Some(name) => weights::open_as(weights, which, &Preset::find(name)?.config().model)?,
+        };
+        let views = match self.views {
+            ViewsArg::One => Views::One,
+            ViewsArg::Mirrored => Views::Mirrored,
+        };
+        let batch = match self.batch {
+            Batch::Auto => auto_batch(&loaded.model, spec.api),
+            Batch::Of(batch) => batch,
+        };
+        let way = match self.engine(spec) {
+            EngineArg::Compiled => Way::Compiled { device: spec, batch: batch.min(pictures.max(1)) },
+            EngineArg::Burn => Way::Burn(device::open(spec)?),
+        };
+        let read_out = ReadOut { layers: self.layers, tokens: self.tokens.into(), views };
+        let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
+        Ok(Opened { frozen, batch, workers: self.workers(spec) })
+    }
+
+    /// What runs the encoder on the device `spec`: our kernels do not run through CUDA.
+    pub fn engine(&self, spec: Spec) -> EngineArg {
+        let ours = if spec.api == Api::Cuda { EngineArg::Burn } else { EngineArg::Compiled };
+        self.engine.unwrap_or(ours)
+    }
+}
+
+/// As many pictures as keep the largest activation of a block, `[B, N, mlp]`, within what the device takes at ease.
+fn auto_batch(model: &ModelConfig, api: Api) -> usize {
+    const MOST: usize = 256;
+    // A CPU is no faster with more; a GPU is not busy with less.
+    let bytes = if api == Api::Cpu { 32 << 20 } else { 512 << 20 };
+    let one = model.tokens() * model.mlp * size_of::<f32>();
+    (bytes / one.max(1)).clamp(1, MOST)
+}

@@ -1,0 +1,78 @@
+//! From weights to a frozen encoder on a device: run operation by operation, or compiled on the spot.
+
+use burn::tensor::Device;
+
+use super::mirrored::Mirrored;
+use super::{
+    BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, Frozen, Provenance, ReadOut, Shape, Tokens, Views,
+};
+use crate::compile::{self, Dtype, Take, compile_within};
+use crate::config::Precision;
+use crate::device::Spec;
+use crate::error::Result;
+use crate::model::{Encoder, Init};
+use crate::runtime;
+use crate::weights::{self, Loaded, Which};
+
+/// How an encoder is run.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// Operation by operation, on a device of burn.
+    Burn(Device),
+    /// As a plan of our own kernels.
+    Compiled {
+        /// The device.
+        device: Spec,
+        /// The most images of a batch.
+        batch: usize,
+    },
+}
+
+impl Frozen {
+    /// Puts `loaded` where `way` says; weights that do not say which encoder they are count as `which`.
+    ///
+    /// # Errors
+    /// A usage error where there are not as many blocks as are to be read out; a data error where the weights ask for
+    /// pictures that this crate cannot prepare; a device error where there is no such device or it fails.
+    pub fn new(loaded: &Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, way: &Way) -> Result<Self> {
+        let provenance = Provenance::of(loaded, which, read_out, dtype)?;
+        let transform = loaded.provenance.preprocessing.transform(loaded.model.image_size)?;
+        let engine: Box<dyn FeatureEngine> = match way {
+            Way::Burn(device) => {
+                let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
+                let encoder = weights::load(encoder, "", &loaded.tensors)?;
+                Box::new(BurnEngine::new(encoder, device.clone(), read_out))
+            }
+            Way::Compiled { device, batch } => Box::new(compiled(loaded, read_out, *batch, *device)?),
+        };
+        let engine = match read_out.views {
+            Views::One => engine,
+            Views::Mirrored => Box::new(Mirrored(engine)),
+        };
+        Ok(Self { engine, transform, provenance })
+    }
+}
+
+impl ReadOut {
+    /// What the compiler calls it, for an encoder of `depth` blocks.
+    pub fn compiled(self, depth: usize) -> compile::ReadOut {
+        let take = match self.tokens {
+            Tokens::Pooled => Take::Mean,
+            Tokens::Patch => Take::Tokens,
+        };
+        compile::ReadOut { layers: self.layers.count(depth), take }
+    }
+}
+
+/// Compiles `loaded` for batches of at most `batch` images and brings it to `device`.
+fn compiled(loaded: &Loaded, read_out: ReadOut, batch: usize, device: Spec) -> Result<CompiledEngine> {
+    let model = &loaded.model;
+    let read_out = read_out.compiled(model.depth);
+    let tokens = match read_out.take {
+        Take::Mean => 1,
+        Take::Tokens => model.tokens(),
+    };
+    let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
+    let engine = runtime::open(device, plan, &|buffer| weights::of_plan(&loaded.tensors, buffer))?;
+    Ok(CompiledEngine::new(engine, Shape { tokens, dim: read_out.layers * model.dim }))
+}
