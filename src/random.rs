@@ -26,6 +26,8 @@ pub enum Purpose {
     Projection = 7,
     /// Which rows a probe's penalty is chosen on.
     Folds = 8,
+    /// Where in a film a training clip begins.
+    Clip = 9,
 }
 
 /// A stream of random numbers.

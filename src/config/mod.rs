@@ -5,12 +5,14 @@
 mod changes;
 mod preset;
 mod resolve;
+mod sampling;
 mod validate;
 
 use serde::{Deserialize, Serialize};
 
 pub use preset::{PRESETS, Preset};
 pub use resolve::{Sources, resolve};
+pub use sampling::Sampling;
 
 use crate::error::{Error, Result};
 

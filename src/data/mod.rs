@@ -38,4 +38,4 @@ pub use picture::{MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_SIDE, Picture};
 pub use resize::{Interpolation, Region, Resize};
 pub use skip::{Fault, Skip, SkipLog, SkipReason};
 pub use transform::{EvalTransform, Geometry, InputFormat, Scratch, TrainTransform};
-pub use video::{Clip, FILM_LIMIT, FOLDER_RATE, MAX_FRAMES, Timeline};
+pub use video::{Clip, FILM_LIMIT, FOLDER_RATE, MAX_FRAMES, Timeline, random_clip, spread_clips};

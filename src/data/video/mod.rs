@@ -10,6 +10,7 @@ pub(super) mod films;
 pub(super) mod folder;
 mod ppm;
 mod probe;
+mod sampling;
 mod timeline;
 mod tools;
 
@@ -19,5 +20,6 @@ mod tests;
 pub use clip::Clip;
 pub use folder::FOLDER_RATE;
 pub use probe::MAX_FRAMES;
+pub use sampling::{random_clip, spread_clips};
 pub use timeline::Timeline;
 pub use tools::FILM_LIMIT;
