@@ -28,6 +28,8 @@ pub enum Purpose {
     Folds = 8,
     /// Where in a film a training clip begins.
     Clip = 9,
+    /// One clip of a generator; its parts are told apart by their data set.
+    Scene = 10,
 }
 
 /// A stream of random numbers.

@@ -22,6 +22,7 @@ mod pipeline;
 mod resize;
 mod shard;
 mod skip;
+mod synthetic;
 mod transform;
 mod video;
 
@@ -37,5 +38,6 @@ pub use order::EpochOrder;
 pub use picture::{MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_SIDE, Picture};
 pub use resize::{Interpolation, Region, Resize};
 pub use skip::{Fault, Skip, SkipLog, SkipReason};
+pub use synthetic::{DIRECTIONS, SYNTHETIC_FRAMES, SYNTHETIC_SIDE};
 pub use transform::{EvalTransform, Geometry, InputFormat, Scratch, TrainTransform};
 pub use video::{Clip, FILM_LIMIT, FOLDER_RATE, MAX_FRAMES, Timeline, random_clip, spread_clips};

@@ -11,6 +11,7 @@ use super::files::{EXTENSIONS, Files, is_sample_name, readable};
 use super::idx::{self, Idx};
 use super::list;
 use super::shard::Shards;
+use super::synthetic;
 use super::video::films::EXTENSIONS as FILMS;
 use crate::error::{Error, IoContext, Result, require_exists};
 
@@ -57,6 +58,9 @@ pub(super) fn many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Vec<Name
 
 /// The stores at `path`.
 pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
+    if let Some(films) = synthetic::named(path, split) {
+        return films;
+    }
     if let Some(folder) = frames_in(path) {
         return folder_of_films(&require_exists(folder)?);
     }
@@ -279,7 +283,8 @@ fn pick<T>(path: &Path, found: Vec<(Option<Part>, T)>, split: Split) -> Result<V
 ///
 /// Of the matches, folders and files of pictures and films are taken; whatever else lies there is left.
 fn expand(input: &Path) -> Result<Vec<PathBuf>> {
-    if frames_in(input).is_some() {
+    let names_films = |text: &str| text.starts_with(synthetic::SCHEME) || text.starts_with(FRAMES);
+    if input.to_str().is_some_and(names_films) {
         return Ok(vec![input.to_path_buf()]);
     }
     let pattern = input.to_str().filter(|text| text.contains(['*', '?', '[']));
