@@ -26,6 +26,10 @@ pub enum Purpose {
     Projection = 7,
     /// Which rows a probe's penalty is chosen on.
     Folds = 8,
+    /// Where in a film a training clip begins.
+    Clip = 9,
+    /// One clip of a generator; its parts are told apart by their data set.
+    Scene = 10,
 }
 
 /// A stream of random numbers.

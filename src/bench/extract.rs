@@ -1,7 +1,5 @@
 //! Timing of extraction: pixels of a batch from the host, pooled features back to the host.
 
-use std::time::Duration;
-
 use burn::tensor::Device;
 
 use super::clock::{Repetitions, repeat};
@@ -21,7 +19,7 @@ pub fn measure(config: &RunConfig, repetitions: Repetitions, peak: &Peak, device
     let engine = BurnEngine::new(encoder, device.clone(), read_out);
     let (pixels, shape) = pixels(config);
     let samples = (0..config.train.batch as u64).collect();
-    let batch = Batch { pixels, shape, samples, epoch: 0, step: 0, skipped: Vec::new(), wait: Duration::ZERO };
+    let batch = Batch { pixels, shape, samples, ..Batch::default() };
     let (features, timing) = repeat(device, repetitions, None, |_| engine.encode(&batch).map(Some))?;
     let sound =
         |features: &Matrix| features.rows == config.train.batch && features.values.iter().all(|v| v.is_finite());

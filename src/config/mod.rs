@@ -6,6 +6,7 @@ mod changes;
 mod layers;
 mod preset;
 mod resolve;
+mod sampling;
 mod validate;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use layers::Layers;
 pub use preset::{PRESETS, Preset};
 pub use resolve::{Sources, resolve};
+pub use sampling::Sampling;
 
 use crate::error::{Error, Result};
 

@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::open::{self, Split};
 use super::picture::{Decoded, Picture};
 use super::skip::{Fault, Skip};
+use super::video::{Clip, FOLDER_RATE, Timeline};
 use crate::error::Result;
 
 /// One store of pictures, such as a folder or a file that holds many.
@@ -20,8 +22,25 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
     fn label(&self, i: usize) -> Option<u32>;
     /// The labels' names.
     fn classes(&self) -> &[String];
-    /// Reads and decodes picture `i`.
+    /// Reads and decodes picture `i`; of a film, the frame in the middle.
     fn picture(&self, i: usize) -> Result<Decoded, Fault>;
+    /// When the frames of sample `i` are shown, which nobody waits for any more where `stop` comes on.
+    fn timeline(&self, _i: usize, _stop: &AtomicBool) -> Result<Timeline, Fault> {
+        Ok(Timeline::even(1, FOLDER_RATE))
+    }
+    /// Hands the frames `wanted` of sample `i`, ascending and each once, to `each` with their places in `wanted`; gives
+    /// their times in seconds. A frame may be handed over more than once; the last time counts.
+    fn frames(
+        &self,
+        i: usize,
+        wanted: &[usize],
+        _stop: &AtomicBool,
+        each: &mut dyn FnMut(usize, &Picture),
+    ) -> Result<Vec<f64>, Fault> {
+        let decoded = self.picture(i)?;
+        (0..wanted.len()).for_each(|at| each(at, &decoded.picture));
+        Ok(vec![0.0; wanted.len()])
+    }
     /// Adds what tells this source's content from another's.
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
@@ -54,12 +73,13 @@ struct Part {
 impl Dataset {
     /// Opens what stands at `path`; of a training and a test part, the training part.
     ///
-    /// It may be a folder of pictures (in sub-folders, which are classes, or not), a folder with parts `train` and `val`
-    /// or `test`, a picture, a text list, IDX files, CIFAR's binary files, a tar shard or a folder of them.
+    /// It may be a folder of pictures and films (in sub-folders, which are classes, or not), a folder with parts `train`
+    /// and `val` or `test`, a picture, a film, a text list, IDX files, CIFAR's binary files, a tar shard or a folder of
+    /// them; `frames:` and a folder whose sub-folders with pictures are films.
     ///
     /// # Errors
     /// A usage error where there is nothing at `path`; a data error that says what was looked for where nothing was
-    /// found, or what is wrong with what was found.
+    /// found, or what is wrong with what was found; where there are films, that FFmpeg is missing.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_split(path, Split::Train)
     }
@@ -143,12 +163,57 @@ impl Dataset {
     /// As [`Dataset::picture`], with the picture's share of memory.
     pub(super) fn decoded(&self, i: usize) -> Result<Decoded, Skip> {
         let (part, within) = self.part(i);
-        part.source.picture(within).map_err(|Fault { reason, detail }| Skip {
-            sample: i as u64,
-            name: self.name(i),
-            reason,
-            detail,
-        })
+        part.source.picture(within).map_err(|fault| self.skip(i, fault))
+    }
+
+    /// When the frames of sample `i`, which is below [`Dataset::len`], are shown; a picture is one frame.
+    ///
+    /// # Errors
+    /// A [`Skip`] that says why there is no film.
+    pub fn timeline(&self, i: usize) -> Result<Timeline, Skip> {
+        self.timeline_while(i, &AtomicBool::new(false))
+    }
+
+    /// As [`Dataset::timeline`], which nobody waits for any more where `stop` comes on.
+    pub(super) fn timeline_while(&self, i: usize, stop: &AtomicBool) -> Result<Timeline, Skip> {
+        let (part, within) = self.part(i);
+        part.source.timeline(within, stop).map_err(|fault| self.skip(i, fault))
+    }
+
+    /// Hands the frames `wanted` of sample `i` over, as [`Source::frames`] says.
+    pub(super) fn frames_while(
+        &self,
+        i: usize,
+        wanted: &[usize],
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(usize, &Picture),
+    ) -> Result<Vec<f64>, Skip> {
+        let (part, within) = self.part(i);
+        part.source.frames(within, wanted, stop, each).map_err(|fault| self.skip(i, fault))
+    }
+
+    /// The frames `frames` of sample `i`, in this order; those beyond the film's end are its last.
+    ///
+    /// # Errors
+    /// A [`Skip`] that says why one of them cannot be had.
+    pub fn clip(&self, i: usize, frames: &[usize]) -> Result<Clip, Skip> {
+        let last = self.timeline(i)?.len().saturating_sub(1);
+        let frames: Vec<usize> = frames.iter().map(|frame| (*frame).min(last)).collect();
+        let mut wanted = frames.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut clip = Clip { frames: frames.len(), ..Clip::default() };
+        let mut put = |at: usize, picture: &Picture| {
+            clip.put(picture, (0..frames.len()).filter(|t| frames[*t] == wanted[at]));
+        };
+        let times = self.frames_while(i, &wanted, &AtomicBool::new(false), &mut put)?;
+        let place = |frame: &usize| wanted.binary_search(frame).unwrap_or_default();
+        clip.times = frames.iter().map(|frame| times[place(frame)]).collect();
+        Ok(clip)
+    }
+
+    fn skip(&self, i: usize, Fault { reason, detail }: Fault) -> Skip {
+        Skip { sample: i as u64, name: self.name(i), reason, detail }
     }
 
     /// BLAKE3 of names, labels and sizes, as hexadecimal digits: whether two runs saw the same data.

@@ -1,14 +1,15 @@
-//! Text lists: a picture a line, with or without its label.
+//! Text lists: a picture, a film or a folder of frames a line, with or without its label.
 
 use std::path::{Path, PathBuf};
 
-use super::files::{EXTENSIONS, Files, is_picture_name};
+use super::files::{Files, is_sample_name};
+use super::open::endings;
 use crate::error::{Error, IoContext, Result};
 
-/// The pictures that the list at `path` names, relative to the list's folder.
+/// The pictures, films and folders of frames that the list at `path` names, relative to the list's folder.
 ///
-/// A line is `path` or `path label`; a tab or the last blank stands between them. After a blank only what follows a
-/// picture's name is a label, so that blanks in a path do no harm.
+/// A line is `path` or `path label`; a tab or the last blank stands between them. After a blank only what follows the
+/// name of a picture, of a film or of a folder is a label, so that blanks in a path do no harm.
 ///
 /// # Errors
 /// A list that cannot be read, is no text, or of whose first entries none exists.
@@ -18,7 +19,8 @@ pub(super) fn open(path: &Path) -> Result<Files> {
     let text = String::from_utf8(std::fs::read(path).at("read", path)?)
         .map_err(|_| Error::data(path, "a list is UTF-8 text, and this is not").with_remedy(remedy()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let entries: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(entry).collect();
+    let entries: Vec<_> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| entry(folder, line)).collect();
     let mut first = entries.iter().take(LOOKED_UP);
     match entries.first() {
         None => Err(Error::data(path, "the list is empty").with_remedy(remedy())),
@@ -33,17 +35,20 @@ pub(super) fn open(path: &Path) -> Result<Files> {
 
 fn remedy() -> String {
     format!(
-        "a list has a line `path` or `path label` for each picture, relative to the list's own folder; pictures end in {}",
-        EXTENSIONS.join(", ")
+        "a list has a line `path` or `path label` for each picture, video or folder of frames, relative to the list's own \
+         folder; {}",
+        endings()
     )
 }
 
-fn entry(line: &str) -> (PathBuf, Option<String>) {
+fn entry(folder: &Path, line: &str) -> (PathBuf, Option<String>) {
     if let Some((path, label)) = line.rsplit_once('\t') {
         return (path.trim().into(), Some(label.trim().to_owned()));
     }
     match line.rsplit_once(' ') {
-        Some((path, label)) if is_picture_name(Path::new(path.trim())) => (path.trim().into(), Some(label.to_owned())),
+        Some((path, label)) if is_sample_name(Path::new(path.trim())) || folder.join(path.trim()).is_dir() => {
+            (path.trim().into(), Some(label.to_owned()))
+        }
         _ => (line.into(), None),
     }
 }
@@ -55,7 +60,7 @@ mod tests {
     #[test]
     fn blanks_in_paths_and_missing_labels_are_understood() {
         let parsed = |line| {
-            let (path, label) = entry(line);
+            let (path, label) = entry(Path::new("/nowhere"), line);
             (path.display().to_string(), label)
         };
         let label = |text: &str| Some(text.to_owned());
@@ -63,6 +68,7 @@ mod tests {
         assert_eq!(parsed("cats/a.jpg"), ("cats/a.jpg".into(), None));
         assert_eq!(parsed("my cats/a b.PNG"), ("my cats/a b.PNG".into(), None));
         assert_eq!(parsed("my cats/a b.PNG  black"), ("my cats/a b.PNG".into(), label("black")));
+        assert_eq!(parsed("films/a b.mp4 3"), ("films/a b.mp4".into(), label("3")));
         assert_eq!(parsed("no ending\tcat"), ("no ending".into(), label("cat")));
     }
 }

@@ -1,6 +1,6 @@
 //! Batches of inputs: random crops in an epoch's order for training, whole data sets in their own order otherwise.
 //!
-//! Shapes: `B` samples in a batch, `C` channels, `H` rows, `W` columns.
+//! Shapes: `B` inputs in a batch, `C` channels, `T` frames, `H` rows, `W` columns. A picture is a clip of one frame.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,19 +12,24 @@ use super::order::EpochOrder;
 use super::picture::Picture;
 use super::pipeline::{Pipeline, Work};
 use super::skip::Skip;
-use super::transform::{EvalTransform, InputFormat, Scratch, TrainTransform};
+use super::transform::{Cut, EvalTransform, InputFormat, Scratch, TrainTransform};
+use super::video::{Timeline, random_clip, spread_clips};
+use crate::config::Sampling;
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream};
 
 /// Inputs that go through the network together.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// `[B, C, H, W]`.
+    /// `[B, C, T, H, W]`.
     pub pixels: Vec<f32>,
-    /// `B`, `C`, `H`, `W`. What could not be read is missing, so `B` may be smaller than asked for, even 0.
+    /// `B`, `C T`, `H`, `W`. What could not be read is missing, so `B` may be smaller than asked for, even 0.
     pub shape: [usize; 4],
-    /// The data set's indices of the `B` samples.
+    /// The data set's indices of the samples of the `B` inputs. Outside training a sample has an input for each view of
+    /// each clip, clip by clip.
     pub samples: Vec<u64>,
+    /// `[B, T]`: when each frame is shown, in seconds from its film's start; 0 for a picture.
+    pub times: Vec<f64>,
     /// The epoch, counted from 0; always 0 outside training.
     pub epoch: u64,
     /// The batch's number since the start of training, or in the data set.
@@ -67,7 +72,7 @@ pub struct TrainPlan {
 /// What an [`EvalLoader`] loads.
 #[derive(Debug, Clone)]
 pub struct EvalPlan {
-    /// Samples of a batch; the last one may be smaller.
+    /// Samples of a batch, however many inputs each has; the last one may be smaller.
     pub batch: usize,
     /// Threads that read and decode; 0 does it in the calling thread.
     pub workers: usize,
@@ -154,14 +159,18 @@ impl Iterator for EvalLoader {
     }
 }
 
-/// What distinguishes one loader from another: which samples make a batch, and what becomes of a picture.
+/// What distinguishes one loader from another: which samples make a batch, and what of them is seen.
 trait Recipe: Send + Sync + 'static {
     /// The form of the inputs.
     fn input(&self) -> &InputFormat;
+    /// How clips are taken.
+    fn sampling(&self) -> &Sampling;
     /// The samples at these positions of a batch, as far as it has them.
     fn samples(&self, step: u64, positions: Range<usize>) -> Vec<usize>;
-    /// Appends the input that a sample's picture becomes.
-    fn append(&self, step: u64, sample: usize, picture: &Picture, scratch: &mut Scratch, out: &mut Vec<f32>);
+    /// The frames of a sample's clips.
+    fn clips(&self, step: u64, sample: usize, timeline: &Timeline) -> Vec<Vec<usize>>;
+    /// What is seen of a sample's frames, which are of this size: one cut for each view of each clip.
+    fn cuts(&self, step: u64, sample: usize, width: usize, height: usize) -> Vec<Cut>;
 }
 
 struct Training {
@@ -181,9 +190,23 @@ impl Recipe for Training {
         positions.map(|position| order.sample(before + position)).collect()
     }
 
-    fn append(&self, step: u64, sample: usize, picture: &Picture, scratch: &mut Scratch, out: &mut Vec<f32>) {
-        let mut stream = Stream::new(self.plan.seed, step / self.steps_per_epoch, sample as u64, Purpose::Augment);
-        self.plan.transform.append(picture, &mut stream, scratch, out);
+    fn sampling(&self) -> &Sampling {
+        self.plan.transform.sampling()
+    }
+
+    fn clips(&self, step: u64, sample: usize, timeline: &Timeline) -> Vec<Vec<usize>> {
+        let mut stream = self.stream(step, sample, Purpose::Clip);
+        vec![random_clip(self.sampling(), self.input().frames(), timeline, &mut stream)]
+    }
+
+    fn cuts(&self, step: u64, sample: usize, width: usize, height: usize) -> Vec<Cut> {
+        vec![self.plan.transform.cut(width, height, &mut self.stream(step, sample, Purpose::Augment))]
+    }
+}
+
+impl Training {
+    fn stream(&self, step: u64, sample: usize, purpose: Purpose) -> Stream {
+        Stream::new(self.plan.seed, step / self.steps_per_epoch, sample as u64, purpose)
     }
 }
 
@@ -203,8 +226,16 @@ impl Recipe for Evaluation {
         positions.map(|position| first + position).filter(|sample| *sample < self.samples.end).collect()
     }
 
-    fn append(&self, _: u64, _: usize, picture: &Picture, scratch: &mut Scratch, out: &mut Vec<f32>) {
-        self.transform.append(picture, scratch, out);
+    fn sampling(&self) -> &Sampling {
+        self.transform.sampling()
+    }
+
+    fn clips(&self, _: u64, _: usize, timeline: &Timeline) -> Vec<Vec<usize>> {
+        spread_clips(self.sampling(), self.input().frames(), timeline)
+    }
+
+    fn cuts(&self, _: u64, _: usize, width: usize, height: usize) -> Vec<Cut> {
+        self.transform.cuts(width, height)
     }
 }
 
@@ -225,9 +256,11 @@ struct Chunks<R> {
 }
 
 /// A part of a batch.
+#[derive(Default)]
 struct Chunk {
     pixels: Vec<f32>,
     samples: Vec<u64>,
+    times: Vec<f64>,
     skipped: Vec<Skip>,
 }
 
@@ -251,11 +284,13 @@ impl<R: Recipe> Iterator for Batches<R> {
         for part in 0..self.chunks_per_batch {
             let chunk = self.chunks.next()?;
             if part == 0 {
-                (batch.pixels, batch.samples, batch.skipped) = (chunk.pixels, chunk.samples, chunk.skipped);
+                (batch.pixels, batch.samples) = (chunk.pixels, chunk.samples);
+                (batch.times, batch.skipped) = (chunk.times, chunk.skipped);
                 batch.pixels.reserve_exact(batch.pixels.len() * (self.chunks_per_batch - 1));
             } else {
                 batch.pixels.extend(chunk.pixels);
                 batch.samples.extend(chunk.samples);
+                batch.times.extend(chunk.times);
                 batch.skipped.extend(chunk.skipped);
             }
         }
@@ -275,20 +310,71 @@ impl<R: Recipe> Work for Chunks<R> {
         let (step, part) = (number / self.chunks_per_batch as u64, number as usize % self.chunks_per_batch);
         let from = part * self.chunk;
         let samples = self.recipe.samples(step, from..(from + self.chunk).min(self.batch));
-        let pixels = Vec::with_capacity(samples.len() * self.recipe.input().values());
-        let mut chunk = Chunk { pixels, samples: Vec::with_capacity(samples.len()), skipped: Vec::new() };
+        let mut chunk = Chunk::default();
+        chunk.pixels.reserve_exact(samples.len() * self.recipe.sampling().inputs() * self.recipe.input().values());
         for sample in samples {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            match self.dataset.decoded(sample) {
-                Ok(decoded) => {
-                    self.recipe.append(step, sample, &decoded.picture, scratch, &mut chunk.pixels);
-                    chunk.samples.push(sample as u64);
+            let whole = chunk.pixels.len();
+            match self.load(step, sample, scratch, stop, &mut chunk.pixels) {
+                Ok(times) => {
+                    let inputs = (chunk.pixels.len() - whole) / self.recipe.input().values();
+                    chunk.samples.extend(std::iter::repeat_n(sample as u64, inputs));
+                    chunk.times.extend(times);
                 }
-                Err(skip) => chunk.skipped.push(skip),
+                Err(skip) => {
+                    chunk.pixels.truncate(whole);
+                    chunk.skipped.push(skip);
+                }
             }
         }
         chunk
+    }
+}
+
+impl<R: Recipe> Chunks<R> {
+    /// Appends the inputs of a sample to `pixels`; gives the times of their frames.
+    fn load(
+        &self,
+        step: u64,
+        sample: usize,
+        scratch: &mut Scratch,
+        stop: &AtomicBool,
+        pixels: &mut Vec<f32>,
+    ) -> Result<Vec<f64>, Skip> {
+        let (recipe, input) = (&self.recipe, self.recipe.input());
+        // What a film is as a picture, its store knows: a frame, without the way to it being looked for.
+        if input.frames() == 1 && *recipe.sampling() == Sampling::ONE {
+            let decoded = self.dataset.decoded(sample)?;
+            let (width, height) = (decoded.picture.width, decoded.picture.height);
+            for cut in recipe.cuts(step, sample, width, height) {
+                cut.append(input, &decoded.picture, scratch, pixels);
+            }
+            return Ok(vec![0.0]);
+        }
+        let clips = recipe.clips(step, sample, &self.dataset.timeline_while(sample, stop)?);
+        let mut wanted = clips.concat();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let (start, values) = (pixels.len(), input.values());
+        let (mut cuts, mut size) = (Vec::new(), None);
+        let mut put = |at: usize, picture: &Picture| {
+            if size.replace((picture.width, picture.height)).is_none() {
+                cuts = recipe.cuts(step, sample, picture.width, picture.height);
+                pixels.resize(start + clips.len() * cuts.len() * values, 0.0);
+            }
+            for (view, cut) in cuts.iter().enumerate() {
+                let places =
+                    |clip: &'_ Vec<usize>| (0..clip.len()).filter(|t| clip[*t] == wanted[at]).collect::<Vec<_>>();
+                let inputs = pixels[start..].chunks_exact_mut(values).skip(view).step_by(cuts.len());
+                let outs = clips.iter().map(|clip| places(clip).into_iter()).zip(inputs);
+                cut.put(input, picture, scratch, outs);
+            }
+        };
+        let times = self.dataset.frames_while(sample, &wanted, stop, &mut put)?;
+        let time = |frame: &usize| wanted.binary_search(frame).map_or(0.0, |at| times[at]);
+        let of_clip = |clip: &Vec<usize>| clip.iter().map(time).collect::<Vec<f64>>().repeat(cuts.len());
+        Ok(clips.iter().flat_map(of_clip).collect())
     }
 }

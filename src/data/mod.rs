@@ -1,6 +1,6 @@
-//! Pictures: from files of many kinds to batches of normalised inputs.
+//! Pictures and films: from files of many kinds to batches of normalised inputs.
 //!
-//! [`Dataset`] numbers the pictures of folders, lists, IDX, CIFAR and tar files; [`TrainLoader`] and [`EvalLoader`] make
+//! [`Dataset`] numbers the pictures and films of folders, lists, IDX, CIFAR and tar files; a picture is a film of one frame. [`TrainLoader`] and [`EvalLoader`] make
 //! batches of them. Nothing here depends on the number of threads, and no file can end a run: what cannot be read is
 //! skipped with its reason.
 
@@ -23,7 +23,9 @@ mod pipeline;
 mod resize;
 mod shard;
 mod skip;
+mod synthetic;
 mod transform;
+mod video;
 
 #[cfg(test)]
 mod tests;
@@ -37,4 +39,6 @@ pub use order::EpochOrder;
 pub use picture::{MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_SIDE, Picture};
 pub use resize::{Interpolation, Region, Resize};
 pub use skip::{Fault, Skip, SkipLog, SkipReason};
+pub use synthetic::{DIRECTIONS, SYNTHETIC_FRAMES, SYNTHETIC_SIDE};
 pub use transform::{EvalTransform, Geometry, InputFormat, Scratch, TrainTransform};
+pub use video::{Clip, FILM_LIMIT, FOLDER_RATE, MAX_FRAMES, Timeline, random_clip, spread_clips};

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::cifar::{Cifar, VARIANTS, Variant};
 use super::dataset::{Named, Source};
-use super::files::{EXTENSIONS, Files, is_picture_name, readable};
+use super::files::{EXTENSIONS, Files, is_sample_name, readable};
 use super::idx::{self, Idx};
 use super::list;
 use super::shard::Shards;
+use super::synthetic;
+use super::video::films::EXTENSIONS as FILMS;
 use crate::error::{Error, IoContext, Result, require_exists};
 
 /// Which part of data that come in parts.
@@ -24,6 +26,9 @@ pub enum Split {
     All,
 }
 
+/// What stands before the path of a folder whose sub-folders are films, a picture a frame.
+const FRAMES: &str = "frames:";
+
 /// What the part `split` of each of `inputs`, a path or a glob, stands for, in this order.
 pub(super) fn many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Vec<Named>> {
     let mut paths = Vec::new();
@@ -33,11 +38,11 @@ pub(super) fn many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Vec<Name
     let mut found = Vec::new();
     let mut files = Vec::new();
     for path in &paths {
-        if !path.is_dir() && is_picture_name(path) {
+        if !path.is_dir() && is_sample_name(path) {
             files.push(path.clone());
             continue;
         }
-        found.extend(pictures(std::mem::take(&mut files)));
+        found.extend(given(std::mem::take(&mut files))?);
         let before = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
         let before = readable(before.unwrap_or(Path::new("")).as_os_str());
         for mut named in sources(path, split)? {
@@ -47,37 +52,73 @@ pub(super) fn many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Vec<Name
             found.push(named);
         }
     }
-    found.extend(pictures(std::mem::take(&mut files)));
+    found.extend(given(std::mem::take(&mut files))?);
     Ok(found)
 }
 
 /// The stores at `path`.
 pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
+    if let Some(films) = synthetic::named(path, split) {
+        return films;
+    }
+    if let Some(folder) = frames_in(path) {
+        return folder_of_films(&require_exists(folder)?);
+    }
     require_exists(path)?;
     if path.is_dir() {
         return folder(path, split);
     }
     let source: Box<dyn Source> = match kind(path)? {
-        Some(Kind::Picture) => return Ok(pictures(vec![path.to_path_buf()])),
-        Some(Kind::List) => Box::new(list::open(path)?),
+        Some(Kind::Sample) => return given(vec![path.to_path_buf()]),
+        Some(Kind::List) => Box::new(list::open(path)?.require()?),
         Some(Kind::Idx) => Box::new(Idx::open(path)?),
         Some(Kind::Cifar(variant)) => Box::new(Cifar::open(path, variant)?),
         Some(Kind::Tar) => Box::new(Shards::open(&[path.to_path_buf()])?),
         None => {
-            return Err(Error::data(path, "neither a picture, a text list, an IDX file, CIFAR's nor a tar file")
-                .with_remedy(format!("pictures end in {}; lists in {}", EXTENSIONS.join(", "), LISTS.join(", "))));
+            return Err(Error::data(
+                path,
+                "neither a picture, a video, a text list, an IDX file, CIFAR's nor a tar file",
+            )
+            .with_remedy(format!("{}; lists in {}", endings(), LISTS.join(", "))));
         }
     };
     Ok(vec![Named { prefix: String::new(), source }])
 }
 
-/// Picture files that were given one by one, as a single store.
+/// Files that were given one by one, as a single store.
 pub(super) fn pictures(paths: Vec<PathBuf>) -> Vec<Named> {
+    vec![Named { prefix: String::new(), source: Box::new(unlabelled(paths)) }]
+}
+
+/// As [`pictures`], none where there are no paths, and an error where FFmpeg is wanted and missing.
+fn given(paths: Vec<PathBuf>) -> Result<Vec<Named>> {
     if paths.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let entries = paths.into_iter().map(|path| (path, None)).collect();
-    vec![Named { prefix: String::new(), source: Box::new(Files::listed(Path::new(""), entries)) }]
+    Ok(vec![Named { prefix: String::new(), source: Box::new(unlabelled(paths).require()?) }])
+}
+
+fn unlabelled(paths: Vec<PathBuf>) -> Files {
+    Files::listed(Path::new(""), paths.into_iter().map(|path| (path, None)).collect())
+}
+
+/// The folder of films that `path` means, where it means one.
+fn frames_in(path: &Path) -> Option<&Path> {
+    path.to_str()?.strip_prefix(FRAMES).map(Path::new)
+}
+
+fn folder_of_films(folder: &Path) -> Result<Vec<Named>> {
+    let films = Files::frames(folder)?;
+    if films.len() == 0 {
+        return Err(Error::data(folder, "no folder with pictures found")
+            .with_remedy("after `frames:` stands a folder in which each folder with pictures is a video"));
+    }
+    Ok(vec![Named { prefix: String::new(), source: Box::new(films) }])
+}
+
+/// Which endings are those of pictures and films.
+pub(super) fn endings() -> String {
+    format!("pictures end in {}; videos in {}", EXTENSIONS.join(", "), FILMS.join(", "))
 }
 
 /// The endings of text lists.
@@ -86,7 +127,8 @@ const LISTS: [&str; 4] = ["txt", "tsv", "lst", "list"];
 /// What a single file is.
 #[derive(Debug, PartialEq)]
 enum Kind {
-    Picture,
+    /// A picture or a film.
+    Sample,
     List,
     Idx,
     Cifar(&'static Variant),
@@ -97,8 +139,8 @@ enum Kind {
 fn kind(path: &Path) -> Result<Option<Kind>> {
     const TAR_MAGIC_AT: usize = 257;
     let extension = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase).unwrap_or_default();
-    if is_picture_name(path) {
-        return Ok(Some(Kind::Picture));
+    if is_sample_name(path) {
+        return Ok(Some(Kind::Sample));
     }
     if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(Error::usage(format!("{} is a pipe, a socket or a device", path.display()))
@@ -126,7 +168,7 @@ fn kind(path: &Path) -> Result<Option<Kind>> {
     Ok(if idx::is_idx(&start) {
         Some(Kind::Idx)
     } else if image::guess_format(&start).is_ok() {
-        Some(Kind::Picture)
+        Some(Kind::Sample)
     } else if start.get(TAR_MAGIC_AT..).is_some_and(|rest| rest.starts_with(b"ustar")) {
         Some(Kind::Tar)
     } else {
@@ -176,14 +218,15 @@ fn folder(path: &Path, split: Split) -> Result<Vec<Named>> {
         let below = below.iter().map(|folder| Path::new(folder.file_name().unwrap_or_default()));
         let below: Vec<&Path> = if has_parts { below.collect() } else { vec![Path::new("")] };
         for below in below {
-            found.push(Box::new(Files::tree(path, below)?));
+            found.push(Box::new(Files::tree(path, below)?.require()?));
         }
     }
     if found.iter().all(|source| source.len() == 0) {
         return Err(Error::data(path, "no pictures found").with_remedy(format!(
-            "looked for pictures ({}) in it and its sub-folders, for IDX files (*images*idx3*), CIFAR's binary files \
-             ({}) and tar shards (*.tar)",
+            "looked for pictures ({}) and videos ({}) in it and its sub-folders, for IDX files (*images*idx3*), \
+             CIFAR's binary files ({}) and tar shards (*.tar)",
             EXTENSIONS.join(", "),
+            FILMS.join(", "),
             VARIANTS.each_ref().map(|variant| variant.test).join(", "),
         )));
     }
@@ -238,8 +281,12 @@ fn pick<T>(path: &Path, found: Vec<(Option<Part>, T)>, split: Split) -> Result<V
 
 /// The paths that `input` means: itself where it exists, otherwise the matches of it as a glob.
 ///
-/// Of the matches, folders and files of pictures are taken; whatever else lies there is left.
+/// Of the matches, folders and files of pictures and films are taken; whatever else lies there is left.
 fn expand(input: &Path) -> Result<Vec<PathBuf>> {
+    let names_films = |text: &str| text.starts_with(synthetic::SCHEME) || text.starts_with(FRAMES);
+    if input.to_str().is_some_and(names_films) {
+        return Ok(vec![input.to_path_buf()]);
+    }
     let pattern = input.to_str().filter(|text| text.contains(['*', '?', '[']));
     let (false, Some(pattern)) = (input.symlink_metadata().is_ok(), pattern) else {
         return Ok(vec![require_exists(input)?]);

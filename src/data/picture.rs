@@ -1,7 +1,7 @@
 //! Decoding: from the bytes of a picture file to grey or RGB pixels, within limits and without a panic.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -93,12 +93,7 @@ impl Picture {
 impl Decoded {
     /// As [`Picture::read`].
     pub fn read(path: &Path) -> Result<Self, Fault> {
-        // The metadata come before the opening: opening a named pipe would wait for a writer.
-        let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
-        if !metadata.is_file() {
-            let what = if metadata.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
-            return Err(Fault::new(SkipReason::NotAFile, format!("the path names {what}, not a file")));
-        }
+        let metadata = plain_file(path)?;
         Self::within(File::open(path).map_err(|error| unreadable(&error))?, metadata.len())
     }
 
@@ -139,6 +134,21 @@ impl Decoded {
         catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes)))
             .unwrap_or_else(|_| Err(Fault::new(SkipReason::Corrupt, "the decoder panicked")))
     }
+}
+
+/// The metadata of the regular file at `path`, without opening it: opening a named pipe would wait for a writer.
+pub(super) fn plain_file(path: &Path) -> Result<Metadata, Fault> {
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if metadata.is_file() {
+        return Ok(metadata);
+    }
+    let what = if metadata.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
+    Err(Fault::new(SkipReason::NotAFile, format!("the path names {what}, not a file")))
+}
+
+/// A share of the memory for pictures, for what decodes elsewhere.
+pub(super) fn hold(bytes: u64) -> Share {
+    DECODING.take(bytes.min(MAX_DECODED_BYTES))
 }
 
 pub(super) fn unreadable(error: &io::Error) -> Fault {

@@ -30,6 +30,12 @@ pub enum SkipReason {
     TooLarge,
     /// A format, or a variant of one, that cannot be decoded.
     Unsupported,
+    /// The file has no video stream, or one without frames.
+    NoVideo,
+    /// The decoder did not end within its time limit.
+    TimedOut,
+    /// The decoder crashed, or wrote what was not asked for.
+    DecoderFailed,
 }
 
 impl SkipReason {
@@ -44,6 +50,9 @@ impl SkipReason {
             Self::Corrupt => "corrupt",
             Self::TooLarge => "too_large",
             Self::Unsupported => "unsupported",
+            Self::NoVideo => "no_video",
+            Self::TimedOut => "timed_out",
+            Self::DecoderFailed => "decoder_failed",
         }
     }
 }
@@ -184,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_code_of_a_reason_is_what_json_says() {
-        for reason in [SkipReason::NotAFile, SkipReason::NotAnImage, SkipReason::TooLarge, SkipReason::Corrupt] {
+        for reason in [SkipReason::NotAFile, SkipReason::NotAnImage, SkipReason::TooLarge, SkipReason::DecoderFailed] {
             assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{}\"", reason.code()));
         }
     }

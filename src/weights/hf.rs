@@ -269,7 +269,8 @@ impl Preprocessor {
             do_resize,
             size,
             resample: match preprocessing.interpolation {
-                Interpolation::Bilinear => BILINEAR,
+                // The library has no word for the difference between the two.
+                Interpolation::Bilinear | Interpolation::Linear => BILINEAR,
                 Interpolation::Bicubic => BICUBIC,
             },
             do_center_crop: preprocessing.crop.is_some(),

@@ -194,6 +194,7 @@ impl fmt::Display for Preprocessing {
         let how = match self.interpolation {
             Interpolation::Bilinear => "bilinear",
             Interpolation::Bicubic => "bicubic",
+            Interpolation::Linear => "linear without antialiasing",
         };
         match self.resize {
             Resize::ShortSide(side) => write!(f, "short side to {side} ({how}), ")?,

@@ -1,6 +1,7 @@
 //! Files that lie, break off or mean harm, from outside: the process never panics, hangs, grows or changes them.
 
 mod child;
+mod films;
 mod pictures;
 mod plans;
 mod sizes;

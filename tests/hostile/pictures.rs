@@ -269,7 +269,7 @@ fn put_specials(_: &Path) -> Vec<(&'static str, Option<&'static str>)> {
 }
 
 /// The reasons in a `skipped.jsonl`, by name.
-fn skipped(path: &Path) -> BTreeMap<String, String> {
+pub fn skipped(path: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(path).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let word = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{animals, png, put, repository};
+use crate::config::Sampling;
 use crate::data::{
     Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, Geometry, InputFormat, Interpolation, RandomCrop, TrainLoader,
     TrainPlan, TrainTransform,
@@ -163,4 +164,99 @@ fn dropping_a_loader_ends_its_threads_and_waiting_is_measured() {
         assert!(start.elapsed() < PROMPT);
     }
     assert_eq!(Arc::strong_count(&dataset), 1, "no thread is left that holds the data set");
+}
+
+/// Photopan films through the loader of clips, `T` = 4.
+fn clips(workers: usize, sampling: Sampling, steps: std::ops::Range<u64>) -> Vec<Batch> {
+    let dataset = Arc::new(Dataset::open(std::path::Path::new("synthetic:photopan")).unwrap());
+    let transform = TrainTransform::new(input(32, 3).of_clips(4), CROP, 0.5).sampled(sampling);
+    train(&dataset, TrainPlan { seed: 5, batch: 5, workers, transform, first_step: steps.start, end_step: steps.end })
+}
+
+#[test]
+fn training_clips_are_the_same_for_any_number_of_threads_and_wherever_a_run_resumes() {
+    let sampling = Sampling { stride: 2, ..Sampling::ONE };
+    let alone = clips(0, sampling, 0..4);
+    for batch in &alone {
+        assert_eq!((batch.shape, batch.times.len()), ([5, 12, 32, 32], 20));
+        let clips: Vec<&[f64]> = batch.times.chunks_exact(4).collect();
+        assert!(clips.iter().all(|clip| clip.windows(2).all(|pair| (pair[1] - pair[0] - 0.25).abs() < 1e-9)));
+    }
+    // A clip of 7 of 16 frames begins at one of ten.
+    let starts: std::collections::BTreeSet<u64> =
+        alone.iter().flat_map(|batch| batch.times.iter().step_by(4).map(|time| time.to_bits())).collect();
+    assert!(starts.len() > 3, "{starts:?}");
+    for workers in [1, 3, 8] {
+        assert_same(&alone, &clips(workers, sampling, 0..4), &format!("{workers} workers"));
+    }
+    assert_same(&alone[2..], &clips(2, sampling, 2..4), "resumed");
+}
+
+#[test]
+fn all_frames_of_a_clip_are_cut_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    // One picture is a film that stands still: every frame is the crop and flip of the first.
+    std::fs::copy(repository("examples/data/photos/chelsea.png"), folder.path().join("a.png")).unwrap();
+    let dataset = Arc::new(Dataset::open(folder.path()).unwrap());
+    let transform = TrainTransform::new(input(32, 3).of_clips(4), CROP, 0.5);
+    let plan = TrainPlan { seed: 1, batch: 1, workers: 0, transform, first_step: 0, end_step: 6 };
+    let batches = train(&dataset, plan);
+    for batch in &batches {
+        for channel in batch.pixels.chunks_exact(4 * 32 * 32) {
+            let frames: Vec<&[f32]> = channel.chunks_exact(32 * 32).collect();
+            assert!(frames.iter().all(|frame| *frame == frames[0]));
+        }
+        assert_eq!(batch.times, [0.0; 4]);
+    }
+    assert!(batches.windows(2).all(|pair| pair[0].pixels != pair[1].pixels));
+}
+
+#[test]
+fn evaluation_has_an_input_for_each_view_of_each_clip() {
+    let folder = tempfile::tempdir().unwrap();
+    // A wide film whose columns tell their places, and whose frames their numbers.
+    for frame in 0..10_u8 {
+        let pixel = |x: u32, _| image::Rgb([x as u8 * 2, frame * 20, 0]);
+        let picture = image::DynamicImage::ImageRgb8(image::RgbImage::from_fn(96, 32, pixel));
+        put(folder.path(), &format!("film/{frame}.png"), super::encoded(&picture, "png"));
+    }
+    let path = std::path::PathBuf::from(format!("frames:{}", folder.path().display()));
+    let dataset = Arc::new(Dataset::open(&path).unwrap());
+    let input = InputFormat::new(32, &[0.0; 3], &[1.0; 3]).unwrap().of_clips(2);
+    let geometry = Geometry::CentreCrop { resize: 32, interpolation: Interpolation::Linear };
+    let sampling = Sampling { stride: 3, fps: 0.0, clips: 2, views: 3 };
+    let transform = EvalTransform::new(input, geometry).unwrap().sampled(sampling);
+    let plan = EvalPlan { batch: 4, workers: 2, transform, samples: 0..1 };
+    let batches: Vec<Batch> = EvalLoader::new(dataset, plan).unwrap().collect();
+    assert_eq!(batches.len(), 1);
+    let batch = &batches[0];
+    assert_eq!((batch.shape, batch.samples.as_slice()), ([6, 6, 32, 32], [0; 6].as_slice()));
+    let level = |value: f32| (value * 255.0).round() as u32;
+    let seen = batch.pixels.chunks_exact(6 * 32 * 32).map(|input| {
+        let plane = |i: usize| level(input[i * 32 * 32]);
+        // The first column of red, and the numbers of both frames by green.
+        (plane(0) / 2, plane(2) / 20, plane(3) / 20)
+    });
+    let expected = [(0, 0, 3), (32, 0, 3), (64, 0, 3), (0, 6, 9), (32, 6, 9), (64, 6, 9)];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    assert_eq!(batch.times[..4], [0.0, 0.12, 0.0, 0.12]);
+    assert_eq!(batch.times[6..8], [0.24, 0.36]);
+}
+
+#[test]
+fn clips_that_cannot_be_read_are_missing_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.mp4", "b.webm", "c.gif"] {
+        put(folder.path(), name, "no film");
+    }
+    put(folder.path(), "d.png", png(40, 30, 9));
+    let dataset = Arc::new(Dataset::open(folder.path()).unwrap());
+    let transform = TrainTransform::new(input(16, 3).of_clips(2), CROP, 0.5);
+    let plan = TrainPlan { seed: 1, batch: 4, workers: 2, transform, first_step: 0, end_step: 1 };
+    let batches = train(&dataset, plan);
+    assert_eq!((batches[0].samples.as_slice(), batches[0].shape), ([3].as_slice(), [1, 6, 16, 16]));
+    let mut skips: Vec<String> =
+        batches[0].skipped.iter().map(|skip| format!("{} {}", skip.name, skip.reason)).collect();
+    skips.sort();
+    assert_eq!(skips, ["a.mp4 corrupt", "b.webm corrupt", "c.gif corrupt"]);
 }

@@ -34,7 +34,7 @@ fn picture((shape, pixels): &(Vec<usize>, Vec<u8>)) -> Picture {
 }
 
 /// A PNG file of one colour.
-fn png(width: u32, height: u32, level: u8) -> Vec<u8> {
+pub(super) fn png(width: u32, height: u32, level: u8) -> Vec<u8> {
     encoded(&image::DynamicImage::ImageRgb8(image::RgbImage::from_pixel(width, height, image::Rgb([level; 3]))), "png")
 }
 
@@ -46,7 +46,7 @@ fn encoded(image: &image::DynamicImage, extension: &str) -> Vec<u8> {
 }
 
 /// Writes `content` to `folder`/`path`, making the folders between.
-fn put(folder: &Path, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
+pub(super) fn put(folder: &Path, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, content).unwrap();

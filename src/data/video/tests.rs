@@ -1,0 +1,375 @@
+//! Films of every container and shape, made by FFmpeg here, and decoders that hang, crash and flood.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::films::Films;
+use super::tools::Tools;
+use crate::data::skip::SkipReason;
+use crate::data::{Clip, Dataset, Fault, Timeline};
+
+/// Each frame has one level of light, which tells its number.
+const NUMBERED: &str = "geq=lum='16+2*N':cb=128:cr=128";
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// Runs ffmpeg; a film of `frames` numbered frames, 25 a second, as `arguments` say.
+fn film(folder: &Path, name: &str, source: &str, frames: usize, arguments: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-y", "-f", "lavfi", "-i", source, "-frames:v", &frames.to_string()]);
+    let output = command.args(arguments).arg(&path).output().expect("FFmpeg is installed; scripts/test does it");
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+fn numbered(size: &str) -> String {
+    format!("nullsrc=s={size}:r=25,{NUMBERED}")
+}
+
+/// The number that a frame's level tells.
+fn number(clip: &Clip, t: usize) -> usize {
+    let frame = clip.picture(t);
+    let mean = frame.pixels.iter().map(|level| f64::from(*level)).sum::<f64>() / frame.pixels.len() as f64;
+    (mean * 219.0 / 255.0 / 2.0).round() as usize
+}
+
+fn numbers(clip: &Clip) -> Vec<usize> {
+    (0..clip.frames).map(|t| number(clip, t)).collect()
+}
+
+fn clip(path: &Path, frames: &[usize]) -> Clip {
+    Dataset::open(path).unwrap().clip(0, frames).unwrap()
+}
+
+fn fault(path: &Path) -> Fault {
+    faulty(&Films::default(), path)
+}
+
+fn faulty(films: &Films, path: &Path) -> Fault {
+    let read = films.timeline(0, path, &NEVER);
+    read.and_then(|timeline| films.frames(0, path, &[timeline.len() / 2], &NEVER, &mut |_, _| {})).unwrap_err()
+}
+
+#[test]
+fn every_container_gives_the_frames_that_are_asked_for_wherever_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let (grey, wanted) = (numbered("64x48"), [0, 3, 40, 41, 42, 97, 98, 99]);
+    for (name, arguments) in [
+        ("b_frames.mp4", &["-c:v", "libx264", "-g", "12", "-bf", "3", "-pix_fmt", "yuv420p"][..]),
+        ("one_key.mp4", &["-c:v", "libx264", "-g", "500", "-bf", "2", "-pix_fmt", "yuv420p"]),
+        ("fragmented.mp4", &["-c:v", "libx264", "-g", "12", "-movflags", "frag_keyframe+empty_moov"]),
+        ("late.mp4", &["-c:v", "libx264", "-g", "12", "-output_ts_offset", "7.5"]),
+        ("vp8.webm", &["-c:v", "libvpx", "-g", "12", "-b:v", "2M"]),
+        ("vp9.webm", &["-c:v", "libvpx-vp9", "-g", "12", "-b:v", "2M", "-cpu-used", "8", "-deadline", "realtime"]),
+        ("mpeg4.mkv", &["-c:v", "mpeg4", "-g", "12", "-q:v", "2"]),
+        ("b_frames.avi", &["-c:v", "mpeg4", "-bf", "2", "-g", "12", "-q:v", "2"]),
+        ("mjpeg.avi", &["-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p"]),
+        ("palette.gif", &["-pix_fmt", "gray"]),
+    ] {
+        let path = film(folder.path(), name, &grey, 100, arguments);
+        let clip = clip(&path, &wanted);
+        assert_eq!((clip.width, clip.height, clip.channels), (64, 48, 3), "{name}");
+        assert_eq!(numbers(&clip), wanted, "{name}");
+        let from = clip.times[0];
+        for (frame, time) in wanted.iter().zip(&clip.times) {
+            assert!((time - from - *frame as f64 / 25.0).abs() < 2e-3, "{name}: frame {frame} at {time}");
+        }
+        let picture = Dataset::open(&path).unwrap().picture(0).unwrap();
+        assert_eq!((picture.width, picture.height), (64, 48), "{name}");
+    }
+}
+
+#[test]
+fn frames_are_given_in_the_order_and_as_often_as_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 30, &["-c:v", "libx264", "-g", "10"]);
+    assert_eq!(numbers(&clip(&path, &[20, 3, 3, 29, 500])), [20, 3, 3, 29, 29]);
+}
+
+#[test]
+fn a_late_clip_of_a_long_film_is_reached_by_seeking() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "long.mp4", &numbered("16x16"), 110, &["-c:v", "libx264", "-g", "10"]);
+    let log = folder.path().join("log");
+    let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo \"$@\" >>{}; exec ffmpeg \"$@\"", log.display()));
+    let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
+    let mut found = Vec::new();
+    let times = films.frames(0, &path, &[1, 3, 100, 104], &NEVER, &mut |at, frame| {
+        found.push((at, (f64::from(frame.pixels[0]) * 219.0 / 255.0 / 2.0).round() as usize));
+    });
+    assert_eq!(times.unwrap(), [0.04, 0.12, 4.0, 4.16]);
+    assert_eq!(found, [(0, 1), (1, 3), (2, 100), (3, 104)]);
+    let calls = std::fs::read_to_string(log).unwrap();
+    let seeks: Vec<bool> = calls.lines().map(|call| call.contains("-ss 3.98")).collect();
+    assert_eq!(seeks, [false, true], "{calls}");
+}
+
+#[test]
+fn uneven_frames_keep_their_own_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("{},setpts='if(lt(N,10),N*0.04,0.4+(N-10)*0.24)/TB'", numbered("32x32"));
+    for (name, codec) in [("uneven.mkv", "mpeg4"), ("uneven.mp4", "libx264")] {
+        let path = film(folder.path(), name, &source, 20, &["-vsync", "vfr", "-c:v", codec, "-g", "4"]);
+        let timeline = Dataset::open(&path).unwrap().timeline(0).unwrap();
+        assert_eq!(timeline.len(), 20, "{name}");
+        let clip = clip(&path, &[9, 10, 11, 15, 19]);
+        assert_eq!(numbers(&clip), [9, 10, 11, 15, 19], "{name}");
+        for (time, expected) in clip.times.iter().zip([0.36, 0.4, 0.64, 1.6, 2.56]) {
+            assert!((time - expected).abs() < 2e-3, "{name}: {:?}", clip.times);
+        }
+        assert_eq!([0.0, 0.39, 0.41, 1.0, 99.0].map(|time| timeline.at(time)), [0, 9, 10, 12, 19], "{name}");
+    }
+}
+
+#[test]
+fn a_turned_film_is_shown_upright() {
+    let folder = tempfile::tempdir().unwrap();
+    // White above, black below.
+    let source = "nullsrc=s=48x32:r=25,geq=lum='if(lt(Y,16),235,16)':cb=128:cr=128";
+    let path = film(folder.path(), "turned.mp4", source, 5, &["-c:v", "libx264", "-pix_fmt", "yuv420p"]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The matrix of the track's header, in 16.16 and 2.30: a quarter turn clockwise.
+    let matrix = bytes.windows(4).position(|word| word == b"tkhd").unwrap() + 44;
+    for (at, value) in [0, 1 << 16, 0, -1 << 16, 0, 0, 32 << 16, 0, 1 << 30].into_iter().enumerate() {
+        bytes[matrix + 4 * at..][..4].copy_from_slice(&i32::to_be_bytes(value));
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let frame = clip(&path, &[2]).picture(0);
+    assert_eq!((frame.width, frame.height), (32, 48));
+    let level = |x: usize, y: usize| frame.pixels[(y * 32 + x) * 3];
+    assert!(level(2, 24) < 30 && level(29, 24) > 220, "{} {}", level(2, 24), level(29, 24));
+}
+
+#[test]
+fn odd_sizes_and_the_shortest_films_are_films() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, size, frames, arguments) in [
+        ("odd.mkv", "33x17", 7, &["-c:v", "mpeg4", "-q:v", "2"][..]),
+        ("odd.webm", "35x21", 7, &["-c:v", "libvpx", "-b:v", "1M"]),
+        ("one.mp4", "32x32", 1, &["-c:v", "libx264"]),
+        ("two.avi", "32x32", 2, &["-c:v", "mpeg4", "-q:v", "2"]),
+        ("one.gif", "32x32", 1, &["-pix_fmt", "gray"]),
+    ] {
+        let path = film(folder.path(), name, &numbered(size), frames, arguments);
+        let clip = clip(&path, &[0, 1, 2, 6]);
+        assert_eq!(format!("{}x{}", clip.width, clip.height), size, "{name}");
+        assert_eq!(numbers(&clip), [0, 1, 2, 6].map(|frame| frame.min(frames - 1)), "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_film_is_a_fault_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let whole = std::fs::read(film(folder, "whole.mp4", &numbered("32x32"), 50, &["-c:v", "libx264"])).unwrap();
+    let sound = folder.join("sound.mp4");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-y", "-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac"]).arg(&sound);
+    assert!(command.status().unwrap().success());
+    let put = |name: &str, content: &[u8]| {
+        std::fs::write(folder.join(name), content).unwrap();
+        folder.join(name)
+    };
+    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{}\n", folder.join("whole.mp4").display());
+    std::fs::create_dir(folder.join("folder.mp4")).unwrap();
+    for (path, reason) in [
+        (sound, SkipReason::NoVideo),
+        (put("empty.mp4", b""), SkipReason::Empty),
+        (put("text.mp4", b"no film"), SkipReason::Corrupt),
+        (put("cut.mp4", &whole[..whole.len() / 2]), SkipReason::Corrupt),
+        (put("playlist.mp4", playlist.as_bytes()), SkipReason::Corrupt),
+        (
+            put("list.mkv", format!("ffconcat version 1.0\nfile '{}/whole.mp4'\n", folder.display()).as_bytes()),
+            SkipReason::Corrupt,
+        ),
+        (folder.join("nowhere.mp4"), SkipReason::Unreadable),
+        (folder.join("folder.mp4"), SkipReason::NotAFile),
+    ] {
+        let found = fault(&path);
+        assert_eq!(found.reason, reason, "{}: {}", path.display(), found.detail);
+        assert!(!found.detail.contains("0x") && found.detail.len() > 5, "{}", found.detail);
+    }
+}
+
+#[test]
+fn a_file_that_is_called_like_an_option_or_an_address_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 5, &["-c:v", "libx264"]);
+    for name in ["-i.mp4", "http:x.mp4", "concat:a.mp4|b.mp4", "%03d.mp4", "a b'\"\\.mp4"] {
+        std::fs::copy(&path, folder.path().join(name)).unwrap();
+        assert_eq!(numbers(&clip(&folder.path().join(name), &[0, 4])), [0, 4], "{name}");
+    }
+}
+
+/// A program that runs `body` in a shell.
+fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn a_decoder_that_hangs_crashes_or_floods_costs_its_film_in_bounded_time() {
+    /// Far above the limits below, far below what the programs would take.
+    const PROMPT: Duration = Duration::from_secs(120);
+    // What ends by itself may take its time on a busy machine.
+    let limit = |reason| Duration::from_secs(if reason == SkipReason::TimedOut { 3 } else { 60 });
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
+    let header = r"P6\n32 32\n255\n";
+    let programs = [
+        ("hangs", "exec sleep 600".to_owned(), SkipReason::TimedOut),
+        ("hangs_below", "sleep 600".to_owned(), SkipReason::TimedOut),
+        ("hangs_in_a_frame", format!("printf '{header}abc'; exec sleep 600"), SkipReason::TimedOut),
+        ("ignores_the_end", "trap '' TERM INT PIPE; while :; do sleep 1; done".to_owned(), SkipReason::TimedOut),
+        ("crashes", "kill -SEGV $$".to_owned(), SkipReason::DecoderFailed),
+        ("crashes_in_a_frame", format!("printf '{header}abc'; kill -ABRT $$"), SkipReason::DecoderFailed),
+        ("fails", "echo 'wrong in every way' >&2; exit 1".to_owned(), SkipReason::Corrupt),
+        ("says_nothing", "exit 0".to_owned(), SkipReason::Truncated),
+        ("floods_messages", "exec yes >&2".to_owned(), SkipReason::TimedOut),
+        ("says_too_much", "yes | head -c 2000000 >&2".to_owned(), SkipReason::DecoderFailed),
+        (
+            "floods_frames",
+            format!("while :; do printf '{header}'; head -c 3072 /dev/zero; done"),
+            SkipReason::DecoderFailed,
+        ),
+        ("floods_noise", "exec yes".to_owned(), SkipReason::DecoderFailed),
+        ("huge_frame", r"printf 'P6\n16000 16000\n255\n'; exec cat /dev/zero".to_owned(), SkipReason::DecoderFailed),
+    ];
+    for (name, body, reason) in programs {
+        let ffmpeg = script(folder.path(), name, &body);
+        let films = Films::with(Tools { ffmpeg, limit: limit(reason), ..Tools::installed().clone() });
+        let start = Instant::now();
+        let found = faulty(&films, &path);
+        assert_eq!(found.reason, reason, "{name}: {}", found.detail);
+        assert!(start.elapsed() < PROMPT, "{name} took {:?}", start.elapsed());
+    }
+    for (name, body, reason) in [
+        ("probe_hangs", "exec sleep 600", SkipReason::TimedOut),
+        ("probe_floods", "exec yes 'packet|pts_time=1.0|flags=K_'", SkipReason::TimedOut),
+        ("probe_floods_a_line", "exec cat /dev/zero", SkipReason::TimedOut),
+        ("probe_says_nonsense", "echo 'stream|width=-1|height=x'; echo 'packet|pts_time=nan'", SkipReason::NoVideo),
+        (
+            "probe_lies",
+            "echo 'stream|width=99999999999|height=99999999999'; echo 'packet|pts_time=0|flags=K'",
+            SkipReason::TooLarge,
+        ),
+    ] {
+        let ffprobe = script(folder.path(), name, body);
+        let films = Films::with(Tools { ffprobe, limit: limit(reason), ..Tools::installed().clone() });
+        let start = Instant::now();
+        let found = faulty(&films, &path);
+        assert_eq!(found.reason, reason, "{name}: {}", found.detail);
+        assert!(start.elapsed() < PROMPT, "{name} took {:?}", start.elapsed());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_process_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
+    let own = folder.path().join("pid");
+    let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo $$ >{}; exec sleep 600", own.display()));
+    let limit = Duration::from_secs(5);
+    let films = Films::with(Tools { ffmpeg, limit, ..Tools::installed().clone() });
+    assert_eq!(faulty(&films, &path).reason, SkipReason::TimedOut);
+    let pid = std::fs::read_to_string(own).unwrap();
+    // Neither running nor waiting to be reaped.
+    assert!(!Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[test]
+fn nobody_waits_for_a_film_that_nobody_wants_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
+    let ffmpeg = script(folder.path(), "ffmpeg", "exec sleep 600");
+    let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
+    let stop = AtomicBool::new(false);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(films.frames(0, &path, &[3], &stop, &mut |_, _| {}).is_err());
+    });
+    assert!(start.elapsed() < super::FILM_LIMIT / 2);
+}
+
+#[test]
+fn without_ffmpeg_a_film_is_an_error_that_says_how_to_get_it() {
+    let tools = Tools { ffprobe: "/nowhere/ffprobe".into(), ..Tools::installed().clone() };
+    let films = Films::with(tools);
+    assert!(films.require([Path::new("a.png"), Path::new("b.gif")]).is_ok());
+    let error = films.require([Path::new("a.png"), Path::new("b.MP4")]).unwrap_err();
+    insta::assert_snapshot!(format!("{error}\n{}", error.remedy().unwrap()), @r"
+    videos are read by FFmpeg, and /nowhere/ffprobe cannot be run: No such file or directory (os error 2)
+    install FFmpeg, both ffmpeg and ffprobe: `apt install ffmpeg`, `dnf install ffmpeg-free`, `brew install ffmpeg` or `winget install ffmpeg`
+    ");
+}
+
+#[test]
+fn folders_of_frames_are_films_in_the_order_of_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (class, films) in [("up", 2), ("down", 1)] {
+        for film in 0..films {
+            for frame in 0..12_u8 {
+                let name = format!("{class}/{film}/frame{frame}.png");
+                crate::data::tests::put(root, &name, crate::data::tests::png(8, 6, frame * 10));
+            }
+        }
+    }
+    let marked = PathBuf::from(format!("frames:{}", root.display()));
+    let dataset = Dataset::open(&marked).unwrap();
+    let names: Vec<String> = (0..3).map(|i| dataset.name(i)).collect();
+    assert_eq!((dataset.len(), names), (3, ["down/0", "up/0", "up/1"].map(String::from).into()));
+    assert_eq!((dataset.classes(), dataset.label(2)), (&["down", "up"].map(String::from)[..], Some(1)));
+    let clip = dataset.clip(1, &[0, 2, 11]).unwrap();
+    let levels: Vec<u8> = (0..3).map(|t| clip.picture(t).pixels[0]).collect();
+    assert_eq!((levels, clip.times), (vec![0, 20, 110], vec![0.0, 0.08, 0.44]));
+    assert_eq!(dataset.timeline(0).unwrap(), Timeline::even(12, super::FOLDER_RATE));
+    assert_eq!(dataset.picture(0).unwrap().pixels[0], 60);
+
+    crate::data::tests::put(root, "list.txt", "up/0 7\ndown/0/frame3.png 2\n");
+    let listed = Dataset::open(&root.join("list.txt")).unwrap();
+    assert_eq!((listed.label(0), listed.label(1)), (Some(7), Some(2)));
+    assert_eq!((listed.timeline(0).unwrap().len(), listed.timeline(1).unwrap().len()), (12, 1));
+    assert_eq!(listed.clip(1, &[0, 5]).unwrap().picture(1).pixels[0], 30);
+
+    crate::data::tests::put(root, "up/0/frame2.png", crate::data::tests::png(9, 6, 0));
+    let skip = dataset.clip(1, &[0, 2]).unwrap_err();
+    assert_eq!((skip.reason, skip.name.as_str()), (SkipReason::Unsupported, "up/0"));
+    crate::data::tests::put(root, "up/0/frame2.png", "no picture");
+    let skip = dataset.clip(1, &[0, 2]).unwrap_err();
+    assert_eq!(skip.detail, "frame2.png: the first bytes are of no known picture format");
+    let error = Dataset::open(Path::new("frames:/nowhere")).unwrap_err();
+    assert_eq!(error.to_string(), "/nowhere does not exist");
+}
+
+#[test]
+fn films_stand_beside_pictures_in_folders_and_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for name in ["cats/b.mp4", "dogs/c.webm"] {
+        std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        film(root, name, &numbered("16x16"), 3, &[]);
+    }
+    crate::data::tests::put(root, "cats/a.png", crate::data::tests::png(4, 4, 0));
+    let dataset = Dataset::open(root).unwrap();
+    let labels: Vec<(String, Option<u32>)> = (0..3).map(|i| (dataset.name(i), dataset.label(i))).collect();
+    let expected = [("cats/a.png", 0), ("cats/b.mp4", 0), ("dogs/c.webm", 1)];
+    assert_eq!(labels, expected.map(|(name, label)| (name.to_owned(), Some(label))));
+    let lengths: Vec<usize> = (0..3).map(|i| dataset.timeline(i).unwrap().len()).collect();
+    assert_eq!(lengths, [1, 3, 3]);
+    crate::data::tests::put(root, "list.txt", "dogs/c.webm 4\ncats/gone.mp4 1\n");
+    let listed = Dataset::open(&root.join("list.txt")).unwrap();
+    assert_eq!((listed.label(0), listed.timeline(0).unwrap().len()), (Some(4), 3));
+    assert_eq!(listed.clip(1, &[0]).unwrap_err().reason, SkipReason::Unreadable);
+    assert_eq!(dataset.fingerprint(), Dataset::open(root).unwrap().fingerprint());
+}

@@ -1,0 +1,84 @@
+//! The programs ffmpeg and ffprobe: how they are called, and what is said where they are missing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+
+/// The longest time that one look into a film, or the decoding of one sample's frames, may take.
+///
+/// A 4K film's clip takes seconds of a slow processor; what takes a minute hangs.
+pub const FILM_LIMIT: Duration = Duration::from_secs(60);
+
+/// Containers that are opened. Others, such as a playlist under a film's name, could name any file or host.
+const CONTAINERS: &str = "mov,matroska,webm,avi,gif";
+
+/// The programs, and how long each call may take.
+#[derive(Debug, Clone)]
+pub(in crate::data) struct Tools {
+    pub ffmpeg: PathBuf,
+    pub ffprobe: PathBuf,
+    pub limit: Duration,
+}
+
+impl Tools {
+    /// Those on the system's path.
+    pub fn installed() -> &'static Self {
+        static INSTALLED: OnceLock<Tools> = OnceLock::new();
+        INSTALLED.get_or_init(|| Self { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), limit: FILM_LIMIT })
+    }
+
+    /// Starts both programs once.
+    ///
+    /// # Errors
+    /// One of them cannot be started; the remedy says how to get them.
+    pub fn require(&self) -> Result<()> {
+        for program in [&self.ffmpeg, &self.ffprobe] {
+            let mut command = Command::new(program);
+            command.arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let failed = match command.status() {
+                Ok(status) if status.success() => continue,
+                Ok(status) => format!("it ended with {status}"),
+                Err(error) => error.to_string(),
+            };
+            let message = format!("videos are read by FFmpeg, and {} cannot be run: {failed}", program.display());
+            return Err(Error::new(Kind::Other, message).with_remedy(REMEDY));
+        }
+        Ok(())
+    }
+
+    /// ffprobe on the film at `path`.
+    pub fn probe(&self, path: &Path) -> Command {
+        let mut command = Command::new(&self.ffprobe);
+        command.args(["-v", "error"]);
+        open(&mut command, path);
+        command
+    }
+
+    /// ffmpeg on the film at `path`, from `start` seconds after its first timestamp on.
+    ///
+    /// One thread decodes: samples are what is decoded side by side.
+    pub fn decode(&self, path: &Path, start: Option<f64>) -> Command {
+        let mut command = Command::new(&self.ffmpeg);
+        command.args(["-nostdin", "-hide_banner", "-v", "error", "-copyts", "-threads", "1", "-filter_threads", "1"]);
+        if let Some(start) = start {
+            command.args(["-ss", &format!("{start:.6}")]);
+        }
+        open(&mut command, path);
+        command
+    }
+}
+
+/// How FFmpeg is had.
+pub(super) const REMEDY: &str = "install FFmpeg, both ffmpeg and ffprobe: `apt install ffmpeg`, `dnf install ffmpeg-free`, \
+                                 `brew install ffmpeg` or `winget install ffmpeg`";
+
+/// The film as input: a file, whatever its name looks like, and of a known container.
+fn open(command: &mut Command, path: &Path) {
+    let mut file = OsString::from("file:");
+    file.push(path);
+    command.args(["-protocol_whitelist", "file,pipe", "-format_whitelist", CONTAINERS, "-i"]).arg(file);
+}
