@@ -79,10 +79,9 @@ impl FeatureEngine for BurnEngine {
             Layers::Last => 1,
             Layers::LastOf(count) => count.min(self.encoder.blocks.len()),
         };
-        let (rows, columns) = self.encoder.grid();
         let tokens = match self.read_out.tokens {
             Tokens::Pooled => 1,
-            Tokens::Patch => rows * columns,
+            Tokens::Patch => self.encoder.grid().iter().product(),
         };
         Shape { tokens, dim: layers * self.encoder.dim() }
     }
