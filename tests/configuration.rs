@@ -12,10 +12,12 @@ use anyjepa::config::Preset;
 const HEAD: &str = "\
 # Configuration and metrics
 
-Written from the doc comments of `src/config/mod.rs` and `src/train/metrics.rs` by `tests/configuration.rs`. A value comes \
+Written from the doc comments of `src/config` and `src/train/metrics.rs` by `tests/configuration.rs`. A value comes \
 from the preset, then from the file of `--config`, then from the environment (`ANYJEPA_OPTIM_LR=1e-3`), then from \
 `--set optim.lr=1e-3`; `anyjepa inspect PRESET` shows a preset's values.
 ";
+
+const CONFIG: [&str; 3] = ["src/config/mod.rs", "src/config/model.rs", "src/config/mask.rs"];
 
 /// A field of a struct, or a variant of an enum.
 struct Item {
@@ -24,9 +26,10 @@ struct Item {
     kind: String,
 }
 
-/// The public structs and enums of a source file that have documented items.
-fn types(path: &str) -> BTreeMap<String, Vec<Item>> {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+/// The public structs and enums of source files, with their documented items.
+fn types(paths: &[&str]) -> BTreeMap<String, Vec<Item>> {
+    let read = |path: &&str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let source: String = paths.iter().map(read).collect();
     let mut found: BTreeMap<String, Vec<Item>> = BTreeMap::new();
     let (mut owner, mut says) = (None, String::new());
     for line in source.lines() {
@@ -54,6 +57,12 @@ fn keys(types: &BTreeMap<String, Vec<Item>>, owner: &str, prefix: &str, rows: &m
         let key = format!("{prefix}{name}");
         let inner = kind.strip_prefix("Option<").and_then(|kind| kind.strip_suffix('>')).unwrap_or(kind);
         match types.get(inner) {
+            // One of several structs lies flat in its owner.
+            Some(items) if items.iter().all(|item| item.name.contains('(')) => {
+                for item in items {
+                    keys(types, item.name.split(['(', ')']).nth(1).unwrap(), prefix, rows);
+                }
+            }
             Some(items) if items.iter().all(|item| item.kind.is_empty()) => {
                 let values = items.iter().map(|item| format!("`\"{}\"`: {}", snake(&item.name), uncapital(&item.says)));
                 rows.push((key, format!("{says} {}", values.collect::<Vec<_>>().join(" "))));
@@ -84,12 +93,13 @@ fn uncapital(text: &str) -> String {
 fn page() -> (String, Vec<String>) {
     let mut text = HEAD.to_owned();
     let mut rows = Vec::new();
-    keys(&types("src/config/mod.rs"), "RunConfig", "", &mut rows);
+    keys(&types(&CONFIG), "RunConfig", "", &mut rows);
     write!(text, "\n## Keys\n\n| key | meaning |\n|---|---|\n").unwrap();
     rows.iter().for_each(|(key, says)| writeln!(text, "| `{key}` | {says} |").unwrap());
     let mut metrics = Vec::new();
-    keys(&types("src/train/metrics.rs"), "Metrics", "", &mut metrics);
-    let lead = "A line of `metrics.jsonl`; TensorBoard's events have the same names. What is not known in a line is left out.";
+    keys(&types(&["src/train/metrics.rs"]), "Metrics", "", &mut metrics);
+    let lead =
+        "A line of `metrics.jsonl`; TensorBoard's events have the same names. What is not known in a line is left out.";
     write!(text, "\n## Metrics\n\n{lead}\n\n| key | meaning |\n|---|---|\n").unwrap();
     metrics.iter().for_each(|(key, says)| writeln!(text, "| `{key}` | {says} |").unwrap());
     (text, rows.into_iter().map(|(key, _)| key).collect())
@@ -117,10 +127,12 @@ fn every_key_of_a_preset_is_on_it() {
         }
     }
     let mut found = Vec::new();
-    let preset = Preset::find("ijepa-vit-tiny16").unwrap().config().to_toml();
-    flat(&preset.parse().unwrap(), "", &mut found);
+    for preset in ["ijepa-vit-tiny16", "vjepa-vit-tiny16"] {
+        flat(&Preset::find(preset).unwrap().config().to_toml().parse().unwrap(), "", &mut found);
+    }
     let (_, mut written) = page();
     found.sort();
+    found.dedup();
     written.sort();
     assert_eq!(found, written);
 }

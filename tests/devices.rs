@@ -51,7 +51,7 @@ fn compute(device: &Device) -> Found {
         let forward = networks.forward(&config.loss, images.clone(), &masks);
         found.losses.push(read::scalar(forward.loss.clone().inner()).unwrap() as f32);
         if step == 0 {
-            found.prediction = read::values(forward.prediction.inner()).unwrap();
+            found.prediction = read::values(forward.passes[0].prediction.clone().inner()).unwrap();
         }
         let grads = networks.backward(forward.loss);
         if step == 0 {

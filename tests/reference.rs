@@ -36,6 +36,16 @@ fn small_variances_and_stored_position_embeddings_equal_the_reference() {
 }
 
 #[test]
+fn a_training_step_over_clips_with_two_ranges_equals_the_reference() {
+    check("vjepa");
+}
+
+#[test]
+fn the_video_models_encoder_of_pictures_equals_the_reference() {
+    check("vjepa_image");
+}
+
+#[test]
 fn a_model_saved_by_transformers_gives_its_features_at_every_layer_and_resolution() {
     check("hf_ijepa");
 }
@@ -69,5 +79,5 @@ fn an_unknown_kind_is_an_error_that_lists_the_known_ones() {
     let error = verify(folder.path(), &device).unwrap_err();
     assert!(error.to_string().ends_with("cases of the kind `sonata` are not known"), "{error}");
     let remedy = error.remedy().unwrap();
-    assert_eq!(remedy, "the known kinds are ijepa, hf_ijepa, preprocess, misc, pth_formats");
+    assert_eq!(remedy, "the known kinds are ijepa, vjepa, vjepa_image, hf_ijepa, preprocess, misc, pth_formats");
 }

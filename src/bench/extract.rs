@@ -27,6 +27,6 @@ pub fn measure(config: &RunConfig, repetitions: Repetitions, peak: &Peak, device
         return Err(Error::device(format!("the features of {} on the device are no numbers", config.name)));
     }
     // An extraction has no masks.
-    let flops = Flops::new(config, 0.0, 0.0);
+    let flops = Flops::new(config, &[]);
     Ok(Measurement::new(Work::Extract, config, flops.encoder, timing, peak))
 }

@@ -186,10 +186,10 @@ pub const QUICK: &[(Work, &str, usize)] = &[
     (Work::Train, "ijepa-vit-tiny16", 2),
 ];
 
-/// Random pixels for a batch of `config`, `[B, C, H, W]`.
+/// Random pixels for a batch of `config`, `[B, C F, H, W]`.
 fn pixels(config: &RunConfig) -> (Vec<f32>, [usize; 4]) {
-    let side = config.model.image_size;
-    let shape = [config.train.batch, config.model.channels, side, side];
+    let [planes, height, width] = config.model.input_shape();
+    let shape = [config.train.batch, planes, height, width];
     let mut stream = Stream::new(0, 0, 0, Purpose::Augment);
     ((0..shape.iter().product()).map(|_| stream.normal() as f32).collect(), shape)
 }

@@ -9,7 +9,7 @@ use crate::device::read;
 use crate::error::{Error, Result};
 use crate::masks::{MaskSampler, Masks};
 use crate::model::Init;
-use crate::train::{AdamW, Flops, Networks, Rates, upload};
+use crate::train::{AdamW, Flops, Networks, PassTokens, Rates, upload};
 
 /// Draws among which the masks are chosen.
 const MASK_DRAWS: u64 = 64;
@@ -25,8 +25,8 @@ struct Training {
 /// Times steps of `config` over the same batch with the same masks, so that every repetition is the same work.
 pub fn measure(config: &RunConfig, repetitions: Repetitions, peak: &Peak, device: &Device) -> Result<Measurement> {
     let masks = typical(config)?;
-    let keep = |masks: &[crate::masks::IndexMask]| masks.first().map_or(0, |mask| mask.keep);
-    let (context, target) = (keep(&masks.context), keep(&masks.targets));
+    let passes: Vec<PassTokens> = masks.iter().map(PassTokens::of).collect();
+    let sum = |tokens: fn(&PassTokens) -> f64| Some(passes.iter().map(tokens).sum::<f64>() as usize);
     let networks = Networks::new(config, Init::Seed(config.train.seed), device);
     let start = Training { networks, optimizer: AdamW::default(), loss: None };
     let (pixels, shape) = pixels(config);
@@ -45,18 +45,20 @@ pub fn measure(config: &RunConfig, repetitions: Repetitions, peak: &Peak, device
     if !loss.is_some_and(f64::is_finite) {
         return Err(Error::device(format!("the loss of {} on the device is no number", config.name)));
     }
-    let flops = Flops::new(config, context as f64, target as f64);
+    let flops = Flops::new(config, &passes);
     let measurement = Measurement::new(Work::Train, config, flops.step, timing, peak);
-    Ok(Measurement { context_tokens: Some(context), target_tokens: Some(target), ..measurement })
+    let (context_tokens, target_tokens) = (sum(|pass| pass.context_tokens), sum(|pass| pass.target_tokens));
+    Ok(Measurement { context_tokens, target_tokens, ..measurement })
 }
 
-/// Of many draws of masks, the one whose context is nearest to the mean context.
-fn typical(config: &RunConfig) -> Result<Masks> {
+/// Of many draws of masks, the one whose contexts are nearest to the mean.
+fn typical(config: &RunConfig) -> Result<Vec<Masks>> {
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
     let samples: Vec<u64> = (0..config.train.batch as u64).collect();
-    let draws: Vec<Masks> = (0..MASK_DRAWS).map(|step| sampler.sample(config.train.seed, step, &samples)).collect();
-    let context = |masks: &Masks| masks.context.first().map_or(0.0, |mask| mask.keep as f64);
+    let draws: Vec<Vec<Masks>> =
+        (0..MASK_DRAWS).map(|step| sampler.sample(config.train.seed, step, &samples)).collect();
+    let context = |masks: &Vec<Masks>| masks.iter().map(|pass| PassTokens::of(pass).context_tokens).sum::<f64>();
     let mean = draws.iter().map(context).sum::<f64>() / draws.len() as f64;
-    let far = |masks: &Masks| (context(masks) - mean).abs();
+    let far = |masks: &Vec<Masks>| (context(masks) - mean).abs();
     Ok(draws.into_iter().min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or_default())
 }

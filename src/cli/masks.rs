@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyjepa::config::MaskMode;
+use anyjepa::config::{Grid, MaskMode, MaskShape};
 use anyjepa::data::{Dataset, EvalTransform, Scratch};
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
 use anyjepa::masks::MaskSampler;
-use anyjepa::viz::masks::{MaskStatistics, sheet, survey};
+use anyjepa::viz::masks::{Coverage, MaskStatistics, heat_maps, sheet, survey};
 use clap::{Args, ValueEnum};
 use image::{Rgb, RgbImage};
 use serde::Serialize;
@@ -18,6 +18,8 @@ use super::settings::ConfigArgs;
 
 /// Rows of the sheet of examples.
 const EXAMPLES: usize = 8;
+/// Clips of it, which are strips.
+const CLIPS: usize = 2;
 /// Batches that the statistics and the coverage are taken over.
 const BATCHES: usize = 200;
 
@@ -68,9 +70,23 @@ struct Survey {
     preset: String,
     mode: MaskMode,
     batch: usize,
-    grid: usize,
-    statistics: MaskStatistics,
+    /// Tokens along time, height and width.
+    grid: [usize; 3],
+    passes: Vec<Pass>,
     pictures: Vec<Shown>,
+}
+
+/// The masks of one pass over a batch.
+#[derive(Serialize)]
+struct Pass {
+    /// What they are of: `blocks` of a picture, or the `short` or the `long` range of a clip.
+    range: &'static str,
+    #[serde(flatten)]
+    statistics: MaskStatistics,
+    /// Share of each time's tokens that contexts keep.
+    context_over_time: Vec<f64>,
+    /// The same of targets.
+    target_over_time: Vec<f64>,
 }
 
 impl Command {
@@ -82,25 +98,54 @@ impl Command {
         let batch = self.batch.map_or(config.train.batch, |batch| batch as usize);
         let (grid, side) = (config.model.grid(), config.model.image_size);
         let sampler = MaskSampler::new(&config.mask, grid)?;
-        let (coverage, statistics) = survey(&sampler, config.train.seed, batch, BATCHES);
+        let surveys = survey(&sampler, config.train.seed, batch, BATCHES);
         let pictures = match &self.data {
             Some(path) => examples(path, &EvalTransform::of(&config)?)?,
             None => vec![RgbImage::from_pixel(side as u32, side as u32, Rgb([200, 200, 200])); EXAMPLES],
         };
-        let samples: Vec<u64> = (0..pictures.len() as u64).collect();
+        // A strip takes as much place as a row of pictures for each of its masks.
+        let examples = if grid.time == 1 { EXAMPLES } else { CLIPS };
+        let strips: Vec<Vec<RgbImage>> =
+            pictures.into_iter().take(examples).map(|picture| vec![picture; grid.time]).collect();
+        let samples: Vec<u64> = (0..strips.len() as u64).collect();
         let masks = sampler.sample(config.train.seed, 0, &samples);
 
         fs::create_dir_all(&self.out).at("create", &self.out)?;
+        let coverages: Vec<Coverage> = surveys.iter().map(|(coverage, _)| coverage.clone()).collect();
         let pictures = vec![
-            save(&self.out, "masks.png", &sheet(&pictures, &masks, grid)?)?,
-            save(&self.out, "coverage.png", &coverage.picture())?,
+            save(&self.out, "masks.png", &sheet(&strips, &masks, grid)?)?,
+            save(&self.out, "coverage.png", &heat_maps(&coverages))?,
         ];
-        let survey = Survey { preset: config.name, mode: config.mask.mode, batch, grid, statistics, pictures };
+        let ranges = masks.iter().map(|pass| match &config.mask.shape {
+            MaskShape::Blocks(_) => "blocks",
+            MaskShape::Tubes(tubes) => tubes.ranges()[pass.range].0,
+        });
+        let pass = |(range, (coverage, statistics)): (&'static str, (Coverage, MaskStatistics))| {
+            let [context_over_time, target_over_time] = coverage.over_time();
+            Pass { range, statistics, context_over_time, target_over_time }
+        };
+        let survey = Survey {
+            preset: config.name,
+            mode: config.mask.mode,
+            batch,
+            grid: [grid.time, grid.side, grid.side],
+            passes: ranges.zip(surveys).map(pass).collect(),
+            pictures,
+        };
         if self.output.json {
             return print_json(&survey);
         }
-        let mut rows = table(&["tokens of a mask", "mean", "std", "min", "max"]);
-        let statistics = &survey.statistics;
+        print_tables(&survey, grid)
+    }
+}
+
+/// A table of each pass's tokens, and of a clip what is kept of each time.
+fn print_tables(survey: &Survey, grid: Grid) -> Result<()> {
+    let mut text = String::new();
+    for pass in &survey.passes {
+        let statistics = &pass.statistics;
+        let of = if grid.time == 1 { String::new() } else { format!(", {} range", pass.range) };
+        let mut rows = table(&[&format!("tokens of a mask{of}"), "mean", "std", "min", "max"]);
         for (what, spread) in [
             ("context, as drawn", &statistics.context_before),
             ("context, as kept", &statistics.context_after),
@@ -116,9 +161,20 @@ impl Command {
                 number(spread.max),
             ]);
         }
-        let written: Vec<String> = survey.pictures.iter().map(|path| path.display().to_string()).collect();
-        print(&format!("{rows}\nmeans of {BATCHES} batches of {batch}, {grid}x{grid} tokens; {}", written.join(", ")))
+        text.push_str(&format!("{rows}\n"));
+        if grid.time > 1 {
+            let shares = |shares: &[f64]| {
+                shares.iter().map(|share| format!("{:.0}", 100.0 * share)).collect::<Vec<_>>().join(" ")
+            };
+            text.push_str(&format!(
+                "kept of each time, in %: context {}; target {}\n",
+                shares(&pass.context_over_time),
+                shares(&pass.target_over_time)
+            ));
+        }
     }
+    let written: Vec<String> = survey.pictures.iter().map(|path| path.display().to_string()).collect();
+    print(&format!("{text}means of {BATCHES} batches of {}, {grid} tokens; {}", survey.batch, written.join(", ")))
 }
 
 /// The first pictures of `path` that can be read, as the encoder sees them.

@@ -26,7 +26,8 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
     let captured = device.capture_scope(|scope| {
         let encoder = Encoder::new(model, Precision::F32, Init::Constant, &device);
         encoder.visit(&mut names);
-        let shape = [batch, model.channels, model.image_size, model.image_size];
+        let [planes, height, width] = model.input_shape();
+        let shape = [batch, planes, height, width];
         let pixels = TensorData::new(vec![0f32; shape.iter().product()], shape);
         let images = Tensor::<4>::from_data(pixels, &device);
         let input = id(&images);

@@ -47,7 +47,7 @@ mod tests {
         other.train.checkpoint_every += 1;
         assert!(config.changes(&other).is_empty());
         other.optim.lr = 0.5;
-        other.mask.targets = 3;
-        assert_eq!(config.changes(&other), ["mask.targets: 2, now 3", "optim.lr: 0.001, now 0.5"]);
+        other.mask.mode = super::super::MaskMode::Block;
+        assert_eq!(config.changes(&other), ["mask.mode: \"unbiased\", now \"block\"", "optim.lr: 0.001, now 0.5"]);
     }
 }

@@ -4,6 +4,8 @@
 
 mod changes;
 mod layers;
+mod mask;
+mod model;
 mod preset;
 mod resolve;
 mod sampling;
@@ -12,6 +14,8 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 pub use layers::Layers;
+pub use mask::{BlockConfig, MaskConfig, MaskMode, MaskShape, RangeConfig, TubeConfig};
+pub use model::{Grid, ModelConfig, Positions, PredictorConfig};
 pub use preset::{PRESETS, Preset};
 pub use resolve::{Sources, resolve};
 pub use sampling::Sampling;
@@ -38,81 +42,6 @@ pub struct RunConfig {
     pub train: TrainConfig,
 }
 
-/// A vision transformer over image patches, and the predictor beside it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Side of the square input, in pixels.
-    pub image_size: usize,
-    /// Side of a patch, in pixels.
-    pub patch_size: usize,
-    /// Colour channels of the input.
-    pub channels: usize,
-    /// Width of a token.
-    pub dim: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Attention heads; `dim` is a multiple of it.
-    pub heads: usize,
-    /// Width of the hidden layer of a block's MLP.
-    pub mlp: usize,
-    /// LayerNorm's epsilon; JEPA's is 1e-6.
-    pub norm_eps: f64,
-    /// The network that predicts targets from the context.
-    pub predictor: PredictorConfig,
-}
-
-/// The narrow transformer that predicts target features from context features.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PredictorConfig {
-    /// Width of a token inside the predictor.
-    pub dim: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Attention heads; the published configurations keep the encoder's number.
-    pub heads: usize,
-    /// Width of the hidden layer of a block's MLP.
-    pub mlp: usize,
-}
-
-impl ModelConfig {
-    /// Tokens along one side of the grid.
-    pub fn grid(&self) -> usize {
-        self.image_size / self.patch_size
-    }
-
-    /// Tokens of one image.
-    pub fn tokens(&self) -> usize {
-        self.grid() * self.grid()
-    }
-
-    /// Values of one patch.
-    pub fn patch_values(&self) -> usize {
-        self.channels * self.patch_size * self.patch_size
-    }
-
-    /// Bytes of the encoder's parameters as f32 with its position table, and of the predictor's: the large ones, which
-    /// decide whether they fit into memory.
-    pub fn parameter_bytes(&self) -> [f64; 2] {
-        let blocks = |dim: usize, depth: usize, mlp: usize| {
-            let (dim, depth, mlp) = (dim as f64, depth as f64, mlp as f64);
-            depth * (4.0 * dim * dim + 2.0 * dim * mlp)
-        };
-        let Self { dim, depth, mlp, predictor, .. } = self;
-        let (table, patches) = (self.tokens() as f64, self.patch_values() as f64);
-        let encoder = blocks(*dim, *depth, *mlp) + (table + patches) * *dim as f64;
-        let between = (2 * dim * predictor.dim) as f64 + table * predictor.dim as f64;
-        let predictor = blocks(predictor.dim, predictor.depth, predictor.mlp) + between;
-        [encoder, predictor].map(|values| values * size_of::<f32>() as f64)
-    }
-
-    /// Bytes of one input.
-    pub fn input_bytes(&self) -> f64 {
-        (self.image_size * self.image_size * self.channels * size_of::<f32>()) as f64
-    }
-}
-
 /// How a picture becomes an input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,44 +58,6 @@ pub struct DataConfig {
     pub flip: f64,
     /// Short side to which a picture is resized (bicubic) before its centre is cropped, outside training.
     pub resize: usize,
-}
-
-/// How blocks of tokens are hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MaskMode {
-    /// The published code's sampler, its quirks included.
-    Reference,
-    /// Scale and aspect drawn on their own, every position reachable, cuts that do not depend on the batch.
-    Unbiased,
-    /// Ablation: one target block, the context is its complement.
-    Block,
-    /// Ablation: the context is one quadrant, the other three are targets.
-    Rasterised,
-    /// Ablation: random tokens are targets, the rest is context.
-    Random,
-}
-
-/// Multi-block masks (I-JEPA, section 3).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MaskConfig {
-    /// Which sampler.
-    pub mode: MaskMode,
-    /// Context blocks an image.
-    pub contexts: usize,
-    /// Share of the grid that a context block covers, from and to.
-    pub context_scale: [f64; 2],
-    /// Target blocks an image.
-    pub targets: usize,
-    /// Share of the grid that a target block covers, from and to.
-    pub target_scale: [f64; 2],
-    /// Height over width of a target block, from and to.
-    pub target_aspect: [f64; 2],
-    /// A mask keeps more than this many tokens.
-    pub min_keep: usize,
-    /// Whether the context may keep tokens of target blocks.
-    pub allow_overlap: bool,
 }
 
 /// The distance between a prediction and its target.
@@ -231,7 +122,8 @@ pub struct OptimConfig {
     pub betas: [f64; 2],
     /// AdamW's epsilon.
     pub eps: f64,
-    /// Largest global norm of a gradient, the encoder's and the predictor's each on its own; 0 leaves them as they are.
+    /// Largest global norm of a gradient once the warm-up is over, the encoder's and the predictor's each on its own; 0
+    /// leaves them as they are.
     pub clip_norm: f64,
 }
 

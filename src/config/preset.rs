@@ -29,6 +29,14 @@ presets![
     "ijepa-vit-h16-448",
     "ijepa-vit-h14-in22k",
     "ijepa-vit-g16-in22k",
+    "vjepa-vit-tiny16",
+    "vjepa-vit-l16",
+    "vjepa-vit-h16",
+    "vjepa-vit-h16-384",
+    "vjepa2-vit-tiny",
+    "vjepa2-vit-l",
+    "vjepa2-vit-h",
+    "vjepa2-vit-g",
 ];
 
 impl Preset {
@@ -66,7 +74,7 @@ impl Preset {
         lines.map(|line| line.trim_start_matches('#').trim()).collect::<Vec<_>>().join("\n")
     }
 
-    /// How many pictures the recipe is meant for, as the header says.
+    /// How many pictures or clips the recipe is meant for, as the header says.
     pub fn pictures(&self) -> usize {
         let header = self.header();
         let line =

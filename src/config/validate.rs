@@ -1,6 +1,6 @@
 //! What a configuration must satisfy; every problem is reported at once.
 
-use super::{MaskMode, RunConfig, TargetKind};
+use super::{BlockConfig, MaskMode, MaskShape, ModelConfig, Positions, RunConfig, TargetKind, TubeConfig};
 use crate::error::{Error, Result};
 
 impl RunConfig {
@@ -21,12 +21,13 @@ impl RunConfig {
         const WIDTH: usize = 1 << 16;
         const DEPTH: usize = 1 << 10;
         const COUNT: usize = 1 << 20;
-        const BLOCKS: usize = 256;
         const WORKERS: usize = 256;
         const ASPECT: f64 = 1e4;
         for (key, value, most) in [
             ("model.image_size", model.image_size, SIDE),
             ("model.patch_size", model.patch_size, SIDE),
+            ("model.frames", model.frames, SIDE),
+            ("model.tubelet", model.tubelet, SIDE),
             ("model.channels", model.channels, COUNT),
             ("model.dim", model.dim, WIDTH),
             ("model.depth", model.depth, DEPTH),
@@ -36,9 +37,8 @@ impl RunConfig {
             ("model.predictor.depth", model.predictor.depth, DEPTH),
             ("model.predictor.heads", model.predictor.heads, WIDTH),
             ("model.predictor.mlp", model.predictor.mlp, 4 * WIDTH),
+            ("model.predictor.mask_tokens", model.predictor.mask_tokens, DEPTH),
             ("data.resize", self.data.resize, SIDE),
-            ("mask.contexts", self.mask.contexts, BLOCKS),
-            ("mask.targets", self.mask.targets, BLOCKS),
             ("optim.epochs", self.optim.epochs, COUNT),
             ("train.batch", self.train.batch, COUNT),
             ("train.accumulate", self.train.accumulate, COUNT),
@@ -53,9 +53,22 @@ impl RunConfig {
             [("model", model.dim, model.heads), ("model.predictor", model.predictor.dim, model.predictor.heads)]
         {
             must(heads > 0 && dim % heads == 0, format!("{what}.dim = {dim} is no multiple of {what}.heads = {heads}"));
-            must(dim % 4 == 0, format!("{what}.dim = {dim} is no multiple of 4, which its position embedding needs"));
+            let least = position_channels(model);
+            must(
+                dim % least == 0,
+                format!("{what}.dim = {dim} is no multiple of {least}, which its position embedding needs"),
+            );
         }
         let (image, patch) = (model.image_size, model.patch_size);
+        let (frames, tubelet) = (model.frames, model.tubelet);
+        must(
+            tubelet > 0 && frames % tubelet == 0,
+            format!("model.frames = {frames} is no multiple of model.tubelet = {tubelet}"),
+        );
+        must(
+            model.positions != Positions::Ijepa || frames == 1,
+            format!("model.positions = \"ijepa\" knows no time, and model.frames is {frames}"),
+        );
         must(
             patch > 0 && image % patch == 0,
             format!("model.image_size = {image} is no multiple of model.patch_size = {patch}"),
@@ -78,31 +91,21 @@ impl RunConfig {
             format!("data.resize = {} is below model.image_size = {image}, so no centre crop fits", data.resize),
         );
 
-        let mask = &self.mask;
-        for (key, [low, high], most) in [
-            ("data.crop_scale", data.crop_scale, 1.0),
-            ("data.crop_aspect", data.crop_aspect, ASPECT),
-            ("mask.context_scale", mask.context_scale, 1.0),
-            ("mask.target_scale", mask.target_scale, 1.0),
-            ("mask.target_aspect", mask.target_aspect, ASPECT),
-        ] {
-            must(
-                0.0 < low && low <= high && high <= most && high.is_finite(),
-                format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first"),
-            );
+        for (key, range, most) in
+            [("data.crop_scale", data.crop_scale, 1.0), ("data.crop_aspect", data.crop_aspect, ASPECT)]
+        {
+            must(is_range(range, most), range_problem(key, range, most));
         }
-        if (1..=SIDE).contains(&image) && patch > 0 && matches!(mask.mode, MaskMode::Reference | MaskMode::Unbiased) {
-            let tokens = model.tokens();
-            let smallest = (mask.context_scale[0] * tokens as f64) as usize;
-            must(
-                smallest > mask.min_keep,
-                format!(
-                    "a context block of {smallest} of {tokens} tokens cannot keep more than mask.min_keep = {}",
-                    mask.min_keep
-                ),
-            );
-            must(model.grid() >= 3, format!("a grid of {0}x{0} tokens is too small for mask blocks", model.grid()));
-        }
+        let there = (1..=SIDE).contains(&image) && patch > 0 && tubelet > 0;
+        problems.extend(match &self.mask.shape {
+            MaskShape::Blocks(blocks) => blocks.problems(self.mask.mode, model, there),
+            MaskShape::Tubes(tubes) => tubes.problems(self.mask.mode),
+        });
+        let mut must = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
 
         let optim = &self.optim;
         for (key, value) in [
@@ -146,6 +149,88 @@ impl RunConfig {
         Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; ")))
             .with_remedy(format!("`anyjepa inspect {}` shows values that work", self.name)))
     }
+}
+
+impl BlockConfig {
+    /// What cannot work with a model of sizes that are `there` to be computed with.
+    fn problems(&self, mode: MaskMode, model: &ModelConfig, there: bool) -> Vec<String> {
+        const MOST: usize = 256;
+        let mut problems = Vec::new();
+        if ![self.contexts, self.targets].iter().all(|blocks| (1..=MOST).contains(blocks)) {
+            problems.push(format!("mask.contexts and mask.targets must be from 1 to {MOST}"));
+        }
+        for (key, range, most) in [
+            ("mask.context_scale", self.context_scale, 1.0),
+            ("mask.target_scale", self.target_scale, 1.0),
+            ("mask.target_aspect", self.target_aspect, f64::MAX),
+        ] {
+            problems.extend((!is_range(range, most)).then(|| range_problem(key, range, most)));
+        }
+        if model.frames > 1 {
+            problems.push(format!(
+                "a clip of model.frames = {} is masked by tubes (mask.short, mask.long), not by blocks",
+                model.frames
+            ));
+        } else if there && matches!(mode, MaskMode::Reference | MaskMode::Unbiased) {
+            let (grid, tokens) = (model.grid(), model.tokens());
+            let smallest = (self.context_scale[0] * tokens as f64) as usize;
+            if smallest <= self.min_keep {
+                let least = self.min_keep;
+                problems.push(format!(
+                    "a context block of {smallest} of {tokens} tokens cannot keep more than mask.min_keep = {least}"
+                ));
+            }
+            if grid.side < 3 {
+                problems.push(format!("a grid of {grid} tokens is too small for mask blocks"));
+            }
+        }
+        problems
+    }
+}
+
+impl TubeConfig {
+    fn problems(&self, mode: MaskMode) -> Vec<String> {
+        const MOST: usize = 256;
+        let mut problems = Vec::new();
+        if matches!(mode, MaskMode::Block | MaskMode::Rasterised) {
+            problems.push("mask.mode of a clip is \"reference\", \"unbiased\" or \"random\"".to_owned());
+        }
+        if self.ranges().iter().all(|(_, range)| range.num_blocks == 0) {
+            problems.push("mask.short.num_blocks and mask.long.num_blocks are both 0: nothing is masked".to_owned());
+        }
+        for (name, range) in self.ranges() {
+            if range.num_blocks > MOST {
+                problems.push(format!("mask.{name}.num_blocks = {} must be at most {MOST}", range.num_blocks));
+            }
+            for (key, range, most) in [
+                ("spatial_scale", range.spatial_scale, 1.0),
+                ("temporal_scale", range.temporal_scale, 1.0),
+                ("aspect_ratio", range.aspect_ratio, f64::MAX),
+                ("max_temporal_keep", [range.max_temporal_keep; 2], 1.0),
+            ] {
+                let key = format!("mask.{name}.{key}");
+                problems.extend((!is_range(range, most)).then(|| range_problem(&key, range, most)));
+            }
+        }
+        problems
+    }
+}
+
+/// What a width must be a multiple of, so that each axis has as many sines as cosines.
+fn position_channels(model: &ModelConfig) -> usize {
+    match model.positions {
+        Positions::Vjepa if model.frames > 1 => 8,
+        Positions::Ijepa | Positions::Vjepa => 4,
+        Positions::UniformPower | Positions::Rope => 2,
+    }
+}
+
+fn is_range([low, high]: [f64; 2], most: f64) -> bool {
+    0.0 < low && low <= high && high <= most && high.is_finite()
+}
+
+fn range_problem(key: &str, [low, high]: [f64; 2], most: f64) -> String {
+    format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first")
 }
 
 fn positive(value: f64) -> bool {

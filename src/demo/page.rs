@@ -35,8 +35,8 @@ pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, prob
     let sampler = MaskSampler::new(&demo.config.mask, demo.config.model.grid())?;
     let samples: Vec<u64> = (0..6.min(pictures.len()) as u64).collect();
     let masks = sampler.sample(demo.config.train.seed, 0, &samples);
-    let enlarged: Vec<RgbImage> =
-        pictures.iter().take(samples.len()).map(|picture| gallery(&[vec![vec![picture.clone()]]], 112)).collect();
+    let enlarge = |picture: &RgbImage| vec![gallery(&[vec![vec![picture.clone()]]], 112)];
+    let enlarged: Vec<Vec<RgbImage>> = pictures.iter().take(samples.len()).map(enlarge).collect();
     let masks = sheet(&enlarged, &masks, demo.config.model.grid())?;
 
     let sections = [
@@ -119,7 +119,7 @@ fn maps(demo: &Demo, pair: &Pair, test: &Part, shown: &[usize], pictures: &[RgbI
     for encoder in [&pair.untrained, &pair.trained] {
         let tokens = token_features(demo, encoder, test, shown)?;
         let colours = feature_colours(&tokens)?;
-        let columns = demo.config.model.grid();
+        let columns = demo.config.model.grid().side;
         let of_one = colours.chunks(demo.config.model.tokens()).map(|colours| token_map(colours, columns));
         rows.push(vec![of_one.collect()]);
     }

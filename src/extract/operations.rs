@@ -35,10 +35,9 @@ impl FeatureEngine for BurnEngine {
     }
 
     fn shape(&self) -> Shape {
-        let (rows, columns) = self.encoder.grid();
         let tokens = match self.read_out.tokens {
             Tokens::Pooled => 1,
-            Tokens::Patch => rows * columns,
+            Tokens::Patch => self.encoder.grid().iter().product(),
         };
         Shape { tokens, dim: self.read_out.layers.count(self.encoder.blocks.len()) * self.encoder.dim() }
     }

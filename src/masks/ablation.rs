@@ -5,21 +5,21 @@
 
 use super::draft::Draft;
 use super::grid::{Block, Size, TokenSet};
-use crate::config::MaskConfig;
+use crate::config::BlockConfig;
 use crate::random::Stream;
 
 /// Share of the tokens that `block` and `random` hide and predict, as in the paper.
 const HIDDEN: f64 = 0.6;
 
 /// The size of `block`'s one target, for every image of a step; it leaves at least one token to the context.
-pub(super) fn block_size(config: &MaskConfig, grid: usize, stream: &mut Stream) -> Size {
+pub(super) fn block_size(config: &BlockConfig, grid: usize, stream: &mut Stream) -> Size {
     let size = Size::draw([HIDDEN, HIDDEN], config.target_aspect, grid, stream);
     if size.area() < grid * grid { size } else { Size { h: size.h, w: size.w - 1 } }
 }
 
 /// `block`: the target is one block, every position equally likely, and the context is its complement.
 pub(super) fn place_block(size: Size, stream: &mut Stream, set: &mut TokenSet, draft: &mut Draft) {
-    let grid = set.grid();
+    let grid = set.side();
     let target = Block::anywhere(size, grid, stream);
     draft.targets.iter_mut().for_each(|rows| rows.push(target.tokens(grid)));
     set.show(whole(grid), &[target]);
@@ -41,8 +41,8 @@ pub(super) fn place_quadrants(grid: usize, draft: &mut Draft) {
 
 /// `random`: the targets are scattered tokens, the context is the rest.
 pub(super) fn scatter(stream: &mut Stream, set: &mut TokenSet, draft: &mut Draft) {
-    let tokens = set.grid() * set.grid();
-    set.show(whole(set.grid()), &[]);
+    let tokens = set.side() * set.side();
+    set.show(whole(set.side()), &[]);
     let hidden: Vec<u32> = set.subsample((HIDDEN * tokens as f64).round() as usize, stream).collect();
     draft.targets.iter_mut().for_each(|rows| rows.push(hidden.iter().copied()));
     for rows in &mut draft.contexts {

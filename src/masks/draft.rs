@@ -51,7 +51,8 @@ impl Draft {
     pub fn finish(self) -> Masks {
         let (context, context_before, context_after) = cut(&self.contexts);
         let (targets, target_before, target_after) = cut(&self.targets);
-        Masks { context, targets, cut: CutReport { context_before, context_after, target_before, target_after } }
+        let cut = CutReport { context_before, context_after, target_before, target_after };
+        Masks { context, targets, range: 0, cut }
     }
 }
 

@@ -6,8 +6,9 @@ use serde::de::IgnoredAny;
 
 use super::draft::Draft;
 use super::grid::{Draws, Size, TokenSet};
-use super::{IndexMask, MAX_GRID, MaskConfig, MaskMode, reference};
+use super::{BlockConfig, IndexMask, MAX_GRID, reference, tubes};
 use crate::chance::Sample;
+use crate::config::{Grid, RangeConfig, TubeConfig};
 use crate::error::{Error, Kind, Result};
 
 /// `rng_goldens.json` of a reference case.
@@ -16,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 pub(crate) struct Goldens {
     block_sizes: Vec<Step>,
     ijepa_full: Calls,
-    vjepa_full: Option<IgnoredAny>,
+    vjepa_full: Option<TubeCalls>,
     #[serde(default, rename = "note")]
     _note: IgnoredAny,
 }
@@ -29,8 +30,8 @@ struct Step {
     rand4: [f64; 4],
     ijepa14_pred_hw: [usize; 2],
     ijepa14_enc_hw: [usize; 2],
-    vjepa_short_thw: Option<IgnoredAny>,
-    vjepa_long_thw: Option<IgnoredAny>,
+    vjepa_short_thw: Option<[usize; 3]>,
+    vjepa_long_thw: Option<[usize; 3]>,
 }
 
 /// Batches of masks, one after the other from one global generator.
@@ -51,10 +52,29 @@ struct Call {
     masks_pred: Vec<Vec<Vec<u32>>>,
 }
 
-/// The masks of the published configurations.
-pub(crate) fn published() -> MaskConfig {
-    MaskConfig {
-        mode: MaskMode::Reference,
+/// The first batch of V-JEPA's two samplers from one global generator, the short range first.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TubeCalls {
+    global_seed: u64,
+    batch_size: usize,
+    #[serde(default, rename = "order")]
+    _order: IgnoredAny,
+    short: TubeCall,
+    long: TubeCall,
+}
+
+/// The masks of one batch: the context's tokens of each sample, and how many its target has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TubeCall {
+    masks_enc: Vec<Vec<u32>>,
+    masks_pred_len: usize,
+}
+
+/// The masks of I-JEPA's published configurations.
+pub(crate) fn published() -> BlockConfig {
+    BlockConfig {
         contexts: 1,
         context_scale: [0.85, 1.0],
         targets: 4,
@@ -102,23 +122,78 @@ impl Goldens {
             ),
         ];
         samples.extend(self.ijepa_full.compare(&config)?);
+        let clips = published_tubes();
+        samples.extend(self.extents("block_sizes.vjepa_short_thw", &clips.short, |step| step.vjepa_short_thw));
+        samples.extend(self.extents("block_sizes.vjepa_long_thw", &clips.long, |step| step.vjepa_long_thw));
+        if let Some(calls) = &self.vjepa_full {
+            samples.extend(calls.compare(&clips)?);
+        }
         Ok(samples)
     }
+}
 
-    /// The names of golden values that are V-JEPA's, whose masks are not drawn here.
-    pub fn video(&self) -> Vec<String> {
-        let some = |of: fn(&Step) -> &Option<IgnoredAny>| self.block_sizes.iter().any(|step| of(step).is_some());
-        let named = [
-            ("block_sizes.vjepa_short_thw", some(|step| &step.vjepa_short_thw)),
-            ("block_sizes.vjepa_long_thw", some(|step| &step.vjepa_long_thw)),
-            ("vjepa_full", self.vjepa_full.is_some()),
-        ];
-        named.into_iter().filter(|(_, there)| *there).map(|(name, _)| name.to_owned()).collect()
+/// The grid of V-JEPA's golden values.
+const CLIP: Grid = Grid { time: 8, side: 14 };
+
+/// The masks of V-JEPA's published configurations.
+pub(crate) fn published_tubes() -> TubeConfig {
+    let range = |num_blocks, scale| RangeConfig {
+        num_blocks,
+        spatial_scale: [scale; 2],
+        temporal_scale: [1.0, 1.0],
+        aspect_ratio: [0.75, 1.5],
+        max_temporal_keep: 1.0,
+        max_keep: 0,
+    };
+    TubeConfig { short: range(8, 0.15), long: range(2, 0.7) }
+}
+
+impl Goldens {
+    /// The extents of V-JEPA's blocks of each iteration, of one range.
+    fn extents(&self, name: &str, range: &RangeConfig, of: fn(&Step) -> Option<[usize; 3]>) -> Option<Sample> {
+        let goldens = self.block_sizes.iter().filter_map(|step| Some((step.seed, of(step)?)));
+        let extent = |seed| {
+            let tubes::Extent { time, size } = tubes::reference_extent(range, CLIP, seed);
+            [time, size.h, size.w]
+        };
+        let pairs = goldens.map(|(seed, golden)| (extent(seed), golden));
+        let (found, golden): (Vec<_>, Vec<_>) = pairs.unzip();
+        let flat = |extents: Vec<[usize; 3]>| extents.concat().into_iter().map(|side| side as f64).collect();
+        (!golden.is_empty()).then(|| Sample::exact(name, flat(found), flat(golden)))
+    }
+}
+
+impl TubeCalls {
+    fn compare(&self, config: &TubeConfig) -> Result<Vec<Sample>> {
+        let Self { global_seed, batch_size, short, long, .. } = self;
+        if [short, long].iter().any(|call| call.masks_enc.len() != *batch_size || *batch_size == 0) {
+            return Err(Error::new(
+                Kind::Data,
+                format!("vjepa_full: expected masks_enc with a row for each of batch_size {batch_size} samples"),
+            ));
+        }
+        let mut global = Mt::new(*global_seed as u32);
+        let mut set = TokenSet::new(CLIP);
+        let mut samples = Vec::new();
+        for ((name, range), call) in config.ranges().into_iter().zip([short, long]) {
+            let extent = tubes::reference_extent(range, CLIP, 0);
+            let mut draft = Draft::new(1, 1);
+            for _ in 0..*batch_size {
+                tubes::reference_place(range, CLIP, extent, &mut global, &mut set, &mut draft);
+            }
+            let masks = draft.finish();
+            let rows = masks.context.iter().flat_map(|mask| (0..mask.batch).map(|row| mask.row(row)));
+            let golden = call.masks_enc.iter().map(Vec::as_slice);
+            samples.push(Sample::exact(format!("vjepa_full.{name}.masks_enc"), ruled(rows), ruled(golden)));
+            let (found, golden) = (masks.targets[0].keep as f64, call.masks_pred_len as f64);
+            samples.push(Sample::exact(format!("vjepa_full.{name}.masks_pred_len"), vec![found], vec![golden]));
+        }
+        Ok(samples)
     }
 }
 
 impl Calls {
-    fn compare(&self, config: &MaskConfig) -> Result<Vec<Sample>> {
+    fn compare(&self, config: &BlockConfig) -> Result<Vec<Sample>> {
         let Self { global_seed, batch_size, grid, calls } = self;
         let rows = |masks: &[Vec<Vec<u32>>], count: usize| {
             masks.len() == count && masks.iter().all(|mask| mask.len() == *batch_size)

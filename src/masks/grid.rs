@@ -1,8 +1,8 @@
-//! Rectangles of tokens, sets of tokens, and the draws that place them.
+//! Rectangles and tubes of tokens, sets of tokens, and the draws that place them.
 
 use std::ops::Range;
 
-use crate::config::MaskConfig;
+use crate::config::{BlockConfig, Grid};
 use crate::random::Stream;
 
 /// A source of uniform integers, from which positions come.
@@ -50,7 +50,7 @@ impl Sizes {
     /// What a context mask must keep: more than `min_keep` tokens, or its whole block where that is no larger.
     ///
     /// The second half keeps every search for a mask finite; the published code would search for ever.
-    pub fn least_context(self, config: &MaskConfig) -> usize {
+    pub fn least_context(self, config: &BlockConfig) -> usize {
         config.min_keep.saturating_add(1).min(self.context.area())
     }
 }
@@ -65,9 +65,9 @@ pub(super) struct Block {
 
 impl Block {
     /// A block anywhere on the grid, every place equally likely.
-    pub fn anywhere(size: Size, grid: usize, stream: &mut Stream) -> Self {
-        let top = stream.below(grid - size.h + 1);
-        Self { top, left: stream.below(grid - size.w + 1), size }
+    pub fn anywhere(size: Size, grid: usize, draws: &mut impl Draws) -> Self {
+        let top = draws.below(grid - size.h + 1);
+        Self { top, left: draws.below(grid - size.w + 1), size }
     }
 
     /// Its tokens, in raster order.
@@ -84,31 +84,87 @@ impl Block {
     }
 }
 
+/// A rectangle of tokens at several times, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tube {
+    /// Its first time.
+    pub start: usize,
+    /// How many times.
+    pub time: usize,
+    pub block: Block,
+}
+
+impl Tube {
+    fn runs(self, grid: Grid) -> impl Iterator<Item = Range<usize>> {
+        let times = self.start..self.start + self.time;
+        times.flat_map(move |time| {
+            let before = time * grid.area();
+            self.block.runs(grid.side).map(move |run| before + run.start..before + run.end)
+        })
+    }
+}
+
 /// A set of a grid's tokens.
 #[derive(Debug, Clone)]
 pub(super) struct TokenSet {
-    grid: usize,
+    grid: Grid,
     /// One bit a token, the lowest bit first.
     words: Vec<u64>,
 }
 
 impl TokenSet {
-    /// The empty set of `grid` x `grid` tokens.
-    pub fn new(grid: usize) -> Self {
-        Self { grid, words: vec![0; (grid * grid).div_ceil(64)] }
+    /// The empty set of a grid's tokens.
+    pub fn new(grid: impl Into<Grid>) -> Self {
+        let grid = grid.into();
+        Self { grid, words: vec![0; grid.tokens().div_ceil(64)] }
     }
 
     /// Tokens along one side of the grid.
-    pub fn grid(&self) -> usize {
-        self.grid
+    pub fn side(&self) -> usize {
+        self.grid.side
     }
 
-    /// Becomes the tokens of `block` that are in none of `hidden`.
+    /// Becomes the tokens of `block`, at the first time, that are in none of `hidden`.
     pub fn show(&mut self, block: Block, hidden: &[Block]) {
+        let side = self.grid.side;
         self.words.fill(0);
-        self.change(block, |word, bits| *word |= bits);
+        self.change(block.runs(side), |word, bits| *word |= bits);
         for block in hidden {
-            self.change(*block, |word, bits| *word &= !bits);
+            self.change(block.runs(side), |word, bits| *word &= !bits);
+        }
+    }
+
+    /// Becomes the tokens of the first `times`.
+    pub fn fill(&mut self, times: usize) {
+        self.words.fill(0);
+        self.change(std::iter::once(0..times * self.grid.area()), |word, bits| *word |= bits);
+    }
+
+    /// Loses the tokens of `tube`.
+    pub fn hide(&mut self, tube: Tube) {
+        self.change(tube.runs(self.grid), |word, bits| *word &= !bits);
+    }
+
+    /// Becomes the tokens that it lacks.
+    pub fn invert(&mut self) {
+        self.change(std::iter::once(0..self.grid.tokens()), |word, bits| *word ^= bits);
+    }
+
+    /// Loses all but `keep` of its tokens; every subset is equally likely.
+    pub fn thin(&mut self, keep: usize, draws: &mut impl Draws) {
+        let kept: Vec<u32> = self.subsample(keep, draws).collect();
+        self.words.fill(0);
+        kept.into_iter().for_each(|token| self.words[token as usize / 64] |= 1 << (token % 64));
+    }
+
+    /// Shows at every time what it shows at the first.
+    pub fn repeat(&mut self) {
+        let area = self.grid.area() as u32;
+        let frame: Vec<u32> = self.tokens().take_while(|token| *token < area).collect();
+        self.words.fill(0);
+        for time in 0..self.grid.time as u32 {
+            let tokens = frame.iter().map(|token| time * area + token);
+            tokens.for_each(|token| self.words[token as usize / 64] |= 1 << (token % 64));
         }
     }
 
@@ -137,9 +193,9 @@ impl TokenSet {
         })
     }
 
-    /// Applies `change` to each word that holds tokens of `block`, with their bits.
-    fn change(&mut self, block: Block, change: impl Fn(&mut u64, u64)) {
-        for run in block.runs(self.grid) {
+    /// Applies `change` to each word that holds tokens of `runs`, with their bits.
+    fn change(&mut self, runs: impl Iterator<Item = Range<usize>>, change: impl Fn(&mut u64, u64)) {
+        for run in runs {
             let (first, last) = (run.start / 64, (run.end - 1) / 64);
             for at in first..=last {
                 let low = if at == first { u64::MAX << (run.start % 64) } else { u64::MAX };

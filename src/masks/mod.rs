@@ -1,6 +1,6 @@
-//! Which tokens the context encoder sees and which the predictor must predict, for each image of a batch.
+//! Which tokens the context encoder sees and which the predictor must predict, for each picture or clip of a batch.
 //!
-//! Tokens are numbered in raster order, row by row, over a square grid. Everything here is a function of the
+//! Tokens are numbered in raster order, row by row, over a square grid, and of a clip time after time. Everything here is a function of the
 //! configuration, the grid and (seed, step, sample); nothing is kept between two calls.
 
 mod ablation;
@@ -9,16 +9,20 @@ pub(crate) mod goldens;
 mod grid;
 mod reference;
 pub(crate) mod statistics;
+pub(crate) mod tube_statistics;
+mod tubes;
 mod unbiased;
 
 use std::collections::HashSet;
 
-use crate::config::{MaskConfig, MaskMode};
+use crate::config::{BlockConfig, Grid, MaskConfig, MaskMode, MaskShape, TubeConfig};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream};
 
 /// The largest grid whose masks are drawn: a million tokens, so that sets of tokens stay small.
 pub const MAX_GRID: usize = 1024;
+/// The most tokens of a grid.
+pub const MAX_TOKENS: usize = MAX_GRID * MAX_GRID;
 /// The largest number of context blocks, and of target blocks, of an image.
 pub const MAX_BLOCKS: usize = 256;
 
@@ -40,7 +44,7 @@ impl IndexMask {
     }
 }
 
-/// Context and target masks of one batch, with what the cut to a common size cost.
+/// Context and target masks of one pass over a batch, with what the cut to a common size cost.
 ///
 /// All context masks keep the same number of tokens, and so do all target masks.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,6 +53,8 @@ pub struct Masks {
     pub context: Vec<IndexMask>,
     /// What the predictor predicts, one mask a target block.
     pub targets: Vec<IndexMask>,
+    /// The range that they are of, and so the mask token that stands for what they hide.
+    pub range: usize,
     /// What the cut to a common size cost.
     pub cut: CutReport,
 }
@@ -85,66 +91,94 @@ pub struct CutReport {
 /// | `random` | fixed | seed, step, sample | fixed |
 /// | `rasterised` | fixed | fixed | fixed |
 ///
-/// So in all modes but `reference` an image's masks do not depend on the other images of its batch.
+/// So in all modes but `reference` a sample's masks do not depend on the other samples of its batch.
 #[derive(Debug, Clone)]
 pub struct MaskSampler {
     config: MaskConfig,
-    grid: usize,
+    grid: Grid,
 }
 
 impl MaskSampler {
-    /// A sampler of masks over `grid` x `grid` tokens.
+    /// A sampler of masks over `grid`.
     ///
     /// # Errors
     /// A usage error where no masks of that grid or that many blocks can be drawn.
-    pub fn new(config: &MaskConfig, grid: usize) -> Result<Self> {
-        if !(2..=MAX_GRID).contains(&grid) {
+    pub fn new(config: &MaskConfig, grid: impl Into<Grid>) -> Result<Self> {
+        let grid = grid.into();
+        if !(2..=MAX_GRID).contains(&grid.side) || !(1..=MAX_TOKENS / grid.area()).contains(&grid.time) {
             return Err(Error::usage(format!(
-                "masks need a grid of 2x2 to {MAX_GRID}x{MAX_GRID} tokens, found {grid}x{grid}"
+                "masks need a grid of 2x2 to {MAX_GRID}x{MAX_GRID} tokens, found {grid}"
             ))
             .with_remedy("choose another model.image_size or model.patch_size"));
         }
-        for (key, blocks) in [("mask.contexts", config.contexts), ("mask.targets", config.targets)] {
-            if !(1..=MAX_BLOCKS).contains(&blocks) {
-                return Err(Error::usage(format!("{key} = {blocks} must be from 1 to {MAX_BLOCKS}")));
+        let problem = match &config.shape {
+            MaskShape::Blocks(_) if grid.time > 1 => Some(format!("blocks cannot mask a clip of {grid} tokens")),
+            MaskShape::Blocks(blocks) => [("mask.contexts", blocks.contexts), ("mask.targets", blocks.targets)]
+                .into_iter()
+                .find(|(_, count)| !(1..=MAX_BLOCKS).contains(count))
+                .map(|(key, count)| format!("{key} = {count} must be from 1 to {MAX_BLOCKS}")),
+            MaskShape::Tubes(_) if matches!(config.mode, MaskMode::Block | MaskMode::Rasterised) => {
+                Some("the modes `block` and `rasterised` mask pictures, not clips".to_owned())
             }
+            MaskShape::Tubes(tubes) => {
+                let counts = tubes.ranges().map(|(_, range)| range.num_blocks);
+                let there = counts.iter().any(|count| *count > 0) && counts.iter().all(|count| *count <= MAX_BLOCKS);
+                (!there).then(|| format!("num_blocks of short and long is {counts:?}, expected 1 to {MAX_BLOCKS}"))
+            }
+        };
+        match problem {
+            Some(problem) => Err(Error::usage(problem)),
+            None => Ok(Self { config: config.clone(), grid }),
         }
-        Ok(Self { config: config.clone(), grid })
     }
 
-    /// Tokens along one side of the grid.
-    pub fn grid(&self) -> usize {
+    /// The grid.
+    pub fn grid(&self) -> Grid {
         self.grid
     }
 
-    /// The masks of the images `samples` (their indices in the data set) in optimizer step `step`, counted from 0.
-    pub fn sample(&self, seed: u64, step: u64, samples: &[u64]) -> Masks {
-        let (config, grid) = (&self.config, self.grid);
-        let mut set = grid::TokenSet::new(grid);
-        let mut size_stream = Stream::new(seed, step, 0, Purpose::MaskSize);
+    /// The masks of `samples` (their indices in the data set) in optimizer step `step`, counted from 0: one entry a pass,
+    /// one for pictures and one for each range of clips.
+    pub fn sample(&self, seed: u64, step: u64, samples: &[u64]) -> Vec<Masks> {
+        let mut sizes = Stream::new(seed, step, 0, Purpose::MaskSize);
         let streams = samples.iter().map(|&sample| Stream::new(seed, step, sample, Purpose::MaskPosition));
-        match config.mode {
+        match &self.config.shape {
+            MaskShape::Blocks(blocks) => vec![self.blocks(blocks, step, &mut sizes, streams)],
+            MaskShape::Tubes(tubes) => self.tubes(tubes, step, &mut sizes, streams.collect()),
+        }
+    }
+
+    fn blocks(
+        &self,
+        config: &BlockConfig,
+        step: u64,
+        sizes: &mut Stream,
+        streams: impl Iterator<Item = Stream>,
+    ) -> Masks {
+        let side = self.grid.side;
+        let mut set = grid::TokenSet::new(self.grid);
+        match self.config.mode {
             MaskMode::Reference => {
-                let sizes = reference::sizes(config, grid, step);
+                let sizes = reference::sizes(config, side, step);
                 let mut draft = draft::Draft::new(config.contexts, config.targets);
                 streams.for_each(|mut stream| reference::place(config, sizes, &mut stream, &mut set, &mut draft));
                 draft.finish()
             }
             MaskMode::Unbiased => {
-                let mut plan = unbiased::Plan::new(config, &mut size_stream, &mut set);
+                let mut plan = unbiased::Plan::new(config, sizes, &mut set);
                 let mut draft = draft::Draft::new(config.contexts, config.targets);
                 streams.for_each(|mut stream| plan.place(&mut stream, &mut set, &mut draft));
                 draft.finish()
             }
             MaskMode::Block => {
-                let size = ablation::block_size(config, grid, &mut size_stream);
+                let size = ablation::block_size(config, side, sizes);
                 let mut draft = draft::Draft::new(1, 1);
                 streams.for_each(|mut stream| ablation::place_block(size, &mut stream, &mut set, &mut draft));
                 draft.finish()
             }
             MaskMode::Rasterised => {
                 let mut draft = draft::Draft::new(1, 3);
-                streams.for_each(|_| ablation::place_quadrants(grid, &mut draft));
+                streams.for_each(|_| ablation::place_quadrants(side, &mut draft));
                 draft.finish()
             }
             MaskMode::Random => {
@@ -153,6 +187,37 @@ impl MaskSampler {
                 draft.finish()
             }
         }
+    }
+
+    /// A sample's stream goes on from one range to the next, so that they know nothing of each other.
+    fn tubes(&self, config: &TubeConfig, step: u64, sizes: &mut Stream, mut streams: Vec<Stream>) -> Vec<Masks> {
+        let grid = self.grid;
+        let mut set = grid::TokenSet::new(grid);
+        let mut passes = Vec::new();
+        for (number, (_, range)) in config.ranges().into_iter().enumerate().filter(|(_, (_, r))| r.num_blocks > 0) {
+            let mut draft = draft::Draft::new(1, 1);
+            match self.config.mode {
+                MaskMode::Reference => {
+                    let extent = tubes::reference_extent(range, grid, step);
+                    for stream in &mut streams {
+                        tubes::reference_place(range, grid, extent, stream, &mut set, &mut draft);
+                    }
+                }
+                MaskMode::Unbiased => {
+                    let plan = tubes::Plan::new(range, grid, sizes, &mut set);
+                    streams.iter_mut().for_each(|stream| plan.place(stream, &mut set, &mut draft));
+                }
+                MaskMode::Random | MaskMode::Block | MaskMode::Rasterised => {
+                    streams.iter_mut().for_each(|stream| tubes::scatter(grid, stream, &mut set, &mut draft));
+                }
+            }
+            passes.push(Masks { range: number, ..draft.finish() });
+            if self.config.mode == MaskMode::Random {
+                // Scattered tubes have no range: one pass is all there is.
+                break;
+            }
+        }
+        passes
     }
 }
 

@@ -4,7 +4,7 @@ use rand_mt::Mt;
 
 use super::draft::Draft;
 use super::grid::{Block, Draws, Size, Sizes, TokenSet};
-use crate::config::MaskConfig;
+use crate::config::BlockConfig;
 
 /// Reference: after so many draws whose context keeps too little, one more target block may overlap it.
 const FAILURES_PER_RELEASE: usize = 20;
@@ -12,7 +12,7 @@ const FAILURES_PER_RELEASE: usize = 20;
 /// The sizes of the blocks of step `step`, for every image of its batch and every seed.
 ///
 /// Reference: a fresh MT19937 seeded with the step (the first is 0) draws the target's size, then the context's.
-pub(super) fn sizes(config: &MaskConfig, grid: usize, step: u64) -> Sizes {
+pub(super) fn sizes(config: &BlockConfig, grid: usize, step: u64) -> Sizes {
     // Reference: PyTorch seeds its MT19937 with the low 32 bits.
     let mut generator = Mt::new(step as u32);
     let target = size(&mut generator, config.target_scale, config.target_aspect, grid);
@@ -37,8 +37,8 @@ pub(super) fn unit(generator: &mut Mt) -> f64 {
 }
 
 /// Draws one image's blocks and adds their rows to `draft`: targets first, then contexts.
-pub(super) fn place(config: &MaskConfig, sizes: Sizes, draws: &mut impl Draws, set: &mut TokenSet, draft: &mut Draft) {
-    let grid = set.grid();
+pub(super) fn place(config: &BlockConfig, sizes: Sizes, draws: &mut impl Draws, set: &mut TokenSet, draft: &mut Draft) {
+    let grid = set.side();
     let mut targets = Vec::with_capacity(draft.targets.len());
     for rows in &mut draft.targets {
         let block = corner(sizes.target, grid, draws);

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{IndexMask, MaskConfig, MaskMode, MaskSampler, Masks};
+use super::{BlockConfig, IndexMask, MaskConfig, MaskMode, MaskSampler, MaskShape, Masks};
 use crate::chance::{Counts, Sample, Values};
+use crate::config::Grid;
 use crate::error::{Error, Kind, Result};
 
 /// The seed of the draws that are compared: the comparison passes always or never.
-const SEED: u64 = 11;
+pub(super) const SEED: u64 = 11;
 
 /// One sampler of `mask_stats.json` of a reference case, and the statistics of its masks.
 #[derive(Debug, Deserialize)]
@@ -53,7 +54,7 @@ struct Params {
 /// A whole number's moments and the counts of its values.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Summary {
+pub(super) struct Summary {
     mean: f64,
     std: f64,
     min: f64,
@@ -63,7 +64,7 @@ struct Summary {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Moments {
+pub(super) struct Moments {
     mean: f64,
     std: f64,
     min: f64,
@@ -72,12 +73,12 @@ struct Moments {
 
 /// How the values of a summary are drawn.
 #[derive(Clone, Copy)]
-struct Drawing {
-    values: Values,
+pub(super) struct Drawing {
+    pub values: Values,
     /// Values that one draw sets.
-    together: u64,
+    pub together: u64,
     /// Draws that know nothing of each other.
-    independent: f64,
+    pub independent: f64,
 }
 
 impl Statistics {
@@ -154,8 +155,7 @@ impl Statistics {
                 )));
             }
         }
-        let config = MaskConfig {
-            mode: MaskMode::Reference,
+        let blocks = BlockConfig {
             contexts: nenc,
             context_scale: self.params.enc_mask_scale,
             targets: npred,
@@ -164,28 +164,42 @@ impl Statistics {
             min_keep,
             allow_overlap,
         };
+        let config = MaskConfig { mode: MaskMode::Reference, shape: MaskShape::Blocks(blocks) };
         MaskSampler::new(&config, grid).map_err(|error| inconsistent(error.to_string()))
     }
 }
 
 impl Summary {
-    fn compare(&self, name: &str, found: &BTreeMap<usize, u64>, drawing: Drawing) -> Vec<Sample> {
+    /// The standard deviation.
+    pub fn std(&self) -> f64 {
+        self.std
+    }
+
+    fn fourth_moment(&self) -> f64 {
+        let values = self.histogram.iter().map(|(value, count)| (value.parse().unwrap_or(f64::NAN), *count as f64));
+        let count: f64 = values.clone().map(|(_, count)| count).sum();
+        values.map(|(value, count): (f64, f64)| (value - self.mean).powi(4) * count).sum::<f64>() / count
+    }
+
+    pub fn compare(&self, name: &str, found: &BTreeMap<usize, u64>, drawing: Drawing) -> Vec<Sample> {
         let Drawing { values, together, independent } = drawing;
         let counts = found.iter().map(|(value, count)| (value.to_string(), *count)).collect();
         let [mean, std, ..] = moments(found);
-        let moment = |key: &str, found: f64, golden: f64| {
+        let moment = |key: &str, found: f64, golden: f64, deviation: f64| {
             let name = format!("{name}.{key}");
-            match values {
-                Values::Same => Sample::exact(name, vec![found], vec![golden]),
-                _ => Sample::moment(name, found, golden, self.std, independent),
-            }
+            let deviation = if values == Values::Same { 0.0 } else { deviation };
+            Sample::new(name, vec![found], vec![golden], vec![deviation])
         };
+        let chance = self.std * (2.0 / independent).sqrt();
+        // That of a standard deviation hangs on the fourth moment, which a few rare values can make large.
+        let fourth = self.fourth_moment() - self.std.powi(4);
+        let of_std = (fourth.max(0.0) * 2.0 / independent).sqrt() / (2.0 * self.std).max(f64::MIN_POSITIVE);
         // Rare counts and extremes move with the seed, but the golden values agree with each other.
         let golden = self.histogram.iter().map(|(value, count)| (value.parse().unwrap_or(f64::NAN), *count));
         vec![
             Sample::counts(format!("{name}.histogram"), &counts, &self.histogram, values, together),
-            moment("mean", mean, self.mean),
-            moment("std", std, self.std),
+            moment("mean", mean, self.mean, chance),
+            moment("std", std, self.std, of_std.max(chance)),
             Sample::exact(
                 format!("{name}.moments_of_histogram"),
                 moments_of(golden).to_vec(),
@@ -196,14 +210,14 @@ impl Summary {
 }
 
 impl Moments {
-    fn compare(&self, name: &str, shapes: &BTreeMap<[usize; 2], u64>) -> Sample {
+    pub fn compare(&self, name: &str, shapes: &BTreeMap<[usize; 2], u64>) -> Sample {
         let aspects: Vec<(f64, u64)> = shapes.iter().map(|([h, w], count)| (*h as f64 / *w as f64, *count)).collect();
         let found = moments_of(aspects.into_iter());
         Sample::exact(name, found.to_vec(), vec![self.mean, self.std, self.min, self.max])
     }
 }
 
-fn moments(counts: &BTreeMap<usize, u64>) -> [f64; 4] {
+pub(super) fn moments(counts: &BTreeMap<usize, u64>) -> [f64; 4] {
     moments_of(counts.iter().map(|(value, count)| (*value as f64, *count)))
 }
 
@@ -225,8 +239,8 @@ pub(super) struct Occupancy {
 }
 
 impl Occupancy {
-    pub fn new(grid: usize) -> Self {
-        Self { counts: vec![0; grid * grid], masks: 0 }
+    pub fn new(grid: impl Into<Grid>) -> Self {
+        Self { counts: vec![0; grid.into().tokens()], masks: 0 }
     }
 
     pub fn add(&mut self, masks: &[IndexMask]) {
@@ -274,7 +288,7 @@ struct Drawn {
 
 impl Drawn {
     fn new(sampler: MaskSampler, samples: u64, batch: u64) -> Self {
-        let grid = sampler.grid();
+        let grid = sampler.grid().side;
         let mut drawn = Self {
             contexts: Occupancy::new(grid),
             targets: Occupancy::new(grid),
@@ -290,11 +304,12 @@ impl Drawn {
         };
         for step in 0..samples / batch {
             let images: Vec<u64> = (step * batch..(step + 1) * batch).collect();
-            let masks = sampler.sample(SEED, step, &images);
-            drawn.contexts.add(&masks.context);
-            drawn.targets.add(&masks.targets);
-            for image in 0..images.len() {
-                drawn.add(&masks, image, grid);
+            for masks in sampler.sample(SEED, step, &images) {
+                drawn.contexts.add(&masks.context);
+                drawn.targets.add(&masks.targets);
+                for image in 0..images.len() {
+                    drawn.add(&masks, image, grid);
+                }
             }
         }
         drawn

@@ -10,20 +10,20 @@
 
 use super::draft::Draft;
 use super::grid::{Block, Size, Sizes, TokenSet};
-use crate::config::MaskConfig;
+use crate::config::BlockConfig;
 use crate::random::Stream;
 
 /// Images that a step rehearses: enough for a stable low quantile, and cheaper than the masks of a large batch.
-const REHEARSALS: usize = 256;
+pub(super) const REHEARSALS: usize = 256;
 /// Share of images whose context is smaller than what is kept, as 1 / this.
-const SHORTER: usize = 20;
+pub(super) const SHORTER: usize = 20;
 /// Draws of an image before target blocks are released; at `1 / SHORTER` each, all fail once in 10^26 images, unless
 /// `min_keep` asks for more than the targets leave.
-const DRAWS: usize = 20;
+pub(super) const DRAWS: usize = 20;
 
 /// What a step fixes for all of its images, with the image drawn last.
 pub(super) struct Plan<'a> {
-    config: &'a MaskConfig,
+    config: &'a BlockConfig,
     sizes: Sizes,
     /// Tokens of a context mask.
     keep: usize,
@@ -33,8 +33,8 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Draws the step's sizes and finds how many tokens its context masks keep.
-    pub fn new(config: &'a MaskConfig, stream: &mut Stream, set: &mut TokenSet) -> Self {
-        let grid = set.grid();
+    pub fn new(config: &'a BlockConfig, stream: &mut Stream, set: &mut TokenSet) -> Self {
+        let grid = set.side();
         let target = Size::draw(config.target_scale, config.target_aspect, grid, stream);
         let context = Size::draw(config.context_scale, [1.0, 1.0], grid, stream);
         let sizes = Sizes { target, context };
@@ -53,7 +53,7 @@ impl<'a> Plan<'a> {
 
     /// Draws one image's blocks and adds their rows to `draft`.
     pub fn place(&mut self, stream: &mut Stream, set: &mut TokenSet, draft: &mut Draft) {
-        let grid = set.grid();
+        let grid = set.side();
         let mut hidden = if self.config.allow_overlap { 0 } else { draft.targets.len() };
         let fits = (0..DRAWS).any(|_| {
             self.draw(stream, grid);

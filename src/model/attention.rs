@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::block::BlockShape;
-use super::{Init, Linear};
+use super::{Init, Linear, Rotation};
 use crate::fused;
 
 /// Multi-head self-attention over all tokens; scores are scaled by `1 / sqrt(K)`.
@@ -25,14 +25,21 @@ impl Attention {
         let dim = shape.dim;
         Self {
             qkv: Linear::new(&format!("{name}.qkv"), [dim, 3 * dim], shape.precision, init, device),
-            proj: Linear::new(&format!("{name}.proj"), [dim, dim], shape.precision, init, device),
+            proj: Linear::new(&format!("{name}.proj"), [dim, dim], shape.precision, init.residual(shape.layer), device),
             heads: shape.heads,
         }
     }
 
+    /// The tokens' positions are turned into queries and keys by `rotation`, where there is one.
+    ///
     /// # Shapes
     /// - `x` and output: `[B, N, D]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.proj.forward(fused::attention(self.qkv.forward(x), self.heads))
+    pub fn forward(&self, x: Tensor<3>, rotation: Option<&Rotation>) -> Tensor<3> {
+        let qkv = self.qkv.forward(x);
+        let qkv = match rotation {
+            Some(rotation) => rotation.turn(qkv, self.heads),
+            None => qkv,
+        };
+        self.proj.forward(fused::attention(qkv, self.heads))
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{Attention, Init, LayerNorm, Mlp};
+use super::{Attention, Init, LayerNorm, Mlp, Rotation};
 use crate::config::Precision;
 
 /// What all blocks of one network share.
@@ -14,6 +14,8 @@ pub(super) struct BlockShape {
     pub mlp: usize,
     pub norm_eps: f64,
     pub precision: Precision,
+    /// The block's number, counted from 1, where its residual projections begin smaller by the root of twice of it.
+    pub layer: Option<usize>,
 }
 
 /// `x + attn(norm1(x))`, then `x + mlp(norm2(x))`.
@@ -41,8 +43,8 @@ impl Block {
 
     /// # Shapes
     /// - `x` and output: `[B, N, D]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attn.forward(self.norm1.forward(x));
+    pub fn forward(&self, x: Tensor<3>, rotation: Option<&Rotation>) -> Tensor<3> {
+        let x = x.clone() + self.attn.forward(self.norm1.forward(x), rotation);
         x.clone() + self.mlp.forward(self.norm2.forward(x))
     }
 }

@@ -14,22 +14,39 @@ pub enum Init {
     /// Drawn on the host from this seed: normal weights of deviation 0.02, zero biases, unit gains.
     ///
     /// Reference: the rescaling of residual projections by 1 / sqrt(2 * layer) is undone by a second initialisation in
-    /// I-JEPA's published code, so it is left out here.
+    /// I-JEPA's and V-JEPA's published code, so it is left out here.
     Seed(u64),
+    /// The same for a residual projection of V-JEPA 2, where the rescaling stays; layers count from 1.
+    Residual {
+        /// As of [`Init::Seed`].
+        seed: u64,
+        /// The number of its block.
+        layer: usize,
+    },
     /// Zeros and ones: for weights that are loaded next.
     Constant,
 }
 
 impl Init {
+    /// For a residual projection of block `layer`, where that makes a difference.
+    pub(super) fn residual(self, layer: Option<usize>) -> Self {
+        match (self, layer) {
+            (Self::Seed(seed), Some(layer)) => Self::Residual { seed, layer },
+            _ => self,
+        }
+    }
+
     /// A weight called `name` (its full path), drawn from a stream of its own.
     pub(super) fn weight<const D: usize>(self, name: &str, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
-        let Self::Seed(seed) = self else {
-            return Param::from_tensor(Tensor::zeros(shape, device));
+        let (seed, std) = match self {
+            Self::Seed(seed) => (seed, STD),
+            Self::Residual { seed, layer } => (seed, STD / (2.0 * layer as f64).sqrt()),
+            Self::Constant => return Param::from_tensor(Tensor::zeros(shape, device)),
         };
         let name = blake3::hash(name.as_bytes());
         let number = name.as_bytes()[..8].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
         let mut stream = Stream::new(seed, 0, number, Purpose::Init);
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| (stream.normal() * STD) as f32).collect();
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| (stream.normal() * std) as f32).collect();
         Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
     }
 

@@ -21,7 +21,13 @@ impl Mlp {
         let (dim, hidden) = (shape.dim, shape.mlp);
         Self {
             fc1: Linear::new(&format!("{name}.fc1"), [dim, hidden], shape.precision, init, device),
-            fc2: Linear::new(&format!("{name}.fc2"), [hidden, dim], shape.precision, init, device),
+            fc2: Linear::new(
+                &format!("{name}.fc2"),
+                [hidden, dim],
+                shape.precision,
+                init.residual(shape.layer),
+                device,
+            ),
         }
     }
 

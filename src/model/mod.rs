@@ -12,6 +12,7 @@ mod mlp;
 mod patch_embed;
 mod position;
 mod predictor;
+mod rope;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -20,6 +21,7 @@ pub use gather::{Gather, rows_of};
 pub use init::Init;
 pub use layers::{LayerNorm, Linear};
 pub use mlp::Mlp;
-pub use patch_embed::{PatchEmbed, patchify};
-pub use position::{interpolate, sincos_2d};
+pub use patch_embed::PatchEmbed;
+pub use position::{Axis, Kernel, clip_axes, interpolate, picture_axes, sincos};
 pub use predictor::Predictor;
+pub use rope::{Rope, Rotation};

@@ -4,46 +4,59 @@
 //! predictor's width.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::block::BlockShape;
-use super::encoder::fixed;
-use super::{Block, Gather, Init, LayerNorm, Linear, sincos_2d};
-use crate::config::{ModelConfig, Precision};
+use super::encoder::{rescaled, rope, table};
+use super::{Block, Gather, Init, LayerNorm, Linear, Rope};
+use crate::config::{ModelConfig, Precision, PredictorConfig};
 use crate::masks::Masks;
 
-/// Predicts each target block from the whole context, one sequence a block.
+/// Predicts each target from the whole context, one sequence a target.
 #[derive(Module, Debug)]
 pub struct Predictor {
     /// From the encoder's width to the predictor's.
     pub predictor_embed: Linear,
-    /// `[1, 1, E]`: stands for every hidden token.
-    pub mask_token: Param<Tensor<3>>,
-    /// `[1, N, E]`, fixed: no gradient reaches it.
-    pub predictor_pos_embed: Param<Tensor<3>>,
+    /// `[1, 1, E]`: stands for every hidden token, where there is one such token.
+    pub mask_token: Option<Param<Tensor<3>>>,
+    /// `[1, 1, E]` each: several of them, one for each range of masks.
+    pub mask_tokens: Vec<Param<Tensor<3>>>,
+    /// `[1, N, E]`, fixed: no gradient reaches it. None where positions are rotations.
+    pub predictor_pos_embed: Option<Param<Tensor<3>>>,
     /// The blocks.
     pub predictor_blocks: Vec<Block>,
     /// After the last block.
     pub predictor_norm: LayerNorm,
     /// Back to the width of what is predicted.
     pub predictor_proj: Linear,
+    #[module(skip)]
+    rope: Option<Rope>,
+    #[module(skip)]
+    tokens: usize,
 }
 
 impl Predictor {
     /// The predictor of `config`, for targets of `output` values a token.
     pub fn new(config: &ModelConfig, output: usize, precision: Precision, init: Init, device: &Device) -> Self {
-        let predictor = &config.predictor;
-        let (dim, norm_eps) = (predictor.dim, config.norm_eps);
-        let shape = BlockShape { dim, heads: predictor.heads, mlp: predictor.mlp, norm_eps, precision };
-        let table = TensorData::new(sincos_2d(dim, config.grid()), [1, config.tokens(), dim]);
-        let block = |i| Block::new(&format!("predictor_blocks.{i}"), shape, init, device);
+        let PredictorConfig { dim, depth, heads, mlp, mask_tokens } = config.predictor;
+        let (grid, norm_eps) = (config.grid(), config.norm_eps);
+        let block = |i: usize| {
+            let shape = BlockShape { dim, heads, mlp, norm_eps, precision, layer: rescaled(config, i) };
+            Block::new(&format!("predictor_blocks.{i}"), shape, init, device)
+        };
+        // Reference: I-JEPA's one mask token is drawn, those of V-JEPA begin as zeros.
+        let several = if mask_tokens > 1 { mask_tokens } else { 0 };
+        let zeros = |_| Init::Constant.weight("mask_tokens", [1, 1, dim], device);
         Self {
             predictor_embed: Linear::new("predictor_embed", [config.dim, dim], precision, init, device),
-            mask_token: init.weight("mask_token", [1, 1, dim], device),
-            predictor_pos_embed: fixed(Tensor::from_data(table, device)),
-            predictor_blocks: (0..predictor.depth).map(block).collect(),
+            mask_token: (mask_tokens == 1).then(|| init.weight("mask_token", [1, 1, dim], device)),
+            mask_tokens: (0..several).map(zeros).collect(),
+            predictor_pos_embed: table(config, dim, device),
+            predictor_blocks: (0..depth).map(block).collect(),
             predictor_norm: LayerNorm::new(dim, norm_eps, init, device),
             predictor_proj: Linear::new("predictor_proj", [dim, output], precision, init, device),
+            rope: rope(config, [grid.time, grid.side, grid.side], dim / heads),
+            tokens: config.tokens(),
         }
     }
 
@@ -58,22 +71,39 @@ impl Predictor {
     pub fn forward(&self, context: Tensor<3>, masks: &Masks) -> Tensor<3> {
         let device = context.device();
         let [rows, kept, _] = context.dims();
-        let [_, tokens, dim] = self.predictor_pos_embed.dims();
         let batch = masks.context.first().map_or(1, |mask| mask.batch);
         let targets = masks.targets.len();
-
-        let positions = self.predictor_pos_embed.val().repeat_dim(0, batch); // [B, N, E]
-        let context_positions = Gather::new(&masks.context, tokens, &device).apply(positions.clone()); // [C B, K, E]
-        let context = (self.predictor_embed.forward(context) + context_positions).repeat_dim(0, targets); // [T C B, K, E]
-
+        let shown = Gather::new(&masks.context, self.tokens, &device);
         let per_context: Vec<_> =
             masks.targets.iter().flat_map(|mask| std::iter::repeat_n(mask.clone(), masks.context.len())).collect();
-        let gather = Gather::new(&per_context, tokens, &device);
-        let hidden = gather.apply(positions) + self.mask_token.val(); // [T C B, M, E]
+        let hidden = Gather::new(&per_context, self.tokens, &device);
 
-        let x = Tensor::cat(vec![context, hidden], 1);
-        let x = self.predictor_blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = x.slice([0..targets * rows, kept..kept + gather.keep(), 0..dim]);
+        let mut context = self.predictor_embed.forward(context); // [C B, K, E]
+        let [_, _, dim] = context.dims();
+        let mut guess = self.mask_token(masks.range).expand([targets * rows, hidden.keep(), dim]); // [T C B, M, E]
+        if let Some(table) = &self.predictor_pos_embed {
+            let positions = table.val().repeat_dim(0, batch); // [B, N, E]
+            context = context + shown.apply(positions.clone());
+            guess = hidden.apply(positions) + guess;
+        }
+        let rotation = self.rope.as_ref().map(|rope| {
+            let whole = rope.whole(&device);
+            whole.keep(&shown, batch).repeat(targets).then(whole.keep(&hidden, batch))
+        });
+
+        let x = Tensor::cat(vec![context.repeat_dim(0, targets), guess], 1);
+        let blocks = self.predictor_blocks.iter();
+        let x = blocks.fold(x, |x, block| block.forward(x, rotation.as_ref()));
+        let x = x.slice([0..targets * rows, kept..kept + hidden.keep(), 0..dim]);
         self.predictor_proj.forward(self.predictor_norm.forward(x))
+    }
+
+    /// The token that stands for what masks of `range` hide, `[1, 1, E]`.
+    fn mask_token(&self, range: usize) -> Tensor<3> {
+        match (&self.mask_token, self.mask_tokens.len()) {
+            (Some(token), _) => token.val(),
+            // Reference: counted around.
+            (None, count) => self.mask_tokens[range % count.max(1)].val(),
+        }
     }
 }

@@ -125,11 +125,11 @@ impl Subject {
     fn burn(&self, device: &Device) -> Result<Vec<Found>> {
         let encoder = Encoder::new(&self.model, Precision::F32, Init::Constant, device);
         let encoder = weights::load(encoder, "", &self.weights)?;
-        let side = self.model.image_size;
-        let images = TensorData::new(self.images.clone(), [self.batch, self.model.channels, side, side]);
+        let [planes, height, width] = self.model.input_shape();
+        let images = TensorData::new(self.images.clone(), [self.batch, planes, height, width]);
         let images = Tensor::<4>::from_data(images, device);
         let mut found = Vec::new();
-        let embedded = encoder.patch_embed.forward(images.clone()) + encoder.pos_embed.val();
+        let embedded = encoder.embed(images.clone());
         found.push(Found { label: "patch_embed.proj".into(), values: read::values(embedded)? });
         let blocks = encoder.forward_blocks(images);
         for (i, block) in blocks.iter().enumerate() {

@@ -25,8 +25,8 @@ pub(super) struct Offence<'a> {
     pub numbers: Numbers,
     /// What went in.
     pub parts: &'a [MicroBatch],
-    /// The masks of each part.
-    pub masks: &'a [Masks],
+    /// The masks of each part, one entry a pass.
+    pub masks: &'a [Vec<Masks>],
 }
 
 #[derive(Serialize)]
@@ -56,11 +56,11 @@ impl Offence<'_> {
     /// # Errors
     /// Where the file cannot be written.
     pub(super) fn note(&self, run: &Path, data: &Dataset) -> Result<PathBuf> {
-        let part = |(part, masks): (&MicroBatch, &Masks)| Part {
+        let part = |(part, masks): (&MicroBatch, &Vec<Masks>)| Part {
             samples: part.samples.clone(),
             names: part.samples.iter().map(|sample| data.name(*sample as usize)).collect(),
-            context: masks.context.iter().map(rows).collect(),
-            targets: masks.targets.iter().map(rows).collect(),
+            context: masks.iter().flat_map(|pass| &pass.context).map(rows).collect(),
+            targets: masks.iter().flat_map(|pass| &pass.targets).map(rows).collect(),
         };
         let [encoder, predictor] = self.numbers.norms;
         let record = Record {
@@ -79,7 +79,7 @@ impl Offence<'_> {
         Ok(path)
     }
 
-    /// Writes the pixels as well, as the networks saw them: `part0` of `[B, C, H, W]`, and so on.
+    /// Writes the pixels as well, as the networks saw them: `part0` of `[B, C F, H, W]`, and so on.
     ///
     /// # Errors
     /// Where the file cannot be written.

@@ -6,13 +6,13 @@ use super::step::{Networks, StepGradients};
 use crate::data::Batch;
 use crate::model::{Encoder, Predictor};
 
-/// The images of one forward pass.
+/// The pictures or clips of one forward pass.
 pub(super) struct MicroBatch {
-    /// `[B, C, H, W]`.
+    /// `[B, C F, H, W]`, the frames of a channel one after the other.
     pub pixels: Vec<f32>,
-    /// `B`, `C`, `H`, `W`.
+    /// `B`, `C F`, `H`, `W`.
     pub shape: [usize; 4],
-    /// The data set's indices of the `B` images.
+    /// The data set's indices of the `B` samples.
     pub samples: Vec<u64>,
 }
 

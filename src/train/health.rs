@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::metrics::Metrics;
 use super::objective::distance;
-use super::step::{Forward, Networks, upload};
+use super::step::{Forward, Networks, Pass, upload};
 use crate::config::{LossConfig, RunConfig};
 use crate::data::{Dataset, EvalLoader, EvalPlan, EvalTransform};
 use crate::device::read;
@@ -62,7 +62,7 @@ impl Probe {
     }
 }
 
-/// What a step's targets and predictions say, still on the device.
+/// What a step's targets and predictions say, still on the device: means over its passes.
 pub(super) struct Guess {
     /// Standard deviation of each dimension of the targets, `[D]`.
     target_std: Tensor<1>,
@@ -77,9 +77,28 @@ pub(super) struct Guess {
 }
 
 impl Guess {
-    /// Of the forward pass of one micro-batch.
-    pub(super) fn of(config: &LossConfig, forward: &Forward, masks: &Masks) -> Self {
-        let target = forward.target.clone();
+    /// Of the forward passes of one micro-batch.
+    pub(super) fn of(config: &LossConfig, forward: &Forward, masks: &[Masks]) -> Option<Self> {
+        let count = masks.len() as f64;
+        let passes = forward.passes.iter().zip(masks).map(|(pass, masks)| Self::of_pass(config, pass, masks));
+        let sum = passes.reduce(|sum, pass| Self {
+            target_std: sum.target_std + pass.target_std,
+            constant_loss: sum.constant_loss + pass.constant_loss,
+            prediction: sum.prediction + pass.prediction,
+            mean: sum.mean + pass.mean,
+            shown: sum.shown + pass.shown,
+        })?;
+        Some(Self {
+            target_std: sum.target_std / count,
+            constant_loss: sum.constant_loss / count,
+            prediction: sum.prediction / count,
+            mean: sum.mean / count,
+            shown: sum.shown / count,
+        })
+    }
+
+    fn of_pass(config: &LossConfig, pass: &Pass, masks: &Masks) -> Self {
+        let target = pass.target.clone();
         let [rows, tokens, dim] = target.dims();
         let flat = target.clone().reshape([rows * tokens, dim]); // [R * M, D]
         let mean = flat.clone().mean_dim(0); // [1, D]
@@ -88,7 +107,7 @@ impl Guess {
         let samples = masks.targets.first().map_or(0, |mask| mask.batch);
         let counts = (0..samples).map(|row| masks.shown_targets(row));
         let [shown, of] = counts.fold([0, 0], |sum, count| [sum[0] + count[0], sum[1] + count[1]]);
-        let prediction = forward.prediction.clone().inner().reshape([rows * tokens, dim]);
+        let prediction = pass.prediction.clone().inner().reshape([rows * tokens, dim]);
         Self {
             target_std,
             constant_loss: distance(config.kind, constant, target),

@@ -3,6 +3,7 @@
 mod aside;
 mod batch;
 mod collapse;
+mod cost;
 mod events;
 mod health;
 mod metrics;
@@ -18,11 +19,12 @@ mod step;
 mod tally;
 
 pub use collapse::collapse;
+pub use cost::{Flops, PassTokens};
 pub use metrics::{Metrics, read_series};
 pub use objective::{distance, normalise_targets, spread};
 pub use optimizer::{AdamW, moving_average};
-pub use plan::{Corners, Flops, Machine, Plan};
+pub use plan::{Corners, Machine, Plan};
 pub use resume::{ConfigChange, Resume};
 pub use run::{Observer, Outcome, Run, train};
 pub use schedule::{Rates, Schedule};
-pub use step::{Forward, Networks, StepGradients, upload};
+pub use step::{Forward, Networks, Pass, StepGradients, upload};

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::cost::{Flops, PassTokens, output_values, shapes};
 use super::schedule::{Rates, Schedule};
-use crate::config::{MaskMode, Precision, RunConfig, TargetKind};
+use crate::config::{MaskMode, Precision, RunConfig};
 use crate::error::Result;
 use crate::masks::{MaskSampler, Masks};
 
@@ -26,9 +27,9 @@ pub struct Plan {
     pub encoder_parameters: usize,
     /// Parameters of the predictor, likewise.
     pub predictor_parameters: usize,
-    /// Tokens of an image.
+    /// Tokens of an image or a clip.
     pub tokens: usize,
-    /// Mean tokens of a context mask, after the cut to a common size.
+    /// Mean tokens of a context mask, after the cut to a common size; of a clip, those of all passes together.
     pub context_tokens: f64,
     /// Mean tokens of a target mask, likewise.
     pub target_tokens: f64,
@@ -95,23 +96,21 @@ impl Plan {
         let sampler = MaskSampler::new(&config.mask, model.grid())?;
         let samples: Vec<u64> = (0..train.batch as u64).collect();
         let draws: Vec<_> = (0..MASK_DRAWS).map(|step| sampler.sample(train.seed, step, &samples)).collect();
-        let mean = |keep: &dyn Fn(usize) -> usize| {
-            draws.iter().enumerate().map(|(i, _)| keep(i) as f64).sum::<f64>() / draws.len() as f64
-        };
-        let context_tokens = mean(&|i| draws[i].context.first().map_or(0, |mask| mask.keep));
-        let target_tokens = mean(&|i| draws[i].targets.first().map_or(0, |mask| mask.keep));
+        let passes = PassTokens::mean(&draws);
 
         let (encoder, predictor) = shapes(config);
         let (values, output) = (model.patch_values(), output_values(config));
         let small = &model.predictor;
-        let sequence = context_tokens + target_tokens;
-        let sequences = (config.mask.targets * config.mask.contexts) as f64;
-        let flops = Flops::new(config, context_tokens, target_tokens);
+        let flops = Flops::new(config, &passes);
 
         let encoder_parameters = encoder.parameters() + (values + 1) * model.dim;
         let predictor_parameters =
-            predictor.parameters() + (model.dim + 1) * small.dim + small.dim + (small.dim + 1) * output;
-        let kept = config.mask.contexts as f64 * encoder.kept(context_tokens) + sequences * predictor.kept(sequence);
+            predictor.parameters() + (model.dim + 1 + small.mask_tokens) * small.dim + (small.dim + 1) * output;
+        let kept = |pass: &PassTokens| {
+            pass.contexts as f64 * encoder.kept(pass.context_tokens)
+                + pass.sequences() * predictor.kept(pass.context_tokens + pass.target_tokens)
+        };
+        let kept: f64 = passes.iter().map(kept).sum();
         let width = if train.precision == Precision::Bf16 { 0.75 } else { 1.0 };
 
         let global_batch = train.batch * train.accumulate * machine.gpus;
@@ -122,8 +121,8 @@ impl Plan {
             encoder_parameters,
             predictor_parameters,
             tokens: model.tokens(),
-            context_tokens,
-            target_tokens,
+            context_tokens: passes.iter().map(|pass| pass.context_tokens).sum(),
+            target_tokens: passes.iter().map(|pass| pass.target_tokens).sum(),
             encoder_flops: flops.encoder,
             step_flops_per_image: flops.step,
             global_batch,
@@ -151,7 +150,7 @@ impl Plan {
     }
 
     /// What cannot work.
-    fn problems(&self, config: &RunConfig, machine: Machine, draws: &[Masks]) -> Vec<String> {
+    fn problems(&self, config: &RunConfig, machine: Machine, draws: &[Vec<Masks>]) -> Vec<String> {
         let mut problems = Vec::new();
         if self.steps == 0 {
             problems.push(format!("{} images do not fill one step of {}", machine.images, self.global_batch));
@@ -164,16 +163,17 @@ impl Plan {
             ));
         }
         let shown = share_of_shown_targets(draws);
-        if !config.mask.allow_overlap && shown > MOST_SHOWN {
+        if let Some(blocks) = config.mask.blocks().filter(|blocks| !blocks.allow_overlap && shown > MOST_SHOWN) {
             problems.push(format!(
-                "the grid of {0}x{0} tokens is too small for its masks: in {1:.0} % of the images the context must show \
-                 targets to keep more than mask.min_keep = {2} tokens (mask.target_scale, mask.targets)",
+                "the grid of {} tokens is too small for its masks: in {:.0} % of the images the context must show \
+                 targets to keep more than mask.min_keep = {} tokens (mask.target_scale, mask.targets)",
                 config.model.grid(),
                 100.0 * shown,
-                config.mask.min_keep
+                blocks.min_keep
             ));
         }
-        let mean = |of: &dyn Fn(&Masks) -> f64| draws.iter().map(of).sum::<f64>() / draws.len() as f64;
+        // All passes of a step together.
+        let mean = |of: &dyn Fn(&Masks) -> f64| draws.iter().flatten().map(of).sum::<f64>() / draws.len() as f64;
         let (before, after) = (mean(&|masks| masks.cut.context_before), mean(&|masks| masks.cut.context_after));
         if config.mask.mode == MaskMode::Reference && after < LEAST_KEPT * before {
             problems.push(format!(
@@ -210,92 +210,14 @@ impl Plan {
 }
 
 /// The share of images of which a context shows a token of a target.
-fn share_of_shown_targets(draws: &[Masks]) -> f64 {
+fn share_of_shown_targets(draws: &[Vec<Masks>]) -> f64 {
     let (mut shown, mut images) = (0, 0);
-    for masks in draws {
+    for masks in draws.iter().flatten() {
         let rows = masks.context.first().map_or(0, |mask| mask.batch);
         images += rows;
         shown += (0..rows).filter(|&row| masks.shown_targets(row)[0] > 0).count();
     }
     shown as f64 / images.max(1) as f64
-}
-
-/// Floating-point operations of one image, those of matrix products only.
-#[derive(Debug, Clone, Copy)]
-pub struct Flops {
-    /// Of an encoder's forward pass over all tokens.
-    pub encoder: f64,
-    /// Of a training step: the target encoder once, what learns three times.
-    pub step: f64,
-}
-
-impl Flops {
-    /// Those of `config` with masks that keep so many tokens.
-    pub fn new(config: &RunConfig, context_tokens: f64, target_tokens: f64) -> Self {
-        let model = &config.model;
-        let (encoder, predictor) = shapes(config);
-        let tokens = model.tokens() as f64;
-        let contexts = config.mask.contexts as f64;
-        let sequences = contexts * config.mask.targets as f64;
-        let embed = 2.0 * tokens * (model.patch_values() * model.dim) as f64;
-        let full = embed + encoder.flops(tokens);
-        let narrow = 2.0 * context_tokens * (model.dim * predictor.dim) as f64;
-        let widen = 2.0 * sequences * target_tokens * (predictor.dim * output_values(config)) as f64;
-        let learning = embed
-            + contexts * (encoder.flops(context_tokens) + narrow)
-            + sequences * predictor.flops(context_tokens + target_tokens)
-            + widen;
-        let target = if config.loss.target == TargetKind::Features { full } else { 0.0 };
-        Self { encoder: full, step: target + 3.0 * learning }
-    }
-}
-
-/// The blocks of encoder and predictor.
-fn shapes(config: &RunConfig) -> (Shape, Shape) {
-    let (model, small) = (&config.model, &config.model.predictor);
-    (
-        Shape { dim: model.dim, depth: model.depth, mlp: model.mlp, heads: model.heads },
-        Shape { dim: small.dim, depth: small.depth, mlp: small.mlp, heads: small.heads },
-    )
-}
-
-/// Values that the predictor gives for a token.
-fn output_values(config: &RunConfig) -> usize {
-    match config.loss.target {
-        TargetKind::Features => config.model.dim,
-        TargetKind::Pixels => config.model.patch_values(),
-    }
-}
-
-/// What the blocks of a network cost.
-struct Shape {
-    dim: usize,
-    depth: usize,
-    mlp: usize,
-    heads: usize,
-}
-
-impl Shape {
-    /// Parameters of all blocks and of the norm after them.
-    fn parameters(&self) -> usize {
-        let (dim, mlp) = (self.dim, self.mlp);
-        let attention = dim * 3 * dim + 3 * dim + dim * dim + dim;
-        let perceptron = dim * mlp + mlp + mlp * dim + dim;
-        self.depth * (attention + perceptron + 4 * dim) + 2 * dim
-    }
-
-    /// Operations of all blocks over one sequence of `tokens`.
-    fn flops(&self, tokens: f64) -> f64 {
-        let (dim, mlp) = (self.dim as f64, self.mlp as f64);
-        self.depth as f64 * (2.0 * tokens * (4.0 * dim * dim + 2.0 * dim * mlp) + 4.0 * tokens * tokens * dim)
-    }
-
-    /// Values that all blocks keep of one sequence for the backward pass: two norms, queries, keys and values with
-    /// their copies by head, scores before and after the softmax, both residuals, and the MLP's hidden layer twice.
-    fn kept(&self, tokens: f64) -> f64 {
-        let (dim, mlp, heads) = (self.dim as f64, self.mlp as f64, self.heads as f64);
-        self.depth as f64 * tokens * (12.0 * dim + 2.0 * mlp + 2.0 * heads * tokens)
-    }
 }
 
 #[cfg(test)]

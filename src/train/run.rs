@@ -169,7 +169,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             let masks = sampler.sample(config.train.seed, draw, &part.samples);
             let forward = networks.forward(&config.loss, upload(part.pixels.clone(), part.shape, device), &masks);
             if watching && i == 0 {
-                guess = Some(Guess::of(&config.loss, &forward, &masks));
+                guess = Guess::of(&config.loss, &forward, &masks);
             }
             sums.add(&forward.loss, forward.spread.as_ref(), &masks, parts.len());
             let loss = match forward.spread {
@@ -197,7 +197,9 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         let norms = norms(&networks, &grads);
         let numbers = sums.read(norms.clone())?;
         if numbers.are_finite() {
-            let grads = clipped(&networks, grads, norms, config.optim.clip_norm);
+            // Reference (V-JEPA): gradients are clipped once the warm-up is over.
+            let limit = if state.step < schedule.warmup_steps { 0.0 } else { config.optim.clip_norm };
+            let grads = clipped(&networks, grads, norms, limit);
             networks = networks.update(&mut optimizer, grads, config, rates);
             state.updates += 1;
             state.nonfinite_in_a_row = 0;

@@ -10,7 +10,7 @@ use super::schedule::Rates;
 use crate::config::{LossConfig, RunConfig, TargetKind};
 use crate::error::Result;
 use crate::masks::Masks;
-use crate::model::{Encoder, Gather, Init, Predictor, patchify};
+use crate::model::{Encoder, Gather, Init, Predictor};
 use crate::weights::{Gradients, Tensors, Values, collect, load};
 
 /// The three networks of a JEPA.
@@ -24,12 +24,18 @@ pub struct Networks {
     pub target_encoder: Encoder,
 }
 
-/// What one forward pass gives, on the device.
+/// What a step's forward passes give, on the device.
 pub struct Forward {
-    /// Mean distance between predictions and targets, `[1]`.
+    /// Mean distance between predictions and targets, the mean of all passes, `[1]`.
     pub loss: Tensor<1>,
-    /// The weighted spread terms, where the configuration has them, `[1]`.
+    /// The weighted spread terms, where the configuration has them, the mean of all passes, `[1]`.
     pub spread: Option<Tensor<1>>,
+    /// One for each of the masks.
+    pub passes: Vec<Pass>,
+}
+
+/// What one pass gives, on the device.
+pub struct Pass {
     /// `[C * B, K, D]`
     pub context: Tensor<3>,
     /// `[T * C * B, M, D]`
@@ -63,28 +69,47 @@ impl Networks {
         }
     }
 
-    /// The forward pass of one micro-batch.
+    /// The forward passes of one micro-batch, one for each of `masks`: a picture has one, a clip one for each range.
     ///
     /// # Shapes
-    /// - `images`: `[B, C, H, W]`, without autodiff
-    pub fn forward(&self, config: &LossConfig, images: Tensor<4>, masks: &Masks) -> Forward {
-        let device = images.device();
-        let full = match config.target {
+    /// - `images`: `[B, C F, H, W]`, without autodiff
+    pub fn forward(&self, config: &LossConfig, images: Tensor<4>, masks: &[Masks]) -> Forward {
+        let full = normalise_targets(match config.target {
             TargetKind::Features => self.target_encoder.forward(images.clone(), None),
-            TargetKind::Pixels => patchify(images.clone(), self.encoder.patch_embed.patch_size()),
+            TargetKind::Pixels => self.encoder.patch_embed.patchify(images.clone()),
+        });
+        let images = images.autodiff();
+        let passes: Vec<Pass> = masks.iter().map(|masks| self.pass(images.clone(), full.clone(), masks)).collect();
+        // Reference: each range is a pass of its own, and their losses are averaged.
+        let mean = |terms: Vec<Tensor<1>>| {
+            let count = terms.len();
+            let sum = terms.into_iter().reduce(|sum, term| sum + term);
+            sum.map(|sum| if count > 1 { sum / count as f64 } else { sum })
         };
+        let loss = |pass: &Pass| distance(config.kind, pass.prediction.clone(), pass.target.clone().autodiff());
+        let spread = |pass: &Pass| spread(config, pass.context.clone());
+        let no_loss = || Tensor::zeros([1], &images.device());
+        Forward {
+            loss: mean(passes.iter().map(loss).collect()).unwrap_or_else(no_loss),
+            spread: mean(passes.iter().filter_map(spread).collect()),
+            passes,
+        }
+    }
+
+    /// One pass: `full` are the targets of all tokens, `[B, N, D]`.
+    fn pass(&self, images: Tensor<4>, full: Tensor<3>, masks: &Masks) -> Pass {
+        let device = full.device();
         let tokens = full.dims()[1];
         // Reference: targets are repeated for every context mask, row `(target * C + context) * B + sample`.
         let contexts = masks.context.len();
         let repeated: Vec<_> =
             masks.targets.iter().flat_map(|mask| std::iter::repeat_n(mask.clone(), contexts)).collect();
-        let target = Gather::new(&repeated, tokens, &device).apply(normalise_targets(full));
+        let target = Gather::new(&repeated, tokens, &device).apply(full);
 
         let visible = Gather::new(&masks.context, tokens, &device);
-        let context = self.encoder.forward(images.autodiff(), Some(&visible));
+        let context = self.encoder.forward(images, Some(&visible));
         let prediction = self.predictor.forward(context.clone(), masks);
-        let loss = distance(config.kind, prediction.clone(), target.clone().autodiff());
-        Forward { loss, spread: spread(config, context.clone()), context, prediction, target }
+        Pass { context, prediction, target }
     }
 
     /// The gradients of `loss`.
@@ -139,7 +164,7 @@ impl Networks {
     }
 }
 
-/// Uploads pixels as `[B, C, H, W]`.
+/// Uploads pixels as `[B, C F, H, W]`, the frames of a channel one after the other.
 pub fn upload(pixels: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }

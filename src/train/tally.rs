@@ -11,7 +11,7 @@ use crate::data::Batch;
 use crate::device::read;
 use crate::error::{Error, Result};
 use crate::faults::{self, Point};
-use crate::masks::Masks;
+use crate::masks::{IndexMask, Masks};
 
 /// What a step's forward and backward passes came to, on the host.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ pub(super) struct Sums {
 
 impl Sums {
     /// Adds one of `parts` micro-batches.
-    pub(super) fn add(&mut self, loss: &Tensor<1>, spread: Option<&Tensor<1>>, masks: &Masks, parts: usize) {
+    pub(super) fn add(&mut self, loss: &Tensor<1>, spread: Option<&Tensor<1>>, masks: &[Masks], parts: usize) {
         let plus = |sum: Option<Tensor<1>>, term: &Tensor<1>| {
             let term = term.clone().inner() / parts as f64;
             Some(match sum {
@@ -54,8 +54,9 @@ impl Sums {
         if let Some(spread) = spread {
             self.spread = plus(self.spread.take(), spread);
         }
-        self.context_tokens = masks.context.first().map_or(0, |mask| mask.keep);
-        self.target_tokens = masks.targets.first().map_or(0, |mask| mask.keep);
+        let kept = |masks: &[IndexMask]| masks.first().map_or(0, |mask| mask.keep);
+        self.context_tokens = masks.iter().map(|pass| kept(&pass.context)).sum();
+        self.target_tokens = masks.iter().map(|pass| kept(&pass.targets)).sum();
     }
 
     /// The step's numbers; nothing else of a step leaves the device unless it is logged.

@@ -143,23 +143,16 @@ impl Case {
     /// # Errors
     /// A data error where there is none, or one is no matrix of token indices, one row a sample.
     pub fn masks(&self, name: &str, tensors: &Tensors, prefix: &str, fit: Fit) -> Result<Vec<IndexMask>> {
-        let Fit { batch, tokens } = fit;
         let mut masks: Vec<IndexMask> = Vec::new();
-        while let Some(tensor) = tensors.get(&format!("{prefix}.{}", masks.len())) {
-            let wrong = |problem: String| Err(self.misfit(name, format!("{prefix}.{} {problem}", masks.len())));
-            let HostTensor { shape, values } = tensor;
-            let keep = match (shape.as_slice(), masks.first()) {
-                ([rows, keep], first) if *rows == batch && *keep > 0 && first.is_none_or(|m| m.keep == *keep) => *keep,
-                (_, Some(first)) => {
-                    return wrong(format!("has the shape {shape:?}, expected [{batch}, {}] as {prefix}.0", first.keep));
-                }
-                _ => return wrong(format!("has the shape {shape:?}, expected [{batch}, K] with K above 0")),
-            };
-            let token = |value: &f32| value.fract() == 0.0 && *value >= 0.0 && *value < tokens as f32;
-            if let Some(value) = values.iter().find(|value| !token(value)) {
-                return wrong(format!("holds {value}, expected indices of tokens below {tokens}"));
+        while tensors.contains_key(&format!("{prefix}.{}", masks.len())) {
+            let key = format!("{prefix}.{}", masks.len());
+            let mask = self.mask(name, tensors, &key, fit)?;
+            if let Some(first) = masks.first().filter(|first| first.keep != mask.keep) {
+                let (shape, batch, keep) = ([mask.batch, mask.keep], fit.batch, first.keep);
+                let problem = format!("{key} has the shape {shape:?}, expected [{batch}, {keep}] as {prefix}.0");
+                return Err(self.misfit(name, problem));
             }
-            masks.push(IndexMask { batch, keep, indices: values.iter().map(|value| *value as u32).collect() });
+            masks.push(mask);
         }
         if masks.is_empty() {
             return Err(self.misfit(name, format!("it holds no mask `{prefix}.0`, expected at least one")));
@@ -167,29 +160,54 @@ impl Case {
         Ok(masks)
     }
 
-    /// The images called `image` among the tensors of the file `name`, whose sides of the shape `[B, C, H, W]` are those
-    /// of `expected` that it names.
+    /// The mask called `key` of the tensors of the file `name`.
+    ///
+    /// # Errors
+    /// A data error where it is missing, or no matrix of token indices, one row a sample.
+    pub fn mask(&self, name: &str, tensors: &Tensors, key: &str, fit: Fit) -> Result<IndexMask> {
+        let Fit { batch, tokens } = fit;
+        let Some(HostTensor { shape, values }) = tensors.get(key) else {
+            return Err(self.misfit(name, format!("it holds no mask `{key}`")));
+        };
+        let keep = match shape.as_slice() {
+            [rows, keep] if *rows == batch && *keep > 0 => *keep,
+            _ => {
+                let problem = format!("{key} has the shape {shape:?}, expected [{batch}, K] with K above 0");
+                return Err(self.misfit(name, problem));
+            }
+        };
+        let token = |value: &f32| value.fract() == 0.0 && *value >= 0.0 && *value < tokens as f32;
+        if let Some(value) = values.iter().find(|value| !token(value)) {
+            let problem = format!("{key} holds {value}, expected indices of tokens below {tokens}");
+            return Err(self.misfit(name, problem));
+        }
+        Ok(IndexMask { batch, keep, indices: values.iter().map(|value| *value as u32).collect() })
+    }
+
+    /// The images called `image` among the tensors of the file `name`, whose axes have the names `letters` and the lengths
+    /// of `expected` where it says one.
     ///
     /// # Errors
     /// A data error where they are missing, empty or of another shape.
-    pub fn images<'a>(
+    pub fn images<'a, const N: usize>(
         &self,
         name: &str,
         tensors: &'a Tensors,
         image: &str,
-        expected: [Option<usize>; 4],
-    ) -> Result<(&'a HostTensor, [usize; 4])> {
+        letters: &str,
+        expected: [Option<usize>; N],
+    ) -> Result<(&'a HostTensor, [usize; N])> {
         let wanted = || {
-            let side = |(side, letter): (Option<usize>, &str)| side.map_or(letter.to_owned(), |side| side.to_string());
-            expected.into_iter().zip(["B", "C", "H", "W"]).map(side).collect::<Vec<_>>().join(", ")
+            let side = |(side, letter): (Option<usize>, char)| side.map_or(letter.to_string(), |side| side.to_string());
+            expected.into_iter().zip(letters.chars()).map(side).collect::<Vec<_>>().join(", ")
         };
         let Some(images) = tensors.get(image) else {
             return Err(self.misfit(name, format!("it holds no `{image}`, expected images of [{}]", wanted())));
         };
-        let fits = |shape: &[usize; 4]| {
+        let fits = |shape: &[usize; N]| {
             shape.iter().zip(expected).all(|(side, expected)| *side > 0 && expected.is_none_or(|want| want == *side))
         };
-        match <[usize; 4]>::try_from(images.shape.as_slice()).ok().filter(fits) {
+        match <[usize; N]>::try_from(images.shape.as_slice()).ok().filter(fits) {
             Some(shape) => Ok((images, shape)),
             None => {
                 let shape = &images.shape;

@@ -42,12 +42,13 @@ pub fn verify(report: &mut Report, case: &Case, weights: &Tensors) -> Result<()>
     Ok(())
 }
 
-/// The tensors of a checkpoint's networks, without the prefix `module.` of distributed training.
+/// The tensors of a checkpoint's networks, without the prefixes `module.` of distributed training and `backbone.` of V-JEPA's
+/// wrapper.
 fn networks(path: &Path) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (name, entry) in Store::open(path)?.entries {
         let Some(network) = NETWORKS.iter().find(|network| name.starts_with(**network)) else { continue };
-        let parameter = name[network.len()..].trim_start_matches("module.");
+        let parameter = name[network.len()..].trim_start_matches("module.").trim_start_matches("backbone.");
         let tensor = entry.floats().map_err(|error| Error::data(path, format!("{name}: {error}")))?;
         tensors.insert(format!("{network}{parameter}"), tensor);
     }

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::report::Report;
 use super::tolerance::ACTIVATION;
-use super::{hf_ijepa, ijepa};
+use super::{hf_ijepa, training};
 use crate::compile::{Dtype, ReadOut, Take, compile_within};
 use crate::config::ModelConfig;
 use crate::device::Spec;
@@ -29,14 +29,14 @@ pub fn verify(case: &Case, device: Spec) -> Result<Report> {
 
 fn ijepa(case: &Case, device: Spec) -> Result<Report> {
     let mut report = Report::new(case.tensors("expected.safetensors")?);
-    let ijepa::Setup { model, images, shape, weights } = ijepa::setup(case)?;
-    let images = &HostTensor { shape: shape.to_vec(), values: images };
-    let encoder = encode(&model, &under(&weights, "encoder."), images, device)?;
+    let training::Setup { run, images, shape, weights, .. } = training::setup(case)?;
+    let (model, images) = (&run.model, &HostTensor { shape: shape.to_vec(), values: images });
+    let encoder = encode(model, &under(&weights, "encoder."), images, device)?;
     for (i, block) in encoder.blocks.iter().enumerate() {
         report.host(&format!("encoder_block.{i}"), block, ACTIVATION);
     }
     report.host("encoder_full", &encoder.tokens, ACTIVATION);
-    let target = encode(&model, &under(&weights, "target_encoder."), images, device)?;
+    let target = encode(model, &under(&weights, "target_encoder."), images, device)?;
     report.host("target_raw", &target.tokens, ACTIVATION);
     leave_out(&mut report, BURN_ONLY);
     Ok(report)

@@ -25,14 +25,13 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     let encoder = weights::load(encoder, "", &loaded.tensors).map_err(|error| case.fault("", error))?;
     let channels = Some(loaded.model.channels);
     let on_device = |name: &str, sides: [Option<usize>; 4]| -> Result<Tensor<4>> {
-        let (images, shape) = case.images(INPUTS, &inputs, name, sides)?;
+        let (images, shape) = case.images(INPUTS, &inputs, name, "BCHW", sides)?;
         Ok(upload(images.values.clone(), shape, device))
     };
 
     if let Some(HostTensor { shape, values }) = images {
         let images = upload(values, [shape[0], shape[1], shape[2], shape[3]], device);
-        let embedded = encoder.patch_embed.forward(images.clone()) + encoder.pos_embed.val();
-        report.tensor("hidden_states.0", embedded, ACTIVATION)?;
+        report.tensor("hidden_states.0", encoder.embed(images.clone()), ACTIVATION)?;
         // The last one, too, is before the final norm.
         for (i, x) in encoder.forward_blocks(images.clone()).into_iter().enumerate() {
             report.tensor(&format!("hidden_states.{}", i + 1), x, ACTIVATION)?;
@@ -49,7 +48,7 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
         }
         let images = on_device(&name, [None, channels, None, None])?;
         let [_, _, height, width] = images.dims();
-        let encoder = encoder.clone().at_resolution(height, width);
+        let encoder = encoder.clone().at_size([1, height, width]);
         let encoder = encoder.map_err(|error| case.fault(INPUTS, error))?;
         report.tensor(&format!("last_hidden_state_res.{i}"), encoder.forward(images, None), ACTIVATION)?;
     }
@@ -72,7 +71,7 @@ pub(super) fn setup(case: &Case) -> Result<Setup> {
     let sides = [None, Some(loaded.model.channels), Some(loaded.model.image_size), Some(loaded.model.image_size)];
     let mut images = None;
     if inputs.contains_key("pixel_values") {
-        let (found, shape) = case.images(INPUTS, &inputs, "pixel_values", sides)?;
+        let (found, shape) = case.images(INPUTS, &inputs, "pixel_values", "BCHW", sides)?;
         images = Some(HostTensor { shape: shape.to_vec(), values: found.values.clone() });
     }
     Ok(Setup { loaded, images })

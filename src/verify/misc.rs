@@ -10,10 +10,10 @@ use super::case::{Case, Fit};
 use super::draws;
 use super::report::Report;
 use super::tolerance::{INTERPOLATED, RATE, TABLE};
-use crate::config::{OptimConfig, Preset};
+use crate::config::{OptimConfig, Positions, Preset};
 use crate::error::Result;
 use crate::masks::IndexMask;
-use crate::model::{Gather, interpolate, sincos_2d};
+use crate::model::{Axis, Gather, Kernel, clip_axes, interpolate, picture_axes, sincos};
 use crate::train::{Rates, Schedule};
 use crate::weights::{HostTensor, Tensors};
 
@@ -141,8 +141,19 @@ fn optim(params: &Params) -> Result<OptimConfig> {
     })
 }
 
-/// A table of positions, by its name: `ijepa_2d.dim16.grid4`, `bicubic_size.dim16.grid4.to5x7`.
-enum Table {
+/// A table of positions, by its name: `ijepa_2d.dim16.grid4`, `rows_0_1.vjepa_3d.dim24.grid4.depth2.uniform`,
+/// `bicubic_size.dim16.grid4.to5x7`.
+struct Table {
+    /// Which axis the channels encode.
+    axes: Vec<(Axis, usize)>,
+    dim: usize,
+    /// Along time, height and width.
+    grid: [usize; 3],
+    part: Part,
+}
+
+/// What of a table is compared.
+enum Part {
     /// All of it.
     Whole,
     /// These rows.
@@ -151,39 +162,66 @@ enum Table {
     Resized(usize, usize),
 }
 
-/// Which table a name means, with its width and the side of its grid; none where it is no table of I-JEPA's.
-fn table(name: &str) -> Option<(Table, usize, usize)> {
-    let parts: Vec<&str> = name.split('.').collect();
+/// Which table a name means; none where it is no table's.
+fn table(name: &str) -> Option<Table> {
     let number = |part: &str, key: &str| part.strip_prefix(key)?.parse::<usize>().ok();
-    let (table, dim, grid) = match parts[..] {
-        ["ijepa_2d", dim, grid] => (Table::Whole, dim, grid),
-        [rows, "ijepa_2d", dim, grid] => {
-            let last = number(grid, "grid")?.checked_pow(2)?.checked_sub(1);
-            let row = |row: &str| if row == "last" { last } else { row.parse().ok() };
-            (Table::Rows(rows.strip_prefix("rows_")?.split('_').map(row).collect::<Option<_>>()?), dim, grid)
-        }
-        ["bicubic_size", dim, grid, to] => {
-            let (rows, columns) = to.strip_prefix("to")?.split_once('x')?;
-            (Table::Resized(rows.parse().ok()?, columns.parse().ok()?), dim, grid)
+    let mut parts = name.split('.');
+    let first = parts.next()?;
+    let rows = first.strip_prefix("rows_");
+    let family = if rows.is_some() { parts.next()? } else { first };
+    let dim = number(parts.next()?, "dim")?;
+    let rest: Vec<&str> = parts.collect();
+    let square = |side: &str| number(side, "grid").map(|side| [1, side, side]);
+    let (axes, grid) = match (family, rest.as_slice()) {
+        ("ijepa_2d", [side]) | ("bicubic_size", [side, _]) => (picture_axes(Positions::Ijepa, dim), square(side)?),
+        ("vjepa_2d", [side]) => (picture_axes(Positions::Vjepa, dim), square(side)?),
+        ("vjepa_1d", [length]) => (Some(vec![(Axis::Time, dim)]), [number(length, "len")?, 1, 1]),
+        ("vjepa_3d", [side, depth, power]) => {
+            let positions = match *power {
+                "uniform" => Positions::UniformPower,
+                "nonuniform" => Positions::Vjepa,
+                _ => return None,
+            };
+            let [_, height, width] = square(side)?;
+            (clip_axes(positions, dim), [number(depth, "depth")?, height, width])
         }
         _ => return None,
     };
-    Some((table, number(dim, "dim")?, number(grid, "grid")?))
+    let part = match (rows, rest.as_slice()) {
+        (Some(rows), _) => {
+            let last = positions(grid)?.checked_sub(1);
+            let row = |row: &str| if row == "last" { last } else { row.parse().ok() };
+            Part::Rows(rows.split('_').map(row).collect::<Option<_>>()?)
+        }
+        (None, [_, to]) => {
+            let (rows, columns) = to.strip_prefix("to")?.split_once('x')?;
+            Part::Resized(rows.parse().ok()?, columns.parse().ok()?)
+        }
+        (None, _) => Part::Whole,
+    };
+    Some(Table { axes: axes?, dim, grid, part })
+}
+
+/// All positions of a grid; none where they cannot be counted.
+fn positions(grid: [usize; 3]) -> Option<usize> {
+    grid.into_iter().try_fold(1usize, usize::checked_mul)
 }
 
 impl Table {
-    /// The shape of the table of `grid` x `grid` positions of `dim` values; none where there is no such table.
-    fn shape(&self, dim: usize, grid: usize) -> Option<Vec<usize>> {
+    /// The shape of what is compared; none where there is no such table.
+    fn shape(&self) -> Option<Vec<usize>> {
         /// Values of a table, far above every golden one.
         const MOST: usize = 1 << 26;
-        let positions = grid.checked_pow(2)?;
+        let (dim, positions) = (self.dim, positions(self.grid)?);
         let values = positions.checked_mul(dim)?;
-        let there = values > 0 && values <= MOST && dim.is_multiple_of(4);
-        let shape = match self {
-            Self::Whole => vec![positions, dim],
-            Self::Rows(rows) if rows.iter().all(|row| *row < positions) => vec![rows.len(), dim],
-            Self::Rows(_) => return None,
-            Self::Resized(rows, columns) => vec![1, rows.checked_mul(*columns).filter(|count| *count > 0)?, dim],
+        // As many sines as cosines, and no axis without any.
+        let even = self.axes.iter().all(|(_, channels)| *channels > 0 && channels.is_multiple_of(2));
+        let there = values > 0 && values <= MOST && even;
+        let shape = match &self.part {
+            Part::Whole => vec![positions, dim],
+            Part::Rows(rows) if rows.iter().all(|row| *row < positions) => vec![rows.len(), dim],
+            Part::Rows(_) => return None,
+            Part::Resized(rows, columns) => vec![1, rows.checked_mul(*columns).filter(|count| *count > 0)?, dim],
         };
         there.then_some(shape)
     }
@@ -192,24 +230,23 @@ impl Table {
 /// Compares the tables with the golden ones, whose names give their sizes.
 fn tables(report: &mut Report, case: &Case) -> Result<()> {
     for name in report.names() {
-        if name.split('.').any(|part| part.starts_with("vjepa_")) {
-            report.skip(&name, "a table of V-JEPA's, whose encoder this build does not have");
-            continue;
-        }
-        let Some((table, dim, grid)) = table(&name) else { continue };
+        let Some(table) = table(&name) else { continue };
         let found = report.golden(&name).map(|golden| golden.shape.clone()).unwrap_or_default();
-        let shape = table.shape(dim, grid).ok_or_else(|| {
-            let problem = "expected a width above 0 that is a multiple of 4, and a grid of 1 or more";
+        let shape = table.shape().ok_or_else(|| {
+            let problem = "expected a width above 0 with as many sines as cosines an axis, and a grid of 1 or more";
             case.misfit(TABLES, format!("`{name}` names no table: {problem}"))
         })?;
         if found != shape {
             return Err(case.misfit(TABLES, format!("`{name}` has the shape {found:?}, expected {shape:?}")));
         }
-        let whole = sincos_2d(dim, grid);
-        let (values, tolerance) = match table {
-            Table::Whole => (whole, TABLE),
-            Table::Rows(rows) => (rows.iter().flat_map(|row| &whole[row * dim..][..dim]).copied().collect(), TABLE),
-            Table::Resized(rows, columns) => (interpolate(&whole, dim, (grid, grid), (rows, columns)), INTERPOLATED),
+        let Table { axes, dim, grid, part } = table;
+        let whole = sincos(dim, grid, &axes);
+        let (values, tolerance) = match part {
+            Part::Whole => (whole, TABLE),
+            Part::Rows(rows) => (rows.iter().flat_map(|row| &whole[row * dim..][..dim]).copied().collect(), TABLE),
+            Part::Resized(rows, columns) => {
+                (interpolate(&whole, dim, Kernel::Cubic, grid, [1, rows, columns]), INTERPOLATED)
+            }
         };
         report.host(&name, &HostTensor { shape, values }, tolerance);
     }

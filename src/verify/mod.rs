@@ -12,6 +12,9 @@ mod preprocess;
 mod pth_formats;
 mod report;
 mod tolerance;
+mod training;
+mod vjepa;
+mod vjepa_image;
 
 use std::path::Path;
 
@@ -30,6 +33,8 @@ type Verify = fn(&Case, &Device) -> Result<Report>;
 /// The kinds of cases, as a case's configuration names them.
 const KINDS: &[(&str, Verify)] = &[
     ("ijepa", ijepa::verify),
+    ("vjepa", vjepa::verify),
+    ("vjepa_image", vjepa_image::verify),
     ("hf_ijepa", hf_ijepa::verify),
     ("preprocess", |case, _| preprocess::verify(case)),
     ("misc", misc::verify),

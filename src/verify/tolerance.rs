@@ -15,6 +15,8 @@ pub const GRADIENT_NORM: Tolerance = Tolerance::Elements { absolute: 2e-6, relat
 /// Parameters after one step: an ulp or two of values around 1, and AdamW's first step, which is the sign of the
 /// gradient times the learning rate.
 pub const PARAMETER: Tolerance = Tolerance::Elements { absolute: 2e-6, relative: 1e-6 };
+/// Parameters after several steps: the noise of each step's gradients adds to that of the first.
+pub const LATER_PARAMETER: Tolerance = Tolerance::Elements { absolute: 1e-5, relative: 1e-6 };
 /// Gradients below this are rounding noise to AdamW.
 pub const QUIET_GRADIENT: f32 = 2e-6;
 /// What a moving average of two equal values may change: an ulp of values up to 1.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::abridged;
-use crate::config::{ModelConfig, PRESETS, PredictorConfig, Preset};
+use crate::config::{Grid, ModelConfig, PRESETS, Positions, PredictorConfig, Preset};
 
 /// The shape of each tensor, by the parameter's name.
 pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
@@ -16,8 +16,10 @@ pub(super) struct Seen {
     depth: usize,
     mlp: usize,
     patch: usize,
+    tubelet: usize,
     channels: usize,
-    tokens: usize,
+    /// None where positions are rotations, which have no table.
+    tokens: Option<usize>,
 }
 
 /// The sizes that have a name: width, depth, name.
@@ -30,14 +32,37 @@ const NORM_EPS: f64 = 1e-6;
 impl Seen {
     /// Reads the sizes off the tensors that show them; none where one of these is missing or has other axes.
     pub fn of(shapes: &Shapes) -> Option<Self> {
-        let [dim, channels, patch, _] = *shapes.get("patch_embed.proj.weight")?.as_slice() else { return None };
-        let [_, tokens, _] = *shapes.get("pos_embed")?.as_slice() else { return None };
+        let (dim, channels, tubelet, patch) = match *shapes.get("patch_embed.proj.weight")?.as_slice() {
+            [dim, channels, patch, _] => (dim, channels, 1, patch),
+            [dim, channels, tubelet, patch, _] => (dim, channels, tubelet, patch),
+            _ => return None,
+        };
+        let tokens = match (shapes.get("pos_embed").map(Vec::as_slice), tubelet) {
+            (Some([_, tokens, _]), _) => Some(*tokens),
+            // Only V-JEPA 2 has no table.
+            (None, 2..) => None,
+            _ => return None,
+        };
         let [mlp, _] = *shapes.get("blocks.0.mlp.fc1.weight")?.as_slice() else { return None };
-        Some(Self { dim, depth: blocks(shapes, "blocks."), mlp, patch, channels, tokens })
+        Some(Self { dim, depth: blocks(shapes, "blocks."), mlp, patch, tubelet, channels, tokens })
     }
 
-    fn grid(self) -> usize {
-        self.tokens.isqrt()
+    /// The grid: a picture's is known by its tokens, a clip's by what a preset of this kind has.
+    fn grid(self) -> Option<Grid> {
+        if self.tubelet == 1 {
+            return self.tokens.map(|tokens| Grid::from(tokens.isqrt()));
+        }
+        let like = self.like()?.grid();
+        let side = self.tokens.map_or(like.side, |tokens| (tokens / like.time).isqrt());
+        Some(Grid { side, ..like })
+    }
+
+    /// The encoder of the preset with these shapes, or else of one with this width, depth and kind.
+    fn like(self) -> Option<ModelConfig> {
+        let models = || PRESETS.iter().map(|preset| preset.config().model);
+        let kind = |seen: Self| (seen.dim, seen.depth, seen.tubelet, seen.tokens.is_some());
+        let exact = models().find(|model| Self::from(model) == self);
+        exact.or_else(|| models().find(|model| kind(Self::from(model)) == kind(self)))
     }
 
     /// The preset whose encoder has these shapes.
@@ -48,18 +73,19 @@ impl Seen {
 
     /// The encoder with these shapes, where a preset of this width and depth says how many heads it has.
     pub fn model(self, predictor: Option<PredictorConfig>) -> Option<ModelConfig> {
-        let models = || PRESETS.iter().map(|preset| preset.config().model);
-        let exact = models().find(|model| Self::from(model) == self);
-        let like = exact.or_else(|| models().find(|model| (model.dim, model.depth) == (self.dim, self.depth)))?;
+        let (like, grid) = (self.like()?, self.grid()?);
         Some(ModelConfig {
-            image_size: self.grid() * self.patch,
+            image_size: grid.side * self.patch,
             patch_size: self.patch,
+            frames: grid.time * self.tubelet,
+            tubelet: self.tubelet,
             channels: self.channels,
             dim: self.dim,
             depth: self.depth,
             heads: like.heads,
             mlp: self.mlp,
             norm_eps: NORM_EPS,
+            positions: like.positions,
             predictor: predictor.unwrap_or(like.predictor),
         })
     }
@@ -67,8 +93,9 @@ impl Seen {
 
 impl From<&ModelConfig> for Seen {
     fn from(model: &ModelConfig) -> Self {
-        let ModelConfig { dim, depth, mlp, patch_size: patch, channels, .. } = *model;
-        Self { dim, depth, mlp, patch, channels, tokens: model.tokens() }
+        let ModelConfig { dim, depth, mlp, patch_size: patch, tubelet, channels, .. } = *model;
+        let tokens = (model.positions != Positions::Rope).then(|| model.tokens());
+        Self { dim, depth, mlp, patch, tubelet, channels, tokens }
     }
 }
 
@@ -79,7 +106,13 @@ impl fmt::Display for Seen {
             Some((.., name)) => write!(f, "ViT-{name}/{patch}")?,
             None => write!(f, "a ViT of {depth} blocks, {dim} wide, with patches of {patch}x{patch}")?,
         }
-        write!(f, " at {} pixels", self.grid() * patch)?;
+        match (self.grid(), self.tubelet) {
+            (Some(grid), 1) => write!(f, " at {} pixels", grid.side * patch)?,
+            (Some(grid), tubelet) => {
+                write!(f, " of clips at {} pixels and {} frames", grid.side * patch, grid.time * tubelet)?;
+            }
+            (None, tubelet) => write!(f, " of clips in tubelets of {tubelet} frames")?,
+        }
         match channels {
             3 => Ok(()),
             1 => f.write_str(" in grey"),
@@ -95,13 +128,17 @@ pub(super) fn summary(model: &ModelConfig) -> String {
 
 /// The parameters of a model's encoder and their shapes, as the published checkpoints name them.
 pub(super) fn layout(model: &ModelConfig) -> Shapes {
-    let ModelConfig { dim, mlp, patch_size, channels, .. } = *model;
+    let ModelConfig { dim, mlp, patch_size, tubelet, channels, .. } = *model;
     let mut shapes = Shapes::new();
     let mut layer = |name: &str, weight: Vec<usize>| {
         shapes.insert(format!("{name}.bias"), vec![weight[0]]);
         shapes.insert(format!("{name}.weight"), weight);
     };
-    layer("patch_embed.proj", vec![dim, channels, patch_size, patch_size]);
+    let kernel = match tubelet {
+        1 => vec![dim, channels, patch_size, patch_size],
+        _ => vec![dim, channels, tubelet, patch_size, patch_size],
+    };
+    layer("patch_embed.proj", kernel);
     layer("norm", vec![dim]);
     for i in 0..model.depth {
         for (name, weight) in [
@@ -115,7 +152,9 @@ pub(super) fn layout(model: &ModelConfig) -> Shapes {
             layer(&format!("blocks.{i}.{name}"), weight);
         }
     }
-    shapes.insert("pos_embed".to_owned(), vec![1, model.tokens(), dim]);
+    if model.positions != Positions::Rope {
+        shapes.insert("pos_embed".to_owned(), vec![1, model.tokens(), dim]);
+    }
     shapes
 }
 
@@ -146,9 +185,6 @@ pub(super) fn look(shapes: &Shapes, wanted: Option<&ModelConfig>) -> Option<Stri
             "this looks like a transformer with a class token, such as DINO's or MAE's; I-JEPA has none".into(),
         );
     }
-    if shapes.get("patch_embed.proj.weight").is_some_and(|shape| shape.len() == 5) {
-        return Some("this looks like a video model: its patch embedding spans several frames".into());
-    }
     let seen = Seen::of(shapes)?;
     if wanted.map(Seen::from) == Some(seen) {
         return None;
@@ -165,11 +201,12 @@ fn blocks(shapes: &Shapes, prefix: &str) -> usize {
     shapes.keys().filter_map(index).collect::<BTreeSet<usize>>().len()
 }
 
-/// The predictor whose tensors `shapes` holds; its number of heads is the encoder's, as in every published one.
+/// The predictor whose tensors `shapes` holds; its number of heads is `heads`.
 pub(super) fn predictor(shapes: &Shapes, heads: usize) -> Option<PredictorConfig> {
     let [dim, _] = *shapes.get("predictor_embed.weight")?.as_slice() else { return None };
     let [mlp, _] = *shapes.get("predictor_blocks.0.mlp.fc1.weight")?.as_slice() else { return None };
-    Some(PredictorConfig { dim, depth: blocks(shapes, "predictor_blocks."), heads, mlp })
+    let mask_tokens = blocks(shapes, "mask_tokens.").max(1);
+    Some(PredictorConfig { dim, depth: blocks(shapes, "predictor_blocks."), heads, mlp, mask_tokens })
 }
 
 #[cfg(test)]
@@ -212,9 +249,11 @@ mod tests {
         ");
         shapes.remove("cls_token");
         shapes.insert("patch_embed.proj.weight".into(), vec![768, 3, 2, 16, 16]);
-        insta::assert_snapshot!(misfit(&shapes, &[], &model).unwrap().1.unwrap(), @"
-        this looks like a video model: its patch embedding spans several frames
-        ");
+        insta::assert_snapshot!(misfit(&shapes, &[], &model).unwrap().1.unwrap(), @"");
+        let clips = layout(&preset("vjepa-vit-h16-384"));
+        insta::assert_snapshot!(misfit(&clips, &[], &model).unwrap().1.unwrap(), @"");
+        let turned = layout(&preset("vjepa2-vit-g"));
+        insta::assert_snapshot!(misfit(&turned, &[], &model).unwrap().1.unwrap(), @"");
     }
 
     #[test]

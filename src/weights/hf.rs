@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Preprocessing, Resize, Store, Which};
-use crate::config::{ModelConfig, PredictorConfig};
+use crate::config::{ModelConfig, Positions, PredictorConfig};
 use crate::data::Interpolation;
 use crate::error::{Error, IoContext as _, Result};
 
@@ -119,12 +119,15 @@ impl Config {
         Ok(ModelConfig {
             image_size,
             patch_size,
+            frames: 1,
+            tubelet: 1,
             channels: self.num_channels,
             dim,
             depth: self.num_hidden_layers,
             heads,
             mlp: self.intermediate_size,
             norm_eps: self.layer_norm_eps,
+            positions: Positions::Ijepa,
             predictor: published_predictor(heads),
         })
     }
@@ -132,7 +135,7 @@ impl Config {
 
 /// The predictor of the published recipes, for weights that come without one.
 fn published_predictor(heads: usize) -> PredictorConfig {
-    PredictorConfig { dim: 384, depth: 12, heads, mlp: 1536 }
+    PredictorConfig { dim: 384, depth: 12, heads, mlp: 1536, mask_tokens: 1 }
 }
 
 /// Whether `folder` holds a model of the library.

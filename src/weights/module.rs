@@ -68,9 +68,19 @@ impl<P: Pick> ModuleVisitor for Collect<'_, P> {
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Result<HostTensor> {
-    let shape = tensor.dims().to_vec();
+    let shape = stored(tensor.dims());
     let tensor = HostTensor { shape, values: read::values(tensor)? };
     Ok(if D == 2 { tensor.transposed() } else { tensor })
+}
+
+/// The shape in the checkpoints of a parameter, before a matrix is turned: a kernel of one frame is that of pictures, without
+/// the axis of time.
+fn stored<const D: usize>(shape: [usize; D]) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    if D == 5 && shape[2] == 1 {
+        shape.remove(2);
+    }
+    shape
 }
 
 /// Fills every parameter of `module` from `tensors`, where its name is `prefix` and its path.
@@ -141,11 +151,15 @@ fn upload<const D: usize>(found: &HostTensor, mut shape: [usize; D], device: &De
     if D == 2 {
         shape.reverse();
     }
-    if found.shape != shape {
-        return Err(format!("{:?} instead of {shape:?}", found.shape));
+    let expected = stored(shape);
+    if found.shape != expected && found.shape != shape {
+        return Err(format!("{:?} instead of {expected:?}", found.shape));
     }
-    let found = if D == 2 { found.transposed() } else { found.clone() };
-    Ok(Tensor::from_data(TensorData::new(found.values, found.shape), device))
+    if D == 2 {
+        shape.reverse();
+    }
+    let values = if D == 2 { found.transposed().values } else { found.values.clone() };
+    Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
 
 struct Load<'a> {

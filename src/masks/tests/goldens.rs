@@ -3,7 +3,7 @@
 use super::super::draft::Draft;
 use super::super::goldens::{Goldens, published};
 use super::super::grid::{Draws, Size, Sizes, TokenSet};
-use super::super::{MaskConfig, reference};
+use super::super::{BlockConfig, reference};
 use super::{differences, fixture};
 
 /// Gives the draws of a list, in turn.
@@ -21,13 +21,17 @@ impl Draws for Script {
 fn draws_block_sizes_and_whole_masks_equal_the_published_codes() {
     let goldens: Goldens = fixture("rng_goldens.json");
     let samples = goldens.compare().unwrap();
-    assert_eq!(samples.len(), 3 + 3 * 2, "draws, sizes of targets and contexts, and the masks of three batches");
+    assert_eq!(
+        samples.len(),
+        3 + 3 * 2 + 2 + 2 * 2,
+        "draws, sizes, the masks of three batches, and those of two ranges"
+    );
     assert_eq!(differences(&samples), "");
 }
 
 #[test]
 fn after_twenty_failures_the_last_target_may_overlap_the_context() {
-    let config = MaskConfig { targets: 2, min_keep: 3, ..published() };
+    let config = BlockConfig { targets: 2, min_keep: 3, ..published() };
     let square = Size { h: 2, w: 2 };
     let (first, second) = ([0, 0], [2, 2]);
     // The context falls on the second target 20 times, then on the first, then again on the second.
@@ -44,7 +48,7 @@ fn after_twenty_failures_the_last_target_may_overlap_the_context() {
 
 #[test]
 fn a_context_that_is_hidden_for_ever_ends_with_all_targets_released() {
-    let config = MaskConfig { targets: 3, min_keep: 1000, ..published() };
+    let config = BlockConfig { targets: 3, min_keep: 1000, ..published() };
     let all = Size { h: 2, w: 2 };
     // Two draws a target and two a try: 20 tries for each target, then one more.
     let mut script = Script(vec![0; 3 * 2 + 3 * 20 * 2 + 2].into_iter());

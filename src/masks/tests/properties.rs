@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::{IndexMask, MaskConfig, MaskMode, MaskSampler, Masks};
+use super::super::{BlockConfig, IndexMask, MaskMode, MaskSampler, Masks};
+use super::{blocks, one};
 
 fn range(low: f64, high: f64) -> impl Strategy<Value = [f64; 2]> {
     (low..high, low..high).prop_map(|(a, b)| [a.min(b), a.max(b)])
@@ -15,7 +16,6 @@ fn mode() -> impl Strategy<Value = MaskMode> {
 
 prop_compose! {
     fn config()(
-        mode in mode(),
         contexts in 1..3_usize,
         context_scale in range(0.01, 1.0),
         targets in 1..6_usize,
@@ -23,21 +23,21 @@ prop_compose! {
         target_aspect in range(0.1, 10.0),
         min_keep in prop::sample::select(vec![0, 1, 4, 10, 1000]),
         allow_overlap: bool,
-    ) -> MaskConfig {
-        MaskConfig {
-            mode, contexts, context_scale, targets, target_scale, target_aspect, min_keep, allow_overlap,
+    ) -> BlockConfig {
+        BlockConfig {
+            contexts, context_scale, targets, target_scale, target_aspect, min_keep, allow_overlap,
         }
     }
 }
 
 /// Tokens of the smallest context block that a multi-block configuration can draw.
-fn smallest_context(config: &MaskConfig, grid: usize) -> usize {
+fn smallest_context(config: &BlockConfig, grid: usize) -> usize {
     let area = (config.context_scale[0] * (grid * grid) as f64).trunc();
     (area.sqrt().round() as usize).clamp(1, grid - 1).pow(2)
 }
 
 /// Whether targets, however they fall, leave enough of any context for none of them to be released.
-fn targets_always_fit(config: &MaskConfig, grid: usize, masks: &Masks) -> bool {
+fn targets_always_fit(config: &BlockConfig, grid: usize, masks: &Masks) -> bool {
     let hidden: usize = masks.targets.iter().map(|mask| mask.keep).sum();
     hidden + config.min_keep < smallest_context(config, grid)
 }
@@ -55,9 +55,9 @@ proptest! {
 
     #[test]
     fn every_mask_is_in_range_sorted_and_of_one_size(
-        config in config(), grid in 2..24_usize, seed: u64, step: u64, samples in prop::collection::vec(any::<u64>(), 1..9),
+        mode in mode(), config in config(), grid in 2..24_usize, seed: u64, step: u64, samples in prop::collection::vec(any::<u64>(), 1..9),
     ) {
-        let masks = MaskSampler::new(&config, grid).unwrap().sample(seed, step, &samples);
+        let masks = one(MaskSampler::new(&blocks(mode, config.clone()), grid).unwrap().sample(seed, step, &samples));
         for list in [&masks.context, &masks.targets] {
             for mask in list {
                 prop_assert_eq!((mask.batch, mask.keep), (samples.len(), list[0].keep));
@@ -70,7 +70,7 @@ proptest! {
             }
         }
         let counts = (masks.context.len(), masks.targets.len());
-        match config.mode {
+        match mode {
             MaskMode::Reference | MaskMode::Unbiased => {
                 prop_assert_eq!(counts, (config.contexts, config.targets));
                 let least = smallest_context(&config, grid).min(config.min_keep + 1);
@@ -90,11 +90,11 @@ proptest! {
 
     #[test]
     fn context_and_targets_are_disjoint(
-        config in config(), grid in 2..24_usize, seed: u64, samples in prop::collection::vec(any::<u64>(), 1..5),
+        mode in mode(), config in config(), grid in 2..24_usize, seed: u64, samples in prop::collection::vec(any::<u64>(), 1..5),
     ) {
-        let config = MaskConfig { target_scale: config.target_scale.map(|scale| scale / 5.0), ..config };
-        let masks = MaskSampler::new(&config, grid).unwrap().sample(seed, 0, &samples);
-        let must = !is_multi_block(config.mode) || (!config.allow_overlap && targets_always_fit(&config, grid, &masks));
+        let config = BlockConfig { target_scale: config.target_scale.map(|scale| scale / 5.0), ..config };
+        let masks = one(MaskSampler::new(&blocks(mode, config.clone()), grid).unwrap().sample(seed, 0, &samples));
+        let must = !is_multi_block(mode) || (!config.allow_overlap && targets_always_fit(&config, grid, &masks));
         for row in (0..samples.len()).filter(|_| must) {
             for target in &masks.targets {
                 let hidden = target.row(row);
@@ -107,16 +107,16 @@ proptest! {
 
     #[test]
     fn masks_are_a_function_of_seed_step_and_samples(
-        config in config(), grid in 2..24_usize, seed: u64, step: u64, samples in prop::collection::vec(any::<u64>(), 1..9),
+        mode in mode(), config in config(), grid in 2..24_usize, seed: u64, step: u64, samples in prop::collection::vec(any::<u64>(), 1..9),
     ) {
-        let sampler = MaskSampler::new(&config, grid).unwrap();
-        let together = sampler.sample(seed, step, &samples);
-        prop_assert_eq!(&together, &sampler.sample(seed, step, &samples));
+        let sampler = MaskSampler::new(&blocks(mode, config), grid).unwrap();
+        let together = one(sampler.sample(seed, step, &samples));
+        prop_assert_eq!(&together, &one(sampler.sample(seed, step, &samples)));
         for (row, &sample) in samples.iter().enumerate() {
-            let alone = sampler.sample(seed, step, &[sample]);
+            let alone = one(sampler.sample(seed, step, &[sample]));
             for (together, alone) in all(&together).zip(all(&alone)) {
                 // The cut to the batch's shortest mask is the published code's alone.
-                let same = match config.mode {
+                let same = match mode {
                     MaskMode::Reference => alone.row(0).starts_with(together.row(row)),
                     _ => alone.row(0) == together.row(row),
                 };
@@ -137,8 +137,7 @@ fn extreme_configurations_end() {
             (63, [1.0, 1.0], [tiny, tiny]),
             (1024, [0.15, 0.2], [0.75, 1.5]),
         ] {
-            let config = MaskConfig {
-                mode,
+            let config = BlockConfig {
                 contexts: 2,
                 context_scale: scale,
                 targets: 4,
@@ -147,7 +146,8 @@ fn extreme_configurations_end() {
                 min_keep: usize::MAX,
                 allow_overlap: false,
             };
-            let masks = MaskSampler::new(&config, grid).unwrap().sample(u64::MAX, u64::MAX, &[0, u64::MAX]);
+            let masks =
+                one(MaskSampler::new(&blocks(mode, config), grid).unwrap().sample(u64::MAX, u64::MAX, &[0, u64::MAX]));
             assert!(all(&masks).all(|mask| mask.keep > 0), "{mode:?} at {grid}x{grid}");
         }
     }

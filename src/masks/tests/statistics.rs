@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::super::goldens::published;
 use super::super::statistics::{Occupancy, Statistics, block};
-use super::super::{CutReport, MaskConfig, MaskMode, MaskSampler};
-use super::{differences, fixture};
+use super::super::{BlockConfig, CutReport, MaskMode, MaskSampler};
+use super::{blocks, differences, fixture, one};
 
 #[test]
 fn the_reference_sampler_has_the_published_codes_statistics() {
@@ -29,9 +29,9 @@ fn the_reference_cut_costs_what_is_known_of_the_published_code() {
     for (grid, batch, before, after) in
         [(16, 128, 109.5, 68.1), (16, 16, 109.5, 80.7), (14, 128, 81.8, 51.7), (28, 16, 360.0, 273.0)]
     {
-        let sampler = MaskSampler::new(&published(), grid).unwrap();
+        let sampler = MaskSampler::new(&blocks(MaskMode::Reference, published()), grid).unwrap();
         let samples: Vec<u64> = (0..batch).collect();
-        let cuts: Vec<CutReport> = (0..300).map(|step| sampler.sample(0, step, &samples).cut).collect();
+        let cuts: Vec<CutReport> = (0..300).map(|step| one(sampler.sample(0, step, &samples)).cut).collect();
         let mean = |value: fn(&CutReport) -> f64| cuts.iter().map(value).sum::<f64>() / cuts.len() as f64;
         for (found, known) in [(mean(|cut| cut.context_before), before), (mean(|cut| cut.context_after), after)] {
             assert!((found / known - 1.0).abs() < KNOWN_MEAN, "{grid}x{grid}, batch {batch}: {found}, known {known}");
@@ -41,20 +41,21 @@ fn the_reference_cut_costs_what_is_known_of_the_published_code() {
 
 #[test]
 fn the_reference_context_at_14x14_is_cut_from_the_corner_block_of_13x13() {
-    let sampler = MaskSampler::new(&MaskConfig { allow_overlap: true, ..published() }, 14).unwrap();
+    let sampler =
+        MaskSampler::new(&blocks(MaskMode::Reference, BlockConfig { allow_overlap: true, ..published() }), 14).unwrap();
     let corner: Vec<u32> = (0..169).map(|at| at / 13 * 14 + at % 13).collect();
     for step in 0..200 {
-        assert_eq!(sampler.sample(3, step, &[step]).context[0].row(0), corner);
+        assert_eq!(one(sampler.sample(3, step, &[step])).context[0].row(0), corner);
     }
 }
 
 #[test]
 fn unbiased_masks_reach_every_token_and_know_no_direction() {
     let (grid, steps, batch) = (14, 400, 64);
-    let sampler = MaskSampler::new(&MaskConfig { mode: MaskMode::Unbiased, ..published() }, grid).unwrap();
+    let sampler = MaskSampler::new(&blocks(MaskMode::Unbiased, published()), grid).unwrap();
     let (mut context, mut target) = (Occupancy::new(grid), Occupancy::new(grid));
     for step in 0..steps {
-        let masks = sampler.sample(5, step, &(0..batch).collect::<Vec<_>>());
+        let masks = one(sampler.sample(5, step, &(0..batch).collect::<Vec<_>>()));
         context.add(&masks.context);
         target.add(&masks.targets);
     }
@@ -76,10 +77,10 @@ fn unbiased_masks_reach_every_token_and_know_no_direction() {
 #[test]
 fn unbiased_blocks_have_scales_and_aspects_that_know_nothing_of_each_other() {
     let grid = 48;
-    let sampler = MaskSampler::new(&MaskConfig { mode: MaskMode::Unbiased, ..published() }, grid).unwrap();
+    let sampler = MaskSampler::new(&blocks(MaskMode::Unbiased, published()), grid).unwrap();
     let (mut areas, mut aspects) = (Vec::new(), Vec::new());
     for step in 0..400 {
-        let [h, w, ..] = block(sampler.sample(5, step, &[0]).targets[0].row(0), grid);
+        let [h, w, ..] = block(one(sampler.sample(5, step, &[0])).targets[0].row(0), grid);
         areas.push((h * w) as f64);
         aspects.push((h as f64 / w as f64).ln());
     }
@@ -99,9 +100,9 @@ fn unbiased_contexts_lose_less_to_the_cut_than_the_published_codes() {
     for (grid, batch) in [(14, 128_u64), (16, 128), (7, 128)] {
         let samples: Vec<u64> = (0..batch).collect();
         let kept = |mode| {
-            let config = MaskConfig { mode, min_keep: 3, ..published() };
-            let sampler = MaskSampler::new(&config, grid).unwrap();
-            let cuts: Vec<_> = (0..100).map(|step| sampler.sample(0, step, &samples).cut).collect();
+            let config = BlockConfig { min_keep: 3, ..published() };
+            let sampler = MaskSampler::new(&blocks(mode, config), grid).unwrap();
+            let cuts: Vec<_> = (0..100).map(|step| one(sampler.sample(0, step, &samples)).cut).collect();
             cuts.iter().map(|cut| cut.context_after).sum::<f64>()
                 / cuts.iter().map(|cut| cut.context_before).sum::<f64>()
         };
