@@ -249,11 +249,11 @@ mod tests {
         ");
         shapes.remove("cls_token");
         shapes.insert("patch_embed.proj.weight".into(), vec![768, 3, 2, 16, 16]);
-        insta::assert_snapshot!(misfit(&shapes, &[], &model).unwrap().1.unwrap(), @"");
+        insta::assert_snapshot!(misfit(&shapes, &[], &model).unwrap().1.unwrap(), @"this looks like ViT-B/16 of clips in tubelets of 2 frames");
         let clips = layout(&preset("vjepa-vit-h16-384"));
-        insta::assert_snapshot!(misfit(&clips, &[], &model).unwrap().1.unwrap(), @"");
+        insta::assert_snapshot!(misfit(&clips, &[], &model).unwrap().1.unwrap(), @"this looks like ViT-H/16 of clips at 384 pixels and 16 frames; try --model vjepa-vit-h16-384");
         let turned = layout(&preset("vjepa2-vit-g"));
-        insta::assert_snapshot!(misfit(&turned, &[], &model).unwrap().1.unwrap(), @"");
+        insta::assert_snapshot!(misfit(&turned, &[], &model).unwrap().1.unwrap(), @"this looks like ViT-G/16 of clips at 256 pixels and 16 frames; try --model vjepa2-vit-g");
     }
 
     #[test]
