@@ -84,7 +84,7 @@ impl Checkpoints {
     pub fn save(&mut self, state: &State, parts: &[(&str, Tensors)], config: &RunConfig) -> Result<PathBuf> {
         let parent = self.parent();
         fs::create_dir_all(&parent).at("create", &parent)?;
-        let place = parent.join(format!("step-{:08}", state.step));
+        let place = parent.join(folder_of(state.step));
         let aside = partial_path(&place);
         self.build(&aside, &place, state, parts, config).map_err(|error| {
             // The error that came first says more than one of cleaning up.
@@ -100,7 +100,10 @@ impl Checkpoints {
                 }
             }
         })?;
-        self.prune(state.step, &place)?;
+        // Where the last steps were left out, the weights may be spoilt already: then older checkpoints are worth more.
+        if state.nonfinite_in_a_row == 0 {
+            self.prune(state.step, &place)?;
+        }
         self.whole = Some(place.clone());
         Ok(place)
     }
@@ -122,7 +125,7 @@ impl Checkpoints {
         atomic::write(&aside.join(STATE), &to_json(state)?)?;
         Manifest::of(aside, &FILES.map(str::to_owned))?.write(aside)?;
         // One of this step is there already only where it was found damaged, or a run goes back on itself.
-        remove(place)?;
+        make_room(place)?;
         atomic::rename(aside, place)?;
         faults::at(Point::CheckpointCheck).at("read", place)?;
         check(place)?;
@@ -148,7 +151,8 @@ impl Checkpoints {
         let last = last.or(before.last().map(|(_, path)| path));
         for (other, path) in &before {
             let kept = Some(path) == last || self.keep_every > 0 && other % self.keep_every == 0;
-            if !kept && Manifest::read(path).is_ok() {
+            let is_ours = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) && Manifest::read(path).is_ok();
+            if !kept && is_ours {
                 remove(path)?;
             }
         }
@@ -213,9 +217,30 @@ impl Checkpoints {
     }
 }
 
+/// The name of the folder of a checkpoint.
+fn folder_of(step: usize) -> String {
+    format!("step-{step:08}")
+}
+
+/// Takes away what stands at `place`; what is not ours is renamed, and that is said.
+fn make_room(place: &Path) -> Result<()> {
+    let stands = || fs::symlink_metadata(place).is_ok();
+    if fs::symlink_metadata(place).is_ok_and(|found| found.is_dir()) {
+        remove(place)?;
+    }
+    if stands() {
+        let others = (1..).map(|number| place.with_extension(format!("other-{number}")));
+        let Some(other) = others.into_iter().find(|other| fs::symlink_metadata(other).is_err()) else { return Ok(()) };
+        fs::rename(place, &other).at("rename", place)?;
+        tracing::warn!("{} was not ours alone, and is now {}", place.display(), other.display());
+    }
+    Ok(())
+}
+
 /// The step that the name of a checkpoint's folder says.
 fn step_of(name: &str) -> Option<usize> {
-    name.strip_prefix("step-")?.parse().ok()
+    let step = name.strip_prefix("step-")?.parse().ok()?;
+    (name == folder_of(step)).then_some(step)
 }
 
 /// The names in `folder` that are text; none where there is no such folder.

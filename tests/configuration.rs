@@ -1,6 +1,6 @@
 //! docs/CONFIGURATION.md says what the doc comments of the code say: every key, every value of a choice, every metric.
 //!
-//! After a change `ANYJEPA_WRITE_DOCS=1 cargo test --test configuration` writes it anew.
+//! After a change `WRITE_DOCS=1 cargo test --test configuration` writes it anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -109,11 +109,11 @@ fn page() -> (String, Vec<String>) {
 fn the_page_says_what_the_code_says() {
     let (page, _) = page();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
-    if std::env::var_os("ANYJEPA_WRITE_DOCS").is_some() {
+    if std::env::var_os("WRITE_DOCS").is_some() {
         fs::write(&path, &page).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap();
-    assert!(found == page, "docs/CONFIGURATION.md is not what the code says; ANYJEPA_WRITE_DOCS=1 writes it anew");
+    assert!(found == page, "docs/CONFIGURATION.md is not what the code says; WRITE_DOCS=1 writes it anew");
 }
 
 #[test]

@@ -181,9 +181,49 @@ fn a_run_that_diverges_keeps_the_checkpoint_before() {
     // `inspect --verify` reads every value, and refuses those that are not finite.
     let mut inspect = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
     let checked = inspect.arg("inspect").arg(train.at("run")).arg("--verify").output().unwrap();
-    // Steps 2 and 3 were left out, so their checkpoints hold the weights of step 1.
-    assert!(train.checkpoint("run", 3).exists() && !train.checkpoint("run", 4).exists());
+    // Steps 2 to 4 were left out, so nothing new is saved after step 1.
+    assert!(train.checkpoint("run", 1).exists() && !train.checkpoint("run", 2).exists());
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn a_run_that_diverges_later_keeps_its_last_good_checkpoints() {
+    let train = Train::new();
+    let every = ["--set", "train.checkpoint_every=1", "--set", "optim.epochs=40"];
+    // The first update of a learning rate that ruins the weights is made with gradients that are finite still.
+    let ruin = ["optim.lr=1e30", "optim.start_lr=1e30"].map(|set| ["--set", set]).concat();
+    let mut good = train.command("run", &every).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(&train.checkpoint("run", 3));
+    good.kill().unwrap();
+    good.wait().unwrap();
+    let newest = (0..40).rev().find(|step| train.checkpoint("run", *step).exists()).unwrap();
+    let (code, said) = train.run("run", &[&every[..], &ruin, &["--allow-config-change"]].concat());
+    assert_eq!(code, 5, "{said}");
+    let kept: Vec<usize> = (0..=40).filter(|step| train.checkpoint("run", *step).exists()).collect();
+    assert!(kept.contains(&newest), "{newest} was good, {kept:?} are left:\n{said}");
+    // With the rate mended the run goes on from there.
+    let from = train.checkpoint("run", newest);
+    let (code, said) = train.run("branch", &[&every[..], &["--resume", from.to_str().unwrap()]].concat());
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_gone_does_not_begin_again_unasked() {
+    let train = Train::new();
+    let every = ["--set", "train.checkpoint_every=1"];
+    let (code, said) = train.run("run", &every);
+    assert_eq!(code, 0, "{said}");
+    fs::remove_dir_all(train.at("run").join("checkpoints")).unwrap();
+    fs::remove_file(train.at("run").join("latest")).unwrap();
+    let (code, said) = train.run("run", &every);
+    assert!(code == 4 && said.contains("there is no checkpoint") && said.contains("--resume never"), "{said}");
+    assert!(!train.metrics("run").is_empty());
+    let empty = train.at("empty");
+    fs::create_dir_all(empty.join("checkpoints")).unwrap();
+    let (code, said) = train.run("new", &[&every[..], &["--resume", empty.to_str().unwrap()]].concat());
+    assert!(code == 2 && said.contains("holds no checkpoint"), "{said}");
+    let (code, said) = train.run("run", &[&every[..], &["--resume", "never"]].concat());
+    assert_eq!(code, 0, "{said}");
 }
 
 #[test]
@@ -214,6 +254,7 @@ fn unreadable_pictures_are_left_out_and_counted() {
     let (code, said) = train.run("nothing", &["--set", "train.batch=5"]);
     insta::assert_snapshot!(format!("{said}exit code {code}"), @r"
     animals28: 5 pictures, on cpu
+     WARN no picture of step 1 could be read, and nothing is learned; T/nothing/skipped.jsonl says why
     error: no picture of a whole epoch could be read
       help: T/nothing/skipped.jsonl says why
     exit code 4

@@ -71,6 +71,7 @@ struct Summary {
 impl Command {
     pub fn run(self) -> Result<()> {
         // The queue's clock runs since the process was started.
+        let signal = signals::listen()?;
         let deadline = self.stop_after.and_then(|time| Instant::now().checked_add(time));
         let config = self.config.resolve()?;
         let [held, computed] = memory(&config);
@@ -85,7 +86,7 @@ impl Command {
             device: &device,
             resume: self.resume,
             config_change: if self.allow_config_change { ConfigChange::Allow } else { ConfigChange::Refuse },
-            stop: Stop { signal: signals::listen()?, deadline },
+            stop: Stop { signal, deadline },
         };
         let outcome = train(&run, &mut TrainProgress::new())?;
         let summary = Summary {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{IoContext, Result};
+use crate::faults::{self, Point};
 
 /// Why a picture could not be read; its code is what `skipped.jsonl` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,7 +136,16 @@ impl SkipLog {
                 lines.push('\n');
             }
         }
-        self.file.write_all(lines.as_bytes()).at("write", &self.path)
+        let write = faults::at(Point::SkippedLine).and_then(|()| self.file.write_all(lines.as_bytes()));
+        write.writing(&self.path, lines.len())
+    }
+
+    /// Syncs the file.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().writing(&self.path, 0)
     }
 
     /// How many different samples the log names.

@@ -24,14 +24,25 @@ const MOST_SHOWN: f64 = 0.5;
 /// Cosine between prediction and target above which there is nothing left to learn.
 const MOST_PREDICTION: f64 = 0.98;
 
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signs {
+    /// The features, the targets and the predictions, but not how the loss stands beside that of a constant: during the
+    /// warm-up a predictor is no better.
+    OfFeatures,
+    /// The loss as well.
+    All,
+}
+
 /// The signs of a collapse in a line of metrics, where there are two or more.
-pub fn collapse(metrics: &Metrics) -> Option<String> {
-    let signs = signs(metrics);
+pub fn collapse(metrics: &Metrics, of: Signs) -> Option<String> {
+    let signs = signs(metrics, of);
     (signs.len() >= 2).then(|| signs.join(", and "))
 }
 
-fn signs(metrics: &Metrics) -> Vec<String> {
-    let share = metrics.constant_loss.filter(|loss| *loss > 0.0).map(|loss| metrics.loss / loss);
+fn signs(metrics: &Metrics, of: Signs) -> Vec<String> {
+    let constant = metrics.constant_loss.filter(|loss| of == Signs::All && *loss > 0.0);
+    let share = constant.map(|loss| metrics.loss / loss);
     let rows = [
         (
             "feature_rank",

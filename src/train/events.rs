@@ -27,7 +27,18 @@ struct Event {
     file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
     summary: Option<Summary>,
+    #[prost(message, optional, tag = "7")]
+    session_log: Option<SessionLog>,
 }
+
+/// Its status `START` tells a TensorBoard that is looking on to forget what it has read of this step and later ones.
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+const START: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 struct Summary {
@@ -56,15 +67,19 @@ impl Events {
     /// # Errors
     /// Where a file cannot be read or written.
     pub fn create(folder: &Path, step: usize) -> Result<Self> {
+        // TensorBoard reads files in the order of their names, so that a clock that was set back must not show.
+        let mut second = now() as u64;
         for entry in std::fs::read_dir(folder).at("list", folder)? {
             let path = entry.at("list", folder)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with(PREFIX) && name.contains(OURS) && !name.ends_with(PARTIAL) {
+            let Some((began, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once(OURS)) else { continue };
+            if !name.ends_with(PARTIAL) {
                 trim(&path, step)?;
+                second = second.max(began.parse().unwrap_or(0));
             }
         }
         // Two starts in one second keep a file each.
-        let (second, mut start) = (now() as u64, 0);
+        let mut start = 0;
         let path = loop {
             let path = folder.join(format!("{PREFIX}{second:010}{OURS}{step}.{start}"));
             if !path.exists() {
@@ -75,6 +90,8 @@ impl Events {
         let file = faults::at(Point::EventsCreate).and_then(|()| File::create(&path)).writing(&path, 0)?;
         let mut events = Self { path, file };
         events.record(&Event { wall_time: now(), file_version: Some("brain.Event:2".into()), ..Event::default() })?;
+        let session_log = Some(SessionLog { status: START });
+        events.record(&Event { wall_time: now(), step: step as i64 + 1, session_log, ..Event::default() })?;
         Ok(events)
     }
 
@@ -104,7 +121,7 @@ impl Events {
     /// # Errors
     /// Where the file system refuses.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().at("sync", &self.path)
+        self.file.sync_all().writing(&self.path, 0)
     }
 }
 
@@ -153,6 +170,18 @@ mod tests {
             .collect();
         steps.sort_unstable();
         steps
+    }
+
+    #[test]
+    fn a_later_file_comes_later_by_name_and_says_from_which_step_it_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let ahead = folder.path().join(format!("{PREFIX}9999999999{OURS}0.0"));
+        std::fs::write(&ahead, "").unwrap();
+        let events = Events::create(folder.path(), 7).unwrap();
+        assert!(events.path > ahead, "{}", events.path.display());
+        let file = std::fs::read(&events.path).unwrap();
+        let start = records(&file).find_map(|(_, event)| event.session_log.map(|log| (event.step, log.status)));
+        assert_eq!(start, Some((8, START)));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::atomic;
 use crate::error::{Error, IoContext as _, Result};
 use crate::faults::{self, Point};
 
+/// The file of lines in a run's folder.
+pub(super) const METRICS: &str = "metrics.jsonl";
+
 /// One line of metrics; health is measured less often than the rest.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -98,7 +101,7 @@ impl MetricsLog {
     /// # Errors
     /// Where a file cannot be written.
     pub fn open(folder: &Path, step: usize) -> Result<Self> {
-        let path = folder.join("metrics.jsonl");
+        let path = folder.join(METRICS);
         let old = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -135,6 +138,18 @@ impl MetricsLog {
         let length = self.lines.metadata().map_or(0, |metadata| metadata.len() as usize);
         faults::at(Point::LogsSync).and_then(|()| self.lines.sync_all()).writing(&self.path, length)?;
         self.events.sync()
+    }
+}
+
+/// The last step that the lines at `path` tell of; 0 where there are none.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub(super) fn last_step(path: &Path) -> Result<usize> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(text.split(|byte| *byte == b'\n').filter_map(step_of).max().unwrap_or(0)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::io("read", path, error)),
     }
 }
 

@@ -18,7 +18,7 @@ mod schedule;
 mod step;
 mod tally;
 
-pub use collapse::collapse;
+pub use collapse::{Signs, collapse};
 pub use cost::{Flops, PassTokens};
 pub use metrics::{Metrics, read_series};
 pub use objective::{distance, normalise_targets, spread};

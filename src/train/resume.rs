@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::metrics::{METRICS, last_step};
 use super::optimizer::AdamW;
-use super::run::Observer;
+use super::run::{NONFINITE_STEPS, Observer, Run};
 use super::step::Networks;
 use crate::checkpoint::{self, Checkpoints, State};
 use crate::config::RunConfig;
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::lock::LOCK_FILE;
 
 /// Whether an earlier run in the same folder is continued.
@@ -47,25 +48,35 @@ pub(super) fn require_run(out: &Path) -> Result<()> {
 pub(super) fn start_from(
     resume: &Resume,
     checkpoints: &mut Checkpoints,
-    out: &Path,
+    run: &Run,
     observer: &mut dyn Observer,
 ) -> Result<Option<PathBuf>> {
+    let out = run.out;
     match resume {
         Resume::From(path) if !path.exists() => Err(Error::usage(format!("{} does not exist", path.display()))
             .with_remedy("--resume takes auto, never, a run or one of its checkpoints")),
         Resume::From(path) if path.join("checkpoints").is_dir() => {
-            start_from(&Resume::Auto, &mut Checkpoints::new(path, 0), path, observer)
+            let newest = newest(&mut Checkpoints::new(path, 0), observer)?;
+            newest.map(Some).ok_or_else(|| {
+                Error::usage(format!("{} holds no checkpoint", path.display()))
+                    .with_remedy("name a run that has one, or leave out --resume to begin a new run")
+            })
         }
         Resume::From(path) => Ok(Some(path.clone())),
         Resume::Auto => {
-            let (newest, damaged) = checkpoints.newest()?;
-            for error in damaged {
-                observer.warning(&format!("passed over a checkpoint: {error}"));
+            let newest = newest(checkpoints, observer)?;
+            let metrics = out.join(METRICS);
+            let behind = if newest.is_none() { last_step(&metrics)? } else { 0 };
+            // The first one may be late where steps were left out.
+            if behind > run.config.train.checkpoint_every + NONFINITE_STEPS {
+                let message = format!("{} goes to step {behind}, and there is no checkpoint", metrics.display());
+                return Err(Error::new(Kind::Data, message).with_remedy(
+                    "restore the run's checkpoints from a copy, or begin again at step 0 with --resume never",
+                ));
             }
-            let metrics = out.join("metrics.jsonl");
-            if newest.is_none() && fs::metadata(&metrics).is_ok_and(|metadata| metadata.len() > 0) {
+            if behind > 0 {
                 observer.warning(&format!(
-                    "{} holds steps and there is no checkpoint yet: beginning again at step 0",
+                    "{} goes to step {behind} and there is no checkpoint yet: beginning again at step 0",
                     metrics.display()
                 ));
             }
@@ -75,6 +86,15 @@ pub(super) fn start_from(
         Resume::Never => Err(Error::usage(format!("{} already holds checkpoints", out.display()))
             .with_remedy("name another folder, or continue the run with --resume auto")),
     }
+}
+
+/// The newest whole checkpoint; what is passed over is said.
+fn newest(checkpoints: &mut Checkpoints, observer: &mut dyn Observer) -> Result<Option<PathBuf>> {
+    let (newest, damaged) = checkpoints.newest()?;
+    for error in damaged {
+        observer.warning(&format!("passed over a checkpoint: {error}"));
+    }
+    Ok(newest)
 }
 
 /// What the checkpoint at `path` holds, where it is of the same configuration and data.
@@ -104,6 +124,8 @@ pub(super) fn restore(
             .with_remedy("go on with the run's own data, or start a new run in another folder"));
     }
     let networks = networks.load(&tensors)?;
+    // Steps that another configuration left out do not count against this one.
+    let nonfinite_in_a_row = if different.is_empty() { stored.nonfinite_in_a_row } else { 0 };
     let optimizer = AdamW::load(&networks, &moments, stored.updates)?;
     *state = State {
         version: state.version.clone(),
@@ -112,6 +134,7 @@ pub(super) fn restore(
         steps_per_epoch: state.steps_per_epoch,
         epoch: stored.step / state.steps_per_epoch,
         position: stored.step % state.steps_per_epoch,
+        nonfinite_in_a_row,
         ..stored
     };
     Ok((networks, optimizer))

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::aside::Offence;
 use super::batch::{Accumulator, micro_batches};
-use super::collapse::collapse;
+use super::collapse::{Signs, collapse};
 use super::health::{Guess, Probe};
 use super::metrics::{Metrics, MetricsLog};
 use super::norm::{clip, global_norm};
@@ -31,9 +31,9 @@ use crate::stop::Stop;
 use crate::weights::Tensors;
 
 /// Steps in a row whose loss or gradient is not finite, after which a run ends.
-const NONFINITE_STEPS: usize = 3;
-/// Steps, or those of the warm-up where they are more, before a collapse is looked for.
-const SETTLED: usize = 50;
+pub(super) const NONFINITE_STEPS: usize = 3;
+/// Steps before a collapse is looked for: those of the warm-up, but no fewer and no more than these.
+const SETTLED: [usize; 2] = [50, 400];
 /// Images without which it is not.
 const FEWEST_JUDGED: usize = 32;
 /// The file in a run's folder that lists what could not be read.
@@ -121,7 +121,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut saved = None;
-    if let Some(path) = start_from(&run.resume, &mut checkpoints, out, observer)? {
+    if let Some(path) = start_from(&run.resume, &mut checkpoints, run, observer)? {
         (networks, optimizer) = restore(&path, config, run.config_change, networks, &mut state, observer)?;
         let newest = checkpoints.list()?.pop().filter(|(newest, _)| *newest > state.step);
         if let (Resume::From(_), Some((newest, _))) = (&run.resume, newest) {
@@ -145,13 +145,11 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     // The loop.
     let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let mut since = Since::new();
-    let mut empty_steps = 0;
-    // A predictor is no better than a constant at first, and a few images have no rank to speak of.
-    let (settled, judged) = (schedule.warmup_steps.max(SETTLED), probe.images() >= FEWEST_JUDGED);
+    let (mut empty_steps, mut owed) = (0, false);
+    let settled = schedule.warmup_steps.clamp(SETTLED[0], SETTLED[1]);
     'steps: for batch in loader {
         faults::at(Point::Step).at("begin", out)?;
         since.add(&batch);
-        faults::at(Point::SkippedLine).writing(out.join(SKIPPED), batch.skipped.len())?;
         skips.add(&batch.skipped)?;
         let rates = schedule.at(state.step);
         let watching = is_time(state.step + 1, config.train.health_every, schedule.steps);
@@ -184,9 +182,22 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         if parts.is_empty() {
             state.advance();
             empty_steps += 1;
+            let why = format!("{} says why", out.join(SKIPPED).display());
+            if empty_steps == 1 {
+                observer.warning(&format!(
+                    "no picture of step {} could be read, and nothing is learned; {why}",
+                    state.step
+                ));
+            }
             if empty_steps == steps_per_epoch {
-                return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read")
-                    .with_remedy(format!("{} says why", out.join(SKIPPED).display())));
+                if state.updates > 0 {
+                    sync(&log, &skips)?;
+                    observer.checkpoint(&save(&mut checkpoints, &state, &networks, &optimizer, config)?);
+                }
+                return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read").with_remedy(why));
+            }
+            if stop.is_due() {
+                break;
             }
             continue;
         }
@@ -235,7 +246,11 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                 faults::at(Point::Health).at("watch", out)?;
                 guess.add(&mut metrics)?;
                 probe.add(&networks, &mut metrics)?;
-                metrics.collapse = collapse(&metrics).filter(|_| judged && state.step > settled);
+                // A predictor is no better than a constant at first, and a few images have no rank to speak of.
+                let signs =
+                    if state.step > schedule.warmup_steps.max(settled) { Signs::All } else { Signs::OfFeatures };
+                let is_judged = probe.images() >= FEWEST_JUDGED && state.step > settled;
+                metrics.collapse = if is_judged { collapse(&metrics, signs) } else { None };
             }
             log.write(&metrics)?;
             observer.metrics(&metrics);
@@ -248,8 +263,11 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             }
             since = Since::new();
         }
-        if is_time(state.step, config.train.checkpoint_every, schedule.steps) {
-            log.sync()?;
+        // Weights whose loss is not finite are not worth an older checkpoint.
+        owed |= is_time(state.step, config.train.checkpoint_every, schedule.steps);
+        if owed && state.nonfinite_in_a_row == 0 {
+            owed = false;
+            sync(&log, &skips)?;
             let path = save(&mut checkpoints, &state, &networks, &optimizer, config)?;
             observer.checkpoint(&path);
             saved = Some((state.step, path));
@@ -266,7 +284,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             if stop.is_by_signal() {
                 observer.warning("saving; once more to stop at once");
             }
-            log.sync()?;
+            sync(&log, &skips)?;
             let path = save(&mut checkpoints, &state, &networks, &optimizer, config)?;
             observer.checkpoint(&path);
             path
@@ -292,6 +310,12 @@ fn diverged(what: String) -> Error {
 /// Whether something that is done every `every` steps (0: never) is due after `step` steps; at the end it always is.
 fn is_time(step: usize, every: usize, steps: usize) -> bool {
     every > 0 && (step.is_multiple_of(every) || step == steps)
+}
+
+/// A checkpoint is never newer than what is said of its steps.
+fn sync(log: &MetricsLog, skips: &SkipLog) -> Result<()> {
+    log.sync()?;
+    skips.sync()
 }
 
 fn save(

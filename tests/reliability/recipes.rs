@@ -27,7 +27,6 @@ fn recipes_that_cannot_work_are_refused_before_the_first_step() {
     optim.warmup_epochs=1.99 train.batch=16
     animals28: 16 pictures, on cpu
      WARN the run stops at 50 % of its schedules (optim.schedule_scale)
-     WARN saving; once more to stop at once
     error: the time is over after step 0 of 2
       help: the same command continues the run where it stands
     exit code 75
@@ -41,14 +40,12 @@ fn recipes_that_cannot_work_are_refused_before_the_first_step() {
     optim.schedule_scale=1.25
     animals28: 16 pictures, on cpu
      WARN the run stops at 80 % of its schedules (optim.schedule_scale)
-     WARN saving; once more to stop at once
     error: the time is over after step 0 of 8
       help: the same command continues the run where it stands
     exit code 75
 
     optim.schedule_scale=1
     animals28: 16 pictures, on cpu
-     WARN saving; once more to stop at once
     error: the time is over after step 0 of 8
       help: the same command continues the run where it stands
     exit code 75

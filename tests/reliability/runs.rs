@@ -137,9 +137,10 @@ impl Runs {
             let mut rest = file.as_slice();
             while let Some(length) = rest.first_chunk() {
                 let length = u64::from_le_bytes(*length) as usize;
-                // The wall time is a double of nine bytes, and the step is a varint with tag 2 behind it.
+                // The wall time is a double of nine bytes, the step a varint with tag 2 behind it, and then come the
+                // metrics with tag 5.
                 let event = &rest[12..12 + length];
-                if event[9] == 0x10 {
+                if event[9] == 0x10 && event[11] == 0x2a {
                     steps.push(u64::from(event[10]));
                 }
                 rest = &rest[16 + length..];
