@@ -317,7 +317,7 @@ fn a_result_in_json_has_these_keys() {
         keys(&json),
         @"out inputs rows rows_before skipped shards format shape seconds images_per_second provenance"
     );
-    insta::assert_snapshot!(keys(&json["provenance"]), @"encoder weights_blake3 model preprocessing image_size layers tokens dtype version");
+    insta::assert_snapshot!(keys(&json["provenance"]), @"encoder weights_blake3 model preprocessing image_size layers tokens dtype precision version");
 }
 
 #[test]
