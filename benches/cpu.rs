@@ -3,7 +3,7 @@
 //! `cargo bench` measures the standard set; `cargo test --benches` only shows that it runs. `anyjepa bench` measures
 //! other models, batches and devices, and prints JSON.
 
-use anyjepa::bench::{QUICK, Repetitions, STANDARD, Workload, peak};
+use anyjepa::bench::{Engine, QUICK, Repetitions, STANDARD, Workload, peak};
 use anyjepa::config::Precision;
 use anyjepa::device;
 use anyjepa::error::Result;
@@ -13,11 +13,13 @@ fn main() -> Result<()> {
     let measuring = std::env::args().any(|word| word == "--bench");
     let (set, warm_up, counted) = if measuring { (STANDARD, 2, 5) } else { (QUICK, 0, 1) };
     let repetitions = Repetitions { warm_up, counted };
-    let device = device::open("cpu".parse()?)?;
+    let spec = "cpu".parse()?;
+    let device = device::open(spec)?;
     let peak = peak(Precision::F32, repetitions, &device)?;
     println!("peak: {:.1} GFLOP/s, a product of two {side} x {side} matrices", peak.gflops, side = peak.side);
     for (work, model, batch) in set {
-        let case = Workload::new(*work, model, *batch, Precision::F32)?.measure(repetitions, &peak, &device)?;
+        let workload = Workload::new(*work, model, *batch, Precision::F32, Engine::Compiled)?;
+        let case = workload.measure(repetitions, &peak, spec, &device)?;
         let timing = &case.timing;
         println!(
             "{:8} {model} x {batch}: {:.3} images/s, {:.1} GFLOP/s, {:.0} % of the peak; {:.3} s ({:.3} to {:.3})",

@@ -48,9 +48,21 @@ fn without_a_word_both_are_measured_and_the_head_is_one_pass_through_all() {
     let works: Vec<_> =
         cases.iter().map(|case| (case["work"].as_str().unwrap(), case["batch"].as_u64().unwrap())).collect();
     assert_eq!(works, [("extract", 1), ("extract", 4), ("train", 2)]);
+    let engines: Vec<_> = cases.iter().map(|case| case["engine"].as_str().unwrap()).collect();
+    assert_eq!(engines, ["compiled", "compiled", "burn"]);
     let seconds: f64 = cases.iter().map(|case| positive(&case["median_s"])).sum();
     assert!((positive(&result["images_per_second"]) - 7.0 / seconds).abs() < 1e-6);
     assert!(positive(&cases[2]["context_tokens"]) > positive(&cases[2]["target_tokens"]));
+}
+
+#[test]
+fn the_engine_can_be_chosen_and_is_burns_where_ours_lacks_the_precision() {
+    let engine = |words: &str| {
+        let result = measured(&format!("bench extract --quick --batch 1 --reps 1 --warm-up 0 --json {words}"));
+        result["cases"][0]["engine"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(engine("--engine burn"), "burn");
+    assert_eq!(engine("--precision bf16"), "burn");
 }
 
 #[test]
@@ -62,4 +74,6 @@ fn mistakes_end_with_a_remedy_and_the_exit_code_of_usage() {
     };
     assert!(said("bench extract --model ijepa-vit-b61").contains("did you mean `ijepa-vit-b16`?"));
     assert!(said("bench extract --batch 0").contains("0 is not in 1.."));
+    assert!(said("bench train --engine compiled").contains("leave out --engine"));
+    assert!(said("bench extract --engine compiled --precision bf16").contains("--engine burn"));
 }

@@ -78,6 +78,8 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         ("export", format!("{run} --out {export}")),
         ("masks", format!("animals28 --batch 4 --out {masks}")),
         ("compile", "animals28".to_owned()),
+        ("compile --print graph", "animals28".to_owned()),
+        ("compile --print wgsl", "animals28".to_owned()),
         ("parity", format!("{run} --devices cpu")),
         ("verify", "tests/fixtures/reference/ijepa_eps".to_owned()),
         ("bench", "extract --quick --batch 1 --reps 1 --warm-up 0".to_owned()),
@@ -87,7 +89,12 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
     for (name, arguments) in commands {
         let mut command = Command::cargo_bin("anyjepa").unwrap();
         command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("ANYJEPA_DEVICE");
-        let output = command.arg(name).args(arguments.split_whitespace()).args(["--json", "-q"]).output().unwrap();
+        let output = command
+            .args(name.split_whitespace())
+            .args(arguments.split_whitespace())
+            .args(["--json", "-q"])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
 

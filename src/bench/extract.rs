@@ -3,20 +3,43 @@
 use burn::tensor::Device;
 
 use super::clock::{Repetitions, repeat};
-use super::{Measurement, Peak, Work, pixels};
-use crate::config::{Layers, RunConfig};
+use super::{Engine, Measurement, Peak, Work, pixels};
+use crate::config::{Layers, Precision, RunConfig};
 use crate::data::Batch;
+use crate::device::Spec;
 use crate::error::{Error, Result};
-use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views};
+use crate::extract::{BurnEngine, CompiledEngine, FeatureEngine, ReadOut, Tokens, Views};
 use crate::matrix::Matrix;
 use crate::model::{Encoder, Init};
 use crate::train::Flops;
+use crate::weights;
 
-/// Times the encoder of `config` over batches of `config.train.batch` images.
-pub fn measure(config: &RunConfig, repetitions: Repetitions, peak: &Peak, device: &Device) -> Result<Measurement> {
-    let encoder = Encoder::new(&config.model, config.train.precision, Init::Seed(config.train.seed), device);
+/// The encoder of `config` with random weights, ready for batches of `config.train.batch` images on the device that
+/// `spec` names and that is burn's `device`.
+pub fn engine(config: &RunConfig, engine: Engine, spec: Spec, device: &Device) -> Result<Box<dyn FeatureEngine>> {
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
-    let engine = BurnEngine::new(encoder, device.clone(), read_out);
+    let init = Init::Seed(config.train.seed);
+    Ok(match engine {
+        Engine::Burn => {
+            let encoder = Encoder::new(&config.model, config.train.precision, init, device);
+            Box::new(BurnEngine::new(encoder, device.clone(), read_out))
+        }
+        Engine::Compiled => {
+            let encoder = Encoder::new(&config.model, Precision::F32, init, &Device::flex());
+            let tensors = weights::collect(&encoder, "", &weights::Values)?;
+            Box::new(CompiledEngine::compile(&config.model, &tensors, read_out, config.train.batch, spec)?)
+        }
+    })
+}
+
+/// Times `engine`, an encoder of `config`, over batches of `config.train.batch` images.
+pub fn measure(
+    config: &RunConfig,
+    engine: &dyn FeatureEngine,
+    repetitions: Repetitions,
+    peak: &Peak,
+    device: &Device,
+) -> Result<Measurement> {
     let (pixels, shape) = pixels(config);
     let samples = (0..config.train.batch as u64).collect();
     let batch = Batch { pixels, shape, samples, ..Batch::default() };

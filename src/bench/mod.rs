@@ -14,7 +14,8 @@ pub use clock::{Repetitions, Timing};
 pub use peak::{Peak, peak};
 
 use crate::config::{Precision, Preset, RunConfig};
-use crate::error::Result;
+use crate::device::Spec;
+use crate::error::{Error, Result};
 use crate::random::{Purpose, Stream};
 
 /// What is timed.
@@ -27,11 +28,22 @@ pub enum Work {
     Train,
 }
 
+/// What runs an encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// A plan of our own kernels, of 32 bits.
+    Compiled,
+    /// Operation by operation, as in training.
+    Burn,
+}
+
 /// A measurement to make.
 #[derive(Debug, Clone)]
 pub struct Workload {
     work: Work,
     config: RunConfig,
+    engine: Engine,
 }
 
 /// One measurement.
@@ -39,6 +51,8 @@ pub struct Workload {
 pub struct Measurement {
     /// What was timed.
     pub work: Work,
+    /// What ran the encoder.
+    pub engine: Engine,
     /// The preset's name.
     pub model: String,
     /// Images of a repetition.
@@ -91,15 +105,20 @@ pub struct Summary {
 }
 
 impl Workload {
-    /// `work` with the preset called `model`, over `batch` images at once.
+    /// `work` with the preset called `model`, over `batch` images at once; `engine` runs encoders that do not learn.
     ///
     /// # Errors
-    /// A usage error where there is no such preset.
-    pub fn new(work: Work, model: &str, batch: usize, precision: Precision) -> Result<Self> {
+    /// A usage error where there is no such preset, or where compiled encoders do not know the precision.
+    pub fn new(work: Work, model: &str, batch: usize, precision: Precision, engine: Engine) -> Result<Self> {
+        let engine = if work == Work::Train { Engine::Burn } else { engine };
+        if (engine, precision) == (Engine::Compiled, Precision::Bf16) {
+            return Err(Error::usage("compiled encoders do not compute with bf16")
+                .with_remedy("take --engine burn, or leave out --precision"));
+        }
         let mut config = Preset::find(model)?.config();
         (config.train.batch, config.train.accumulate) = (batch, 1);
         config.train.precision = precision;
-        Ok(Self { work, config })
+        Ok(Self { work, config, engine })
     }
 
     /// Bytes that the measurement holds: in the machine's memory, and on the device. The latter are a lower bound.
@@ -115,26 +134,31 @@ impl Workload {
         [encoder + predictor + batch * model.input_bytes(), computed]
     }
 
-    /// Makes the measurement on `device`, which reaches `peak`.
+    /// Makes the measurement on the device that `spec` names, which is burn's `device` and reaches `peak`.
     ///
     /// # Errors
     /// A usage error where no mask fits, a device error where the device fails or computes what is no number.
-    pub fn measure(&self, repetitions: Repetitions, peak: &Peak, device: &Device) -> Result<Measurement> {
+    pub fn measure(&self, repetitions: Repetitions, peak: &Peak, spec: Spec, device: &Device) -> Result<Measurement> {
         match self.work {
-            Work::Extract => extract::measure(&self.config, repetitions, peak, device),
+            Work::Extract => {
+                let engine = extract::engine(&self.config, self.engine, spec, device)?;
+                let measured = extract::measure(&self.config, engine.as_ref(), repetitions, peak, device)?;
+                Ok(Measurement { engine: self.engine, ..measured })
+            }
             Work::Train => train::measure(&self.config, repetitions, peak, device),
         }
     }
 }
 
 impl Measurement {
-    /// A measurement of `config` from the seconds of a repetition and the operations of an image.
+    /// A measurement by burn of `config` from the seconds of a repetition and the operations of an image.
     fn new(work: Work, config: &RunConfig, flop_per_image: f64, timing: Timing, peak: &Peak) -> Self {
         let batch = config.train.batch;
         let images_per_second = batch as f64 / timing.median_s;
         let gflops = images_per_second * flop_per_image / 1e9;
         Self {
             work,
+            engine: Engine::Burn,
             model: config.name.clone(),
             batch,
             precision: config.train.precision,

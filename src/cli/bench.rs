@@ -1,11 +1,12 @@
 //! `anyjepa bench`: how fast a device extracts and trains.
 
-use anyjepa::bench::{Measurement, Peak, QUICK, Repetitions, STANDARD, Summary, Work, Workload, peak};
+use anyjepa::bench::{Engine, Measurement, Peak, QUICK, Repetitions, STANDARD, Summary, Work, Workload, peak};
 use anyjepa::config::Precision;
-use anyjepa::device;
-use anyjepa::error::Result;
+use anyjepa::device::{self, Api};
+use anyjepa::error::{Error, Result};
 use clap::{Args, ValueEnum};
 
+use super::frozen::EngineArg;
 use super::output::{print, print_json, say, table};
 use super::{DeviceArgs, OutputArgs};
 
@@ -36,6 +37,9 @@ pub struct Command {
     /// The arithmetic of matrix products
     #[arg(long, value_enum, default_value_t)]
     precision: PrecisionArg,
+    /// What extracts: our own kernels, or burn's; without it ours, but on cuda and with bf16 burn's
+    #[arg(long, value_enum)]
+    engine: Option<EngineArg>,
     /// A tiny model and few repetitions
     #[arg(long)]
     quick: bool,
@@ -68,10 +72,11 @@ impl Command {
             PrecisionArg::F32 => Precision::F32,
             PrecisionArg::Bf16 => Precision::Bf16,
         };
+        let engine = self.engine()?;
         let workloads: Vec<Workload> = self
             .cases()
             .into_iter()
-            .map(|(work, model, batch)| Workload::new(work, &model, batch, precision))
+            .map(|(work, model, batch)| Workload::new(work, &model, batch, precision, engine))
             .collect::<Result<_>>()?;
         for [held, computed] in workloads.iter().map(Workload::memory) {
             device::require_memory(self.device.device, held, computed)?;
@@ -87,12 +92,28 @@ impl Command {
         say(&peak_sentence(&peak));
         let mut cases = Vec::new();
         for workload in &workloads {
-            let case = workload.measure(repetitions, &peak, &device)?;
+            let case = workload.measure(repetitions, &peak, self.device.device, &device)?;
             say(&format!("{}: {:.3} images/s", name(&case), case.images_per_second));
             cases.push(case);
         }
         let summary = Summary::new(self.device.device.to_string(), peak, cases);
         if self.output.json { print_json(&summary) } else { print_table(&summary) }
+    }
+
+    /// What runs encoders that do not learn.
+    fn engine(&self) -> Result<Engine> {
+        match (self.engine, self.work) {
+            (Some(EngineArg::Compiled), Some(WorkArg::Train)) => {
+                Err(Error::usage("compiled encoders do not learn").with_remedy("leave out --engine"))
+            }
+            (Some(EngineArg::Compiled), _) => Ok(Engine::Compiled),
+            (Some(EngineArg::Burn), _) => Ok(Engine::Burn),
+            (None, _) if self.device.device.api == Api::Cuda => Ok(Engine::Burn),
+            (None, _) => Ok(match self.precision {
+                PrecisionArg::F32 => Engine::Compiled,
+                PrecisionArg::Bf16 => Engine::Burn,
+            }),
+        }
     }
 
     /// Work, preset and batch of each measurement.
@@ -130,11 +151,12 @@ fn peak_sentence(peak: &Peak) -> String {
 }
 
 fn name(case: &Measurement) -> String {
-    let work = match case.work {
-        Work::Extract => "extract",
-        Work::Train => "train",
+    let (work, by) = match (case.work, case.engine) {
+        (Work::Extract, Engine::Compiled) => ("extract", ", compiled"),
+        (Work::Extract, Engine::Burn) => ("extract", ", burn"),
+        (Work::Train, _) => ("train", ""),
     };
-    format!("{work} {} x {}", case.model, case.batch)
+    format!("{work} {} x {}{by}", case.model, case.batch)
 }
 
 fn print_table(summary: &Summary) -> Result<()> {

@@ -1,16 +1,20 @@
 //! `anyjepa compile PRESET|WEIGHTS`: the encoder as a graph, as a plan, as shaders.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyjepa::compile::{Dtype, Plan, compile, graph_of, wgsl};
+use anyjepa::compile::schedule::schedule;
+use anyjepa::compile::{Dtype, Plan, graph_of, wgsl};
 use anyjepa::config::{Layers, ModelConfig, Preset};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
 use anyjepa::extract::{FeatureDtype, Provenance, ReadOut, Views};
-use anyjepa::weights::{self, Loaded, Which};
+use anyjepa::weights::{self, Loaded};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
+use super::frozen::parse_layers;
 use super::output::{print, print_json, say};
 use super::{DtypeArg, EncoderArg, OutputArgs, TokensArg};
 
@@ -20,15 +24,18 @@ pub struct Command {
     /// A preset, or weights of any form
     #[arg(value_name = "PRESET|WEIGHTS")]
     encoder: String,
+    /// The preset whose weights these are, where they do not say it themselves
+    #[arg(long, value_name = "PRESET")]
+    model: Option<String>,
     /// Images of a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
     /// How weights and most values are stored; sums are of 32 bits always
     #[arg(long, value_enum, default_value_t)]
     dtype: DtypeArg,
-    /// The last so many blocks, joined
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    layers: u16,
+    /// The last block, or the last N joined as -N.., each after the final norm
+    #[arg(long, value_name = "last|-N..", default_value = "last", value_parser = parse_layers, allow_hyphen_values = true)]
+    layers: Layers,
     /// One vector a picture, the mean of its patches', or one a patch
     #[arg(long, value_enum, default_value_t)]
     tokens: TokensArg,
@@ -56,38 +63,89 @@ enum PrintArg {
     Wgsl,
 }
 
+/// The shaders of a plan, each once.
+#[derive(Serialize)]
+struct Shaders {
+    shaders: Vec<Shader>,
+}
+
+#[derive(Serialize)]
+struct Shader {
+    permutation: String,
+    /// The first dispatch that launches it.
+    first_for: String,
+    /// Threads of a workgroup.
+    threads: u32,
+    /// Memory of a workgroup.
+    workgroup_bytes: u32,
+    source: String,
+}
+
 impl Command {
     pub fn run(self) -> Result<()> {
-        let subject = subject(&self.encoder, self.which.map(Into::into))?;
+        let subject = self.subject()?;
         let model = subject.model();
-        let read_out = self.read_out().compiled(model.depth);
-        let batch = usize::from(self.batch);
-        if let PrintArg::Graph = self.print {
-            return print(&graph_of(model, batch, read_out)?.to_string());
+        let read_out = ReadOut { layers: self.layers, tokens: self.tokens.into(), views: Views::One };
+        read_out.blocks(model.depth)?;
+        let graph = graph_of(model, self.batch.into(), read_out.compiled(model.depth))?;
+        // A graph may hold what no kernel computes yet.
+        if let (PrintArg::Graph, None) = (self.print, &self.out) {
+            return self.show(&graph);
         }
-        let plan = compile(model, batch, read_out, self.dtype.into())?;
+        let plan = schedule(&graph, self.dtype.into())?;
         if let Some(out) = &self.out {
-            subject.package(out, &plan, self.which, self.read_out())?;
+            subject.package(out, &plan, self.which, read_out)?;
             say(&format!("{}: a package of {} weights", out.display(), plan.dtype));
         }
-        if self.output.json {
-            return print_json(&plan);
+        match self.print {
+            PrintArg::Graph => self.show(&graph),
+            PrintArg::Plan => self.show(&plan),
+            PrintArg::Wgsl => self.show(&Shaders::of(&plan)?),
         }
-        let PrintArg::Wgsl = self.print else { return print(&plan.to_string()) };
-        let mut seen = BTreeSet::new();
-        for dispatch in &plan.dispatches {
-            let stored: Vec<Dtype> = dispatch.operands.iter().map(|&operand| plan.buffer(operand).dtype).collect();
-            let shader = wgsl::shader(&dispatch.kernel, &stored, None)?;
-            if seen.insert(shader.permutation.clone()) {
-                print(&format!("// {}, first for {}\n{}", shader.permutation, dispatch.label, shader.source))?;
-            }
-        }
-        Ok(())
     }
 
-    fn read_out(&self) -> ReadOut {
-        let layers = if self.layers == 1 { Layers::Last } else { Layers::LastOf(self.layers.into()) };
-        ReadOut { layers, tokens: self.tokens.into(), views: Views::One }
+    fn subject(&self) -> Result<Subject> {
+        let path = Path::new(&self.encoder);
+        let which = self.which.map(Into::into);
+        match &self.model {
+            None if path.exists() => Ok(Subject::Weights(Box::new(weights::open(path, which)?))),
+            None => Ok(Subject::Preset(Box::new(Preset::find(&self.encoder)?.config().model))),
+            Some(name) if path.exists() => {
+                let model = Preset::find(name)?.config().model;
+                Ok(Subject::Weights(Box::new(weights::open_as(path, which, &model)?)))
+            }
+            Some(_) => Err(Error::usage(format!("{} does not exist, and --model says what weights are", self.encoder))
+                .with_remedy("name weights, or a preset without --model")),
+        }
+    }
+
+    fn show<T: fmt::Display + Serialize>(&self, result: &T) -> Result<()> {
+        if self.output.json { print_json(result) } else { print(&result.to_string()) }
+    }
+}
+
+impl Shaders {
+    fn of(plan: &Plan) -> Result<Self> {
+        let (mut seen, mut shaders) = (BTreeSet::new(), Vec::new());
+        for dispatch in &plan.dispatches {
+            let stored: Vec<Dtype> = dispatch.operands.iter().map(|&operand| plan.buffer(operand).dtype).collect();
+            let wgsl::Shader { permutation, source, threads, workgroup_bytes, .. } =
+                wgsl::shader(&dispatch.kernel, &stored, None)?;
+            if seen.insert(permutation.clone()) {
+                let first_for = dispatch.label.clone();
+                shaders.push(Shader { permutation, first_for, threads, workgroup_bytes, source });
+            }
+        }
+        Ok(Self { shaders })
+    }
+}
+
+impl fmt::Display for Shaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shaders = self.shaders.iter();
+        shaders.try_for_each(|shader| {
+            writeln!(f, "// {}, first for {}\n{}", shader.permutation, shader.first_for, shader.source.trim_end())
+        })
     }
 }
 
@@ -95,13 +153,6 @@ impl Command {
 enum Subject {
     Weights(Box<Loaded>),
     Preset(Box<ModelConfig>),
-}
-
-fn subject(encoder: &str, which: Option<Which>) -> Result<Subject> {
-    match Path::new(encoder) {
-        path if path.exists() => Ok(Subject::Weights(Box::new(weights::open(path, which)?))),
-        _ => Ok(Subject::Preset(Box::new(Preset::find(encoder)?.config().model))),
-    }
 }
 
 impl Subject {

@@ -84,7 +84,7 @@ impl FrozenArgs {
     }
 }
 
-fn parse_layers(text: &str) -> Result<Layers> {
+pub(super) fn parse_layers(text: &str) -> Result<Layers> {
     if text.eq_ignore_ascii_case("last") {
         return Ok(Layers::Last);
     }

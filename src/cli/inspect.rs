@@ -1,13 +1,17 @@
-//! `anyjepa inspect [PATH|PRESET]`: what a checkpoint, a run, weights, features or a preset holds.
+//! `anyjepa inspect [PATH|PRESET]`: what a checkpoint, a run, weights, features, a package or a preset holds.
+
+mod package;
 
 use std::path::{Path, PathBuf};
 
 use anyjepa::checkpoint::{Checkpoints, State, check};
 use anyjepa::config::{PRESETS, Preset, RunConfig};
 use anyjepa::error::{Error, IoContext as _, Result};
+use anyjepa::extract::package::Package;
 use anyjepa::extract::{FeatureSet, Format, Index, Provenance, Shape};
 use anyjepa::weights::{Inspection, Source, Verified, Which};
 use clap::Args;
+use package::{Depth, PackageLines};
 use serde::Serialize;
 
 use super::OutputArgs;
@@ -16,7 +20,7 @@ use super::output::{Shown, print, print_json, table};
 /// `anyjepa inspect [PATH|PRESET]`
 #[derive(Debug, Args)]
 pub struct Command {
-    /// A run, a checkpoint, weights of any form, features or a preset; lists the presets where none is given
+    /// A run, a checkpoint, weights of any form, features, a package or a preset; lists the presets where none is given
     #[arg(value_name = "PATH|PRESET")]
     subject: Option<PathBuf>,
     /// Check every sum and read every tensor
@@ -50,6 +54,7 @@ enum Subject {
         provenance: Provenance,
         verified: bool,
     },
+    Package(PackageLines),
     Weights {
         path: Shown,
         checkpoints: Vec<usize>,
@@ -90,6 +95,10 @@ impl Command {
     fn stored(&self, path: &Path) -> Result<Subject> {
         if FeatureSet::stand_at(path) {
             return self.features(path);
+        }
+        if Package::stands_at(path) {
+            let depth = if self.verify { Depth::Tensors } else { Depth::Sums };
+            return Ok(Subject::Package(PackageLines::of(path, depth)?));
         }
         let all = if path.is_dir() { Checkpoints::new(path, 0).list()? } else { Vec::new() };
         let checkpoint = all.last().map_or(path.to_path_buf(), |(_, newest)| newest.clone());
@@ -206,6 +215,7 @@ impl Subject {
                 }
                 text
             }
+            Self::Package(package) => package.to_text(),
             Self::Weights { path, checkpoints, state, config, files } => {
                 let mut text = String::new();
                 if let Some(config) = config {

@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Kind, Result};
 
 /// A value: the place of the node that produces it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Id(pub usize);
 
 /// What a node computes. `x` is the first input throughout.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Op {
     /// The images, `[B, C, H, W]`.
     Input,
@@ -65,7 +68,7 @@ pub enum Op {
 }
 
 /// What a matrix product does to its sums before it stores them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Epilogue {
     /// Adds the bias.
@@ -79,7 +82,7 @@ pub enum Epilogue {
 }
 
 /// One operation and the shape of its result.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
     /// What it computes.
     pub op: Op,
@@ -90,7 +93,7 @@ pub struct Node {
 }
 
 /// A computation: nodes in an order in which each comes after its inputs.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Graph {
     /// The nodes.
     pub nodes: Vec<Node>,

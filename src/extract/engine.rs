@@ -2,12 +2,13 @@
 //!
 //! `B` images, `N` tokens, `D` width, `L` layers joined.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Shape, Tokens};
 use crate::config::Layers;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, Skip};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::matrix::Matrix;
 
 /// Which outputs of an encoder become features.
@@ -19,6 +20,21 @@ pub struct ReadOut {
     pub tokens: Tokens,
     /// What an encoder sees of a picture.
     pub views: Views,
+}
+
+impl ReadOut {
+    /// The blocks that are read out of an encoder of `depth`, counted from 0.
+    ///
+    /// # Errors
+    /// A usage error where there are not as many.
+    pub fn blocks(self, depth: usize) -> Result<Range<usize>> {
+        let count = self.layers.count(usize::MAX);
+        let first = depth.checked_sub(count).filter(|_| count > 0).ok_or_else(|| {
+            Error::usage(format!("the last {count} of {depth} blocks cannot be read out"))
+                .with_remedy(format!("choose --layers last, or from -1.. to -{depth}.."))
+        })?;
+        Ok(first..depth)
+    }
 }
 
 /// What an encoder sees of a picture before its features are known.

@@ -130,11 +130,6 @@ impl Provenance {
     /// A usage error where there are not as many blocks as are to be read out.
     pub fn of(loaded: &weights::Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype) -> Result<Self> {
         let weights::Loaded { model, provenance, .. } = loaded;
-        let count = read_out.layers.count(usize::MAX);
-        let first = model.depth.checked_sub(count).filter(|_| count > 0).ok_or_else(|| {
-            Error::usage(format!("the last {count} of {} blocks cannot be read out", model.depth))
-                .with_remedy(format!("choose --layers last, or from -1.. to -{}..", model.depth))
-        })?;
         Ok(Self {
             encoder: provenance.encoder.unwrap_or(which),
             weights_blake3: provenance.blake3.clone(),
@@ -144,7 +139,7 @@ impl Provenance {
                 Views::Mirrored => format!("{}, with the mirror image", provenance.preprocessing),
             },
             image_size: provenance.resolution,
-            layers: (first..model.depth).collect(),
+            layers: read_out.blocks(model.depth)?.collect(),
             tokens: read_out.tokens,
             dtype,
             precision: Dtype::F32,

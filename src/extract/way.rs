@@ -7,12 +7,12 @@ use super::{
     BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, Frozen, Provenance, ReadOut, Shape, Tokens, Views,
 };
 use crate::compile::{self, Dtype, Take, compile_within};
-use crate::config::Precision;
+use crate::config::{ModelConfig, Precision};
 use crate::device::Spec;
 use crate::error::Result;
 use crate::model::{Encoder, Init};
 use crate::runtime;
-use crate::weights::{self, Loaded, Which};
+use crate::weights::{self, Loaded, Tensors, Which};
 
 /// How an encoder is run.
 #[derive(Debug, Clone)]
@@ -43,7 +43,9 @@ impl Frozen {
                 let encoder = weights::load(encoder, "", &loaded.tensors)?;
                 Box::new(BurnEngine::new(encoder, device.clone(), read_out))
             }
-            Way::Compiled { device, batch } => Box::new(compiled(loaded, read_out, *batch, *device)?),
+            Way::Compiled { device, batch } => {
+                Box::new(CompiledEngine::compile(&loaded.model, &loaded.tensors, read_out, *batch, *device)?)
+            }
         };
         let engine = match read_out.views {
             Views::One => engine,
@@ -64,15 +66,26 @@ impl ReadOut {
     }
 }
 
-/// Compiles `loaded` for batches of at most `batch` images and brings it to `device`.
-fn compiled(loaded: &Loaded, read_out: ReadOut, batch: usize, device: Spec) -> Result<CompiledEngine> {
-    let model = &loaded.model;
-    let read_out = read_out.compiled(model.depth);
-    let tokens = match read_out.take {
-        Take::Mean => 1,
-        Take::Tokens => model.tokens(),
-    };
-    let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
-    let engine = runtime::open(device, plan, &|buffer| weights::of_plan(&loaded.tensors, buffer))?;
-    Ok(CompiledEngine::new(engine, Shape { tokens, dim: read_out.layers * model.dim }))
+impl CompiledEngine {
+    /// Compiles an encoder of `model` with the weights `tensors` for batches of at most `batch` images, and brings it to
+    /// `device`.
+    ///
+    /// # Errors
+    /// A data error where a weight is missing or mis-shaped, a device error where there is no such device or it fails.
+    pub fn compile(
+        model: &ModelConfig,
+        tensors: &Tensors,
+        read_out: ReadOut,
+        batch: usize,
+        device: Spec,
+    ) -> Result<Self> {
+        let read_out = read_out.compiled(model.depth);
+        let tokens = match read_out.take {
+            Take::Mean => 1,
+            Take::Tokens => model.tokens(),
+        };
+        let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
+        let engine = runtime::open(device, plan, &|buffer| weights::of_plan(tensors, buffer))?;
+        Ok(Self::new(engine, Shape { tokens, dim: read_out.layers * model.dim }))
+    }
 }

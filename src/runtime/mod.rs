@@ -7,6 +7,8 @@ pub mod cpu;
 pub mod gpu;
 pub mod twin;
 
+pub use check::{Ends, check};
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,7 +78,7 @@ pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weigh
             let gpu = Arc::new(gpu::Gpu::open(spec, gpu::Bounds::Adapter, gpu::Checks::Off)?);
             let plan = plan(usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX))?;
             // Before its products are measured.
-            check::check(&plan)?;
+            check(&plan)?;
             let tiles = tiles(&gpu, &plan)?;
             let tile = |kernel: &Kernel, stored: &[Dtype]| tiles.get(kernel, stored);
             Ok(Box::new(gpu::GpuEngine::new(gpu, plan, weights, &tile)?))

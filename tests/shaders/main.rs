@@ -4,4 +4,5 @@ mod compute;
 mod device;
 mod encoder;
 mod files;
+mod limits;
 mod targets;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{PLAN, PREPROCESS, PROVENANCE, shard};
-use crate::compile::Plan;
+use crate::compile::{Buffer, Plan, Role};
 use crate::data::{EvalTransform, InputFormat};
 use crate::device::Spec;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Tokens};
 use crate::runtime;
-use crate::weights::{Manifest, Preprocessing, Store};
+use crate::weights::{HostTensor, Manifest, Preprocessing, Store};
 
 /// A package whose files are whole.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ pub struct Package {
 }
 
 impl Package {
+    /// Whether a package stands at `path`, whole or not.
+    pub fn stands_at(path: &Path) -> bool {
+        path.join(PLAN).is_file()
+    }
+
     /// Reads the package in `folder` and checks the sum of every file.
     ///
     /// # Errors
@@ -46,6 +51,30 @@ impl Package {
         Ok(Self { folder: folder.to_owned(), plan, transform, provenance })
     }
 
+    /// What one row of the features holds.
+    ///
+    /// # Errors
+    /// A data error where the plan's features are not those that the provenance names.
+    pub fn shape(&self) -> Result<Shape> {
+        shape(&self.provenance, features(&self.plan)?)
+    }
+
+    /// Reads every weight.
+    ///
+    /// # Errors
+    /// A data error where one is missing, mis-shaped, or holds a value that is no number.
+    pub fn verify(&self) -> Result<()> {
+        let stores = stores(&self.folder)?;
+        let mut weights = self.plan.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight { .. }));
+        weights.try_for_each(|buffer| {
+            let found = weight(&self.folder, &stores, buffer)?;
+            if found.is_finite() {
+                return Ok(());
+            }
+            Err(Error::data(&self.folder, format!("{} holds a value that is no number", buffer.label)))
+        })
+    }
+
     /// Brings the plan to `device`; features are stored as `dtype`.
     ///
     /// # Errors
@@ -53,16 +82,7 @@ impl Package {
     pub fn load(self, device: Spec, dtype: FeatureDtype) -> Result<Frozen> {
         let Self { folder, plan, transform, mut provenance } = self;
         let stores = stores(&folder)?;
-        let engine = runtime::open(device, |_| Ok(plan), &|buffer| {
-            let entry = stores.iter().find_map(|store| store.entries.get(&buffer.label));
-            let entry = entry.ok_or_else(|| Error::data(&folder, format!("the weight {} is missing", buffer.label)))?;
-            let tensor = entry.floats().map_err(|error| Error::data(&folder, format!("{}: {error}", buffer.label)))?;
-            if tensor.shape != buffer.shape {
-                let problem = format!("{} has the shape {:?}, expected {:?}", buffer.label, tensor.shape, buffer.shape);
-                return Err(Error::data(&folder, problem));
-            }
-            Ok(tensor.values)
-        })?;
+        let engine = runtime::open(device, |_| Ok(plan), &|buffer| Ok(weight(&folder, &stores, buffer)?.values))?;
         provenance.dtype = dtype;
         let shape = shape(&provenance, features(engine.plan())?)?;
         let engine = CompiledEngine::new(engine, shape);
@@ -102,6 +122,18 @@ fn shape(provenance: &Provenance, output: Vec<usize>) -> Result<Shape> {
         (Tokens::Pooled, 1) | (Tokens::Patch, _) => Ok(Shape { tokens, dim }),
         _ => Err(Error::new(Kind::Data, "the plan's features are not those that its provenance names")),
     }
+}
+
+/// The weight of `buffer`, in its layout.
+fn weight(folder: &Path, stores: &[Store], buffer: &Buffer) -> Result<HostTensor> {
+    let entry = stores.iter().find_map(|store| store.entries.get(&buffer.label));
+    let entry = entry.ok_or_else(|| Error::data(folder, format!("the weight {} is missing", buffer.label)))?;
+    let tensor = entry.floats().map_err(|error| Error::data(folder, format!("{}: {error}", buffer.label)))?;
+    if tensor.shape != buffer.shape {
+        let problem = format!("{} has the shape {:?}, expected {:?}", buffer.label, tensor.shape, buffer.shape);
+        return Err(Error::data(folder, problem));
+    }
+    Ok(tensor)
 }
 
 /// The files of weights, in order.

@@ -12,7 +12,8 @@ use crate::runtime::check::{self as all, Ends, broken};
 pub fn check(plan: &Plan) -> Result<Ends> {
     let ends = all::check(plan)?;
     if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype != Dtype::F32) {
-        return Err(broken(&buffer.label, "the processor computes with values of f32 alone"));
+        return Err(broken(&buffer.label, "the processor computes with values of f32 alone")
+            .with_remedy("compile it again with --dtype f32, or take a GPU with --device"));
     }
     let mut reads = vec![None; plan.buffers.len()];
     plan.dispatches.iter().try_for_each(|dispatch| weights(plan, dispatch, &mut reads))?;

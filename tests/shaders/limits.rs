@@ -1,0 +1,132 @@
+//! WebGPU's default limits, which any browser and any adapter has: every preset's encoder fits them at batch 1.
+
+use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile, wgsl};
+use anyjepa::config::{PRESETS, Precision, Preset};
+use anyjepa::device;
+use anyjepa::error::Result;
+use anyjepa::model::{Encoder, Init};
+use anyjepa::runtime::check;
+use anyjepa::runtime::cpu::CpuEngine;
+use anyjepa::runtime::gpu::GpuEngine;
+use anyjepa::weights::{self, Tensors, Values};
+use wgpu::Limits;
+
+use crate::device::{Operation, computed, gpu, normal};
+
+const POOLED: ReadOut = ReadOut { layers: 1, take: Take::Mean };
+/// Tokens of ViT-H/16 over 16 frames of 384 pixels, and the values of its heads; of these one is enough.
+const TOKENS: usize = 4608;
+const SIZE: usize = 80;
+/// Relative distance of the features of twelve blocks: sums of 32 bits in another order.
+const FEATURES: f64 = 1e-5;
+/// What a softmax over all tokens and the mean by it may be off: units of 32 bits x sqrt(tokens).
+const ATTENDED: f64 = 4.0 * 1.2e-7 * 67.9;
+
+/// What of `plan` does not fit, in words.
+fn beyond(plan: &Plan) -> Vec<String> {
+    let limits = Limits::default();
+    let bound = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    let buffers = plan.buffers.iter().map(|buffer| (buffer.label.clone(), buffer.bytes()));
+    let slots = plan.slots().into_iter().enumerate().map(|(slot, bytes)| (format!("slot {slot}"), bytes));
+    let large = buffers.chain(slots).filter(|(_, bytes)| *bytes as u64 > bound);
+    let mut found: Vec<String> = large.map(|(label, bytes)| format!("{label}: {bytes} bytes")).collect();
+    for dispatch in &plan.dispatches {
+        let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
+        let tiles = match dispatch.kernel {
+            Kernel::Matmul { .. } => wgsl::MATMUL_TILES.map(Some).to_vec(),
+            _ => vec![None],
+        };
+        for tile in tiles {
+            let shader = wgsl::shader(&dispatch.kernel, &stored, tile).unwrap();
+            let groups = shader.workgroups.into_iter().max().unwrap();
+            for (what, taken, most) in [
+                ("buffers", stored.len() as u32, limits.max_storage_buffers_per_shader_stage),
+                ("bytes a workgroup", shader.workgroup_bytes, limits.max_compute_workgroup_storage_size),
+                ("threads", shader.threads, limits.max_compute_invocations_per_workgroup),
+                ("threads along x", shader.threads, limits.max_compute_workgroup_size_x),
+                ("workgroups along an axis", groups, limits.max_compute_workgroups_per_dimension),
+            ] {
+                if taken > most {
+                    found.push(format!("{}, {}: {taken} {what}", dispatch.label, shader.permutation));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_limits_are_those_that_webgpu_promises() {
+    let limits = Limits::default();
+    assert_eq!(limits.max_storage_buffer_binding_size, 128 << 20);
+    assert_eq!(limits.max_storage_buffers_per_shader_stage, 8);
+    assert_eq!(limits.max_compute_workgroup_storage_size, 16 << 10);
+    assert_eq!(limits.max_compute_invocations_per_workgroup, 256);
+    assert_eq!(limits.max_compute_workgroups_per_dimension, 65_535);
+}
+
+#[test]
+fn the_plan_of_every_preset_fits_at_batch_1() {
+    for preset in PRESETS {
+        let model = preset.config().model;
+        for dtype in [Dtype::F32, Dtype::F16] {
+            match compile(&model, 1, POOLED, dtype) {
+                Ok(plan) => {
+                    check(&plan).unwrap();
+                    assert_eq!(beyond(&plan), Vec::<String>::new(), "{} in {dtype}", preset.name);
+                }
+                // Those of clips have no kernels yet.
+                Err(error) => assert!(model.frames > 1, "{}: {error}", preset.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_found() {
+    let model = Preset::find("ijepa-vit-h16-448").unwrap().config().model;
+    let found = beyond(&compile(&model, 16, POOLED, Dtype::F32).unwrap());
+    assert!(found.iter().any(|found| found.starts_with("blocks.0.mlp.fc1: ")), "{found:?}");
+}
+
+#[test]
+fn an_encoder_runs_on_a_device_that_has_no_more() {
+    let Some(gpu) = gpu() else { return };
+    let model = Preset::find("ijepa-vit-tiny16").unwrap().config().model;
+    let encoder = Encoder::new(&model, Precision::F32, Init::Seed(1), &device::open("cpu".parse().unwrap()).unwrap());
+    let tensors: Tensors = weights::collect(&encoder, "", &Values).unwrap();
+    let weights = |buffer: &Buffer| -> Result<Vec<f32>> { weights::of_plan(&tensors, buffer) };
+    let plan = compile(&model, 1, POOLED, Dtype::F32).unwrap();
+    let images = normal(1, plan.buffer(plan.input().unwrap()).len(), 1.0);
+    let expected = CpuEngine::new(plan.clone(), &mut |buffer| weights(buffer)).unwrap().run(&images).unwrap().to_vec();
+    let found = GpuEngine::new(gpu, plan, &weights, &|_, _| None).unwrap().run(&images).unwrap();
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+    let off = square(&mut found.iter().zip(&expected).map(|(found, expected)| f64::from(found - expected)));
+    let distance = (off / square(&mut expected.iter().map(|value| f64::from(*value)))).sqrt();
+    assert!(distance < FEATURES, "off by {distance:e}");
+}
+
+#[test]
+fn attention_runs_over_the_tokens_of_a_long_clip() {
+    let Some(gpu) = gpu() else { return };
+    let scale = 1.0 / (SIZE as f32).sqrt();
+    let kernel = Kernel::Attention { batch: 1, tokens: TOKENS, heads: 1, size: SIZE, scale };
+    let operation = Operation::new(kernel, false);
+    let found = computed(&gpu, std::slice::from_ref(&operation), None).remove(0);
+    assert!(found.iter().all(|value| value.is_finite()));
+
+    // Of some queries, in 64 bits; `[N, 3, K]`.
+    let packed = &operation.operands[0].1;
+    let value = |token: usize, part: usize, k: usize| f64::from(packed[(token * 3 + part) * SIZE + k]);
+    for token in [0, 31, 2303, 4575, 4607] {
+        let score =
+            |key: usize| f64::from(scale) * (0..SIZE).map(|k| value(token, 0, k) * value(key, 1, k)).sum::<f64>();
+        let weights: Vec<f64> = (0..TOKENS).map(|key| score(key).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for k in 0..SIZE {
+            let expected = (0..TOKENS).map(|key| weights[key] * value(key, 2, k)).sum::<f64>() / sum;
+            let found = f64::from(found[token * SIZE + k]);
+            assert!((found - expected).abs() < ATTENDED, "query {token}, {k}: {found}, {expected}");
+        }
+    }
+}
