@@ -6,6 +6,7 @@ mod compare;
 mod compiled;
 mod draws;
 mod hf_ijepa;
+mod hf_vjepa2;
 mod ijepa;
 mod misc;
 mod preprocess;
@@ -36,6 +37,7 @@ const KINDS: &[(&str, Verify)] = &[
     ("vjepa", vjepa::verify),
     ("vjepa_image", vjepa_image::verify),
     ("hf_ijepa", hf_ijepa::verify),
+    ("hf_vjepa2", hf_vjepa2::verify),
     ("preprocess", |case, _| preprocess::verify(case)),
     ("misc", misc::verify),
     ("pth_formats", |case, _| pth_formats::verify(case)),
