@@ -1,5 +1,6 @@
 //! Reference cases: golden values of the original PyTorch code, and how far this crate's are from them.
 
+mod attentive;
 mod case;
 mod checkpoint;
 mod compare;
@@ -38,6 +39,7 @@ const KINDS: &[(&str, Verify)] = &[
     ("vjepa_image", vjepa_image::verify),
     ("hf_ijepa", hf_ijepa::verify),
     ("hf_vjepa2", hf_vjepa2::verify),
+    ("attentive_classifier", attentive::verify),
     ("preprocess", |case, _| preprocess::verify(case)),
     ("misc", misc::verify),
     ("pth_formats", |case, _| pth_formats::verify(case)),
