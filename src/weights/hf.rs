@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Preprocessing, Resize, Store, Which, hf_vjepa2};
+use super::{Clips, Preprocessing, Resize, Store, Which, hf_vjepa2};
 use crate::config::{ModelConfig, Positions, PredictorConfig};
 use crate::data::Interpolation;
 use crate::error::{Error, IoContext as _, Result};
@@ -256,13 +256,13 @@ const RESCALE: f64 = 1.0 / 255.0;
 ///
 /// # Errors
 /// A data error where it asks for something that this crate does not do.
-pub(super) fn preprocessing(folder: &Path, channels: usize) -> Result<Option<Preprocessing>> {
+pub(super) fn preprocessing(folder: &Path, model: &ModelConfig) -> Result<Option<Preprocessing>> {
     let path = folder.join(PREPROCESSOR);
     if !path.is_file() {
         return Ok(None);
     }
     let stated: Preprocessor = json(&path)?;
-    stated.preprocessing(channels).map(Some).map_err(|problem| Error::data(&path, problem))
+    stated.preprocessing(model).map(Some).map_err(|problem| Error::data(&path, problem))
 }
 
 impl Preprocessor {
@@ -290,7 +290,9 @@ impl Preprocessor {
         }
     }
 
-    fn preprocessing(self, channels: usize) -> Result<Preprocessing, String> {
+    /// What the file says; of films it says nothing.
+    fn preprocessing(self, model: &ModelConfig) -> Result<Preprocessing, String> {
+        let channels = model.channels;
         let interpolation = match self.resample {
             BILINEAR => Interpolation::Bilinear,
             BICUBIC => Interpolation::Bicubic,
@@ -318,7 +320,7 @@ impl Preprocessor {
         if mean.len() != channels || std.len() != channels || !std.iter().all(|std| *std > 0.0) {
             return Err(format!("mean {mean:?} and std {std:?} are not those of {channels} channels"));
         }
-        Ok(Preprocessing { mean, std, resize, crop, interpolation })
+        Ok(Preprocessing { mean, std, resize, crop, interpolation, clips: Clips::published(model) })
     }
 }
 

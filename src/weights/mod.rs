@@ -37,7 +37,7 @@ pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
 pub use open::{Loaded, Source, open, open_as};
 pub use plan::of_plan;
-pub use provenance::{Format, Preprocessing, Provenance, Resize, Which, sum};
+pub use provenance::{Clips, Format, Preprocessing, Provenance, Resize, Which, sum};
 pub use store::{Container, Dtype, Entry, Store};
 
 /// The first few of `names`; all of them would fill screens where a whole network is missing.

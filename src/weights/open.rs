@@ -279,7 +279,7 @@ impl Source {
             return Ok(Some(Preprocessing::of(&header.run)));
         }
         match &self.folder {
-            Some(described) => hf::preprocessing(&described.folder, model.channels),
+            Some(described) => hf::preprocessing(&described.folder, model),
             None => Ok(None),
         }
     }
