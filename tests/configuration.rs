@@ -17,7 +17,7 @@ from the preset, then from the file of `--config`, then from the environment (`A
 `--set optim.lr=1e-3`; `anyjepa inspect PRESET` shows a preset's values.
 ";
 
-const CONFIG: [&str; 3] = ["src/config/mod.rs", "src/config/model.rs", "src/config/mask.rs"];
+const CONFIG: [&str; 4] = ["src/config/mod.rs", "src/config/model.rs", "src/config/mask.rs", "src/config/sampling.rs"];
 
 /// A field of a struct, or a variant of an enum.
 struct Item {

@@ -51,6 +51,16 @@ fn a_model_saved_by_transformers_gives_its_features_at_every_layer_and_resolutio
 }
 
 #[test]
+fn a_video_model_saved_by_transformers_encodes_and_predicts_with_turned_positions() {
+    check("hf_vjepa2");
+}
+
+#[test]
+fn the_published_attentive_probe_gives_its_scores_and_gradients_at_every_depth() {
+    check("attentive");
+}
+
+#[test]
 fn pickles_of_both_generations_give_every_tensor_to_the_bit() {
     check("pth_formats");
 }
@@ -79,5 +89,8 @@ fn an_unknown_kind_is_an_error_that_lists_the_known_ones() {
     let error = verify(folder.path(), &device).unwrap_err();
     assert!(error.to_string().ends_with("cases of the kind `sonata` are not known"), "{error}");
     let remedy = error.remedy().unwrap();
-    assert_eq!(remedy, "the known kinds are ijepa, vjepa, vjepa_image, hf_ijepa, preprocess, misc, pth_formats");
+    assert_eq!(
+        remedy,
+        "the known kinds are ijepa, vjepa, vjepa_image, hf_ijepa, hf_vjepa2, attentive_classifier, preprocess, misc, pth_formats"
+    );
 }

@@ -10,15 +10,54 @@ use serde_json::Value;
 /// Steps of a whole run here: four photographs are one batch, so an epoch is a step.
 const STEPS: usize = 6;
 
+/// A V-JEPA that is small enough for a test: 4x4x2 tokens.
+const CLIPS: [&str; 14] = [
+    "model.image_size=32",
+    "model.patch_size=8",
+    "model.frames=4",
+    "model.dim=24",
+    "model.depth=1",
+    "model.mlp=48",
+    "model.predictor.dim=24",
+    "model.predictor.depth=1",
+    "model.predictor.mlp=48",
+    "data.resize=36",
+    "optim.warmup_epochs=0",
+    "train.precision=f32",
+    "train.workers=1",
+    "data.sampling.clips=2",
+];
+
 struct Train {
     folder: tempfile::TempDir,
+    preset: &'static str,
     data: PathBuf,
 }
 
 impl Train {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, data: Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos") }
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos");
+        Self { folder, preset: "animals28", data }
+    }
+
+    /// Of clips.
+    fn of_clips() -> Self {
+        Self { preset: "vjepa-vit-tiny16", ..Self::new() }
+    }
+
+    /// As many films as a batch has, made by FFmpeg.
+    fn films(&self) -> PathBuf {
+        let folder = self.at("films");
+        fs::create_dir(&folder).unwrap();
+        for (i, source) in ["testsrc", "testsrc2", "mandelbrot", "life=random_seed=1:"].into_iter().enumerate() {
+            let mut command = Command::new("ffmpeg");
+            let source = if source.ends_with(':') { source.to_owned() } else { format!("{source}=") };
+            command.args(["-v", "error", "-f", "lavfi", "-i", &format!("{source}size=48x40:rate=10")]);
+            command.args(["-frames:v", "20", "-pix_fmt", "yuv420p"]).arg(folder.join(format!("{i}.mp4")));
+            assert!(command.status().unwrap().success());
+        }
+        folder
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -27,7 +66,7 @@ impl Train {
 
     fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
-        command.env("NO_COLOR", "1").env_remove("ANYJEPA_DEVICE").arg("train").arg("animals28");
+        command.env("NO_COLOR", "1").env_remove("ANYJEPA_DEVICE").arg("train").arg(self.preset);
         command.arg("--data").arg(&self.data).arg("--out").arg(self.at(out)).arg("--json");
         for set in [
             "train.batch=4",
@@ -38,6 +77,8 @@ impl Train {
         ] {
             command.args(["--set", set]);
         }
+        let clips = if self.preset == "animals28" { &[] } else { CLIPS.as_slice() };
+        command.args(clips.iter().flat_map(|set| ["--set", set]));
         command.args(["--set", &format!("optim.epochs={STEPS}")]).args(more);
         command
     }
@@ -112,6 +153,45 @@ fn a_continued_run_equals_one_that_was_never_stopped() {
     assert!(code == 0 && said.contains("continuing after step 4 of 6"), "{said}");
     assert_eq!(numbers(train.metrics("cut")), numbers(train.metrics("whole")));
     assert!(train.tensors("cut") == train.tensors("whole"));
+}
+
+#[test]
+fn a_run_over_films_goes_on_as_if_it_had_not_been_stopped_and_only_with_the_same_sampling() {
+    let mut train = Train::of_clips();
+    train.data = train.films();
+    assert_eq!(train.run("whole", &["--set", "train.workers=0"]).0, 0);
+    assert_eq!(train.run("cut", &[]).0, 0);
+    fs::remove_dir_all(train.checkpoint("cut", STEPS)).unwrap();
+    let (code, said) = train.run("cut", &["--set", "data.sampling.stride=2"]);
+    assert!(code == 4 && said.contains("data.sampling.stride: 4, now 2"), "{said}");
+    let (code, said) = train.run("cut", &[]);
+    assert!(code == 0 && said.contains("continuing after step 4 of 6"), "{said}");
+    assert_eq!(numbers(train.metrics("cut")), numbers(train.metrics("whole")));
+    assert!(train.tensors("cut") == train.tensors("whole"));
+    assert!(train.metrics("whole")[2]["feature_rank"].as_f64().unwrap() > 1.0);
+
+    // A film's two clips are one row of features.
+    let mut extract = Command::new(env!("CARGO_BIN_EXE_anyjepa"));
+    extract.args(["extract", "--engine", "burn", "--json", "--weights"]).arg(train.at("whole"));
+    let Output { status, stdout, .. } =
+        extract.arg("--out").arg(train.at("features")).arg(&train.data).output().unwrap();
+    assert!(status.success());
+    let said: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!((&said["rows"], &said["shape"]["dim"]), (&4.into(), &24.into()));
+    insta::assert_snapshot!(said["provenance"]["preprocessing"].as_str().unwrap(), @"4 frames, one in 4, 2 clips x 1 views, short side to 36 (bicubic), centre crop 32, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]");
+}
+
+#[test]
+fn a_model_of_clips_takes_pictures_and_a_model_of_pictures_takes_films() {
+    let mut train = Train::of_clips();
+    assert_eq!(train.run("pictures", &[]).0, 0);
+    train.data = train.films();
+    train.preset = "animals28";
+    assert_eq!(train.run("middles", &[]).0, 0);
+    for run in ["pictures", "middles"] {
+        let lines = train.metrics(run);
+        assert!(lines.len() == STEPS && lines.iter().all(|line| line["skipped"] == 0), "{lines:?}");
+    }
 }
 
 #[test]
@@ -291,10 +371,40 @@ fn a_signal_saves_and_stops_also_where_nobody_reads_what_is_said() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn generated_films_are_trained_on_by_name() {
+    let mut train = Train::of_clips();
+    train.data = "synthetic:photopan".into();
+    let path = train.at("run").join("metrics.jsonl");
+    for expected in ["vjepa-vit-tiny16: 8192 pictures", "continuing after step"] {
+        let before = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let mut command = train.command("run", &["--set", "train.health_every=1"]);
+        let run = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        wait_for_more(&path, before);
+        Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+        let Output { status, stderr, .. } = run.wait_with_output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(status.code() == Some(130) && said.contains(expected), "{said}");
+    }
+    let lines = train.metrics("run");
+    for (line, step) in lines.iter().zip(1..) {
+        // 64 clips are watched, whose features do not all point one way.
+        let rank = line["feature_rank"].as_f64().unwrap();
+        assert!(line["step"] == step && line["loss"].as_f64().unwrap() > 0.0 && rank > 1.5, "{line}");
+    }
+    assert!(lines.len() > 1);
+}
+
 /// Waits until a run has written a line there.
 fn wait_for(path: &Path) {
+    wait_for_more(path, 0);
+}
+
+/// Waits until more than so many bytes stand there.
+fn wait_for_more(path: &Path, bytes: u64) {
     for _ in 0..600 {
-        if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+        if fs::metadata(path).is_ok_and(|metadata| metadata.len() > bytes) {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));

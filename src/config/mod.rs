@@ -58,6 +58,9 @@ pub struct DataConfig {
     pub flip: f64,
     /// Short side to which a picture is resized (bicubic) before its centre is cropped, outside training.
     pub resize: usize,
+    /// How clips are taken from films; where it is left out, one clip of frames that follow each other.
+    #[serde(default)]
+    pub sampling: Sampling,
 }
 
 /// The distance between a prediction and its target.

@@ -1,6 +1,8 @@
 //! The presets of `models/`, embedded in the binary.
 
-use super::RunConfig;
+use toml::Value;
+
+use super::{RunConfig, Sampling};
 use crate::error::{Error, Result, nearest};
 
 /// One file of `models/`.
@@ -56,10 +58,15 @@ impl Preset {
         Err(Error::usage(format!("there is no preset `{name}`")).with_remedy(remedy))
     }
 
-    /// The preset's table.
+    /// The preset's table, every key of it.
     pub fn table(&self) -> toml::Table {
         let mut table: toml::Table = self.text.parse().expect("tests parse every preset");
         table.insert("name".into(), self.name.into());
+        // Presets of pictures say nothing of films.
+        if let Some(data) = table.get_mut("data").and_then(Value::as_table_mut) {
+            let one = || Value::try_from(Sampling::ONE).expect("TOML can say it");
+            data.entry("sampling").or_insert_with(one);
+        }
         table
     }
 

@@ -1,9 +1,13 @@
 //! Which frames of a film make its clips, and which part of them is seen.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-/// How clips are taken from films; how many frames a clip has, the model says. A picture is a film of one frame, and is
-/// repeated to a clip's length.
+/// How clips are taken from films; how many frames a clip has, the model says.
+///
+/// A picture is a film of one frame, and is repeated to a clip's length. A model of pictures sees the frame in the middle
+/// of a film.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
@@ -11,10 +15,16 @@ pub struct Sampling {
     pub stride: usize,
     /// Frames of a clip in a second, whatever the film's rate is; 0 counts frames by `stride`.
     pub fps: f64,
-    /// Clips of a film outside training, evenly spread over its time; training draws one.
+    /// Clips of a film whose features are averaged, evenly spread over its time; training draws one.
     pub clips: usize,
-    /// Squares of a clip outside training, evenly spread along its longer side; one is the centre.
+    /// Squares of a clip whose features are averaged, evenly spread along its longer side; one is the centre.
     pub views: usize,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::ONE
+    }
 }
 
 impl Sampling {
@@ -38,6 +48,21 @@ impl Sampling {
             problems.push(format!("fps = {} must be from 0.001 to 1000, or 0 to count frames by stride", self.fps));
         }
         problems
+    }
+}
+
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stride, fps, clips, views } = self;
+        match (*fps > 0.0, stride) {
+            (true, _) => write!(f, "{fps} a second")?,
+            (false, 1) => write!(f, "every one")?,
+            (false, stride) => write!(f, "one in {stride}")?,
+        }
+        match self.inputs() {
+            1 => Ok(()),
+            _ => write!(f, ", {clips} clips x {views} views"),
+        }
     }
 }
 

@@ -96,6 +96,7 @@ impl RunConfig {
         {
             must(is_range(range, most), range_problem(key, range, most));
         }
+        problems.extend(data.sampling.problems().into_iter().map(|problem| format!("data.sampling.{problem}")));
         let there = (1..=SIDE).contains(&image) && patch > 0 && tubelet > 0;
         problems.extend(match &self.mask.shape {
             MaskShape::Blocks(blocks) => blocks.problems(self.mask.mode, model, there),

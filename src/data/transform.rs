@@ -42,7 +42,8 @@ impl InputFormat {
     /// # Errors
     /// As [`InputFormat::new`].
     pub fn of(config: &RunConfig) -> Result<Self> {
-        Self::new(config.model.image_size, &config.data.mean, &config.data.std)
+        let squares = Self::new(config.model.image_size, &config.data.mean, &config.data.std)?;
+        Ok(squares.of_clips(config.model.frames))
     }
 
     /// The same squares, `frames` of them.
@@ -216,13 +217,14 @@ impl EvalTransform {
         &self.sampling
     }
 
-    /// The evaluation of a configuration: its `data.resize`, then the centre.
+    /// The evaluation of a configuration: its `data.sampling`, then its `data.resize` and the centre.
     ///
     /// # Errors
     /// As [`EvalTransform::new`] and [`InputFormat::new`].
     pub fn of(config: &RunConfig) -> Result<Self> {
         let interpolation = Interpolation::Bicubic;
-        Self::new(InputFormat::of(config)?, Geometry::CentreCrop { resize: config.data.resize, interpolation })
+        let geometry = Geometry::CentreCrop { resize: config.data.resize, interpolation };
+        Ok(Self::new(InputFormat::of(config)?, geometry)?.sampled(config.data.sampling))
     }
 
     /// The form of the inputs.
@@ -310,7 +312,7 @@ impl TrainTransform {
     /// As [`InputFormat::new`].
     pub fn of(config: &RunConfig) -> Result<Self> {
         let crop = RandomCrop { scale: config.data.crop_scale, aspect: config.data.crop_aspect };
-        Ok(Self::new(InputFormat::of(config)?, crop, config.data.flip))
+        Ok(Self::new(InputFormat::of(config)?, crop, config.data.flip).sampled(config.data.sampling))
     }
 
     /// The form of the inputs.

@@ -49,7 +49,7 @@ pub enum Views {
 
 /// Computes features of batches; every way to run an encoder is one of these.
 pub trait FeatureEngine {
-    /// The features of a batch, one row an image.
+    /// The features of a batch, one row an input.
     ///
     /// # Shapes
     /// - output: `[B, L D]` pooled, `[B, N L D]` by patch
@@ -72,6 +72,29 @@ pub struct Encoded {
     pub skipped: Vec<Skip>,
 }
 
+/// The features of a batch, one row a sample: the mean over its clips and views.
+///
+/// # Errors
+/// As [`FeatureEngine::encode`].
+pub(super) fn encode_samples(engine: &dyn FeatureEngine, batch: &Batch) -> Result<(Vec<u64>, Matrix)> {
+    let inputs = engine.encode(batch)?;
+    let mut samples = batch.samples.clone();
+    samples.dedup();
+    if samples.len() == batch.samples.len() {
+        return Ok((samples, inputs));
+    }
+    let mut means = Matrix { rows: samples.len(), cols: inputs.cols, values: Vec::new() };
+    let mut rows = inputs.iter_rows();
+    for same in batch.samples.chunk_by(|a, b| a == b) {
+        let mut mean = vec![0.0; inputs.cols];
+        for row in rows.by_ref().take(same.len()) {
+            mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / same.len() as f32);
+        }
+        means.values.extend(mean);
+    }
+    Ok((samples, means))
+}
+
 /// Encodes the pictures of `plan` and keeps the features in memory; `progress` hears how many more are done.
 ///
 /// # Errors
@@ -86,12 +109,15 @@ pub fn encode_all(
     let mut encoded =
         Encoded { features: Matrix { rows: 0, cols, values: Vec::new() }, samples: Vec::new(), skipped: Vec::new() };
     for batch in EvalLoader::new(Arc::clone(data), plan)? {
+        let mut read = 0;
         if !batch.samples.is_empty() {
-            encoded.features.values.extend(engine.encode(&batch)?.values);
-            encoded.features.rows += batch.samples.len();
+            let (samples, features) = encode_samples(engine, &batch)?;
+            read = samples.len();
+            encoded.features.values.extend(features.values);
+            encoded.features.rows += read;
+            encoded.samples.extend(samples);
         }
-        progress(batch.samples.len() + batch.skipped.len());
-        encoded.samples.extend(batch.samples);
+        progress(read + batch.skipped.len());
         encoded.skipped.extend(batch.skipped);
     }
     Ok(encoded)

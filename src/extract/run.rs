@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::engine::encode_samples;
 use super::{FeatureEngine, Format, Index, Position, Provenance, Row, Writer, WriterOptions};
 use crate::atomic::PARTIAL;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog};
@@ -151,8 +152,8 @@ fn push(writer: &mut Writer, engine: &dyn FeatureEngine, data: &Dataset, batch: 
     if batch.samples.last().is_none_or(|last| *last < next_input) {
         return Ok(());
     }
-    let features = engine.encode(batch)?;
-    for (&input, features) in batch.samples.iter().zip(features.iter_rows()) {
+    let (samples, features) = encode_samples(engine, batch)?;
+    for (&input, features) in samples.iter().zip(features.iter_rows()) {
         if input >= next_input {
             let at = input as usize;
             writer.push(&Row { input, name: &data.name(at), label: data.label(at), features })?;

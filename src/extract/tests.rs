@@ -85,3 +85,31 @@ fn python_reads_what_we_read() {
         assert_eq!(read.encoder, "target", "{file}");
     }
 }
+
+/// Its features are the number of the input in the batch, and the batch's size.
+struct Numbers;
+
+impl FeatureEngine for Numbers {
+    fn encode(&self, batch: &crate::data::Batch) -> crate::error::Result<crate::matrix::Matrix> {
+        let rows = batch.shape[0];
+        let values = (0..rows).flat_map(|row| [row as f32, rows as f32]).collect();
+        Ok(crate::matrix::Matrix { rows, cols: 2, values })
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { tokens: 1, dim: 2 }
+    }
+}
+
+#[test]
+fn the_features_of_a_film_are_the_mean_over_its_clips_and_views() {
+    let batch = |samples: &[u64]| crate::data::Batch {
+        samples: samples.to_vec(),
+        shape: [samples.len(), 3, 8, 8],
+        ..crate::data::Batch::default()
+    };
+    let (samples, features) = engine::encode_samples(&Numbers, &batch(&[4, 4, 4, 7, 7, 7])).unwrap();
+    assert_eq!((samples, features.values), (vec![4, 7], vec![1.0, 6.0, 4.0, 6.0]));
+    let (samples, features) = engine::encode_samples(&Numbers, &batch(&[4, 5])).unwrap();
+    assert_eq!((samples, features.values), (vec![4, 5], vec![0.0, 2.0, 1.0, 2.0]));
+}

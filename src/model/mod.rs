@@ -3,6 +3,7 @@
 //! Field names equal the parts of the published checkpoints' keys, so a parameter's path is its name.
 
 mod attention;
+mod attentive;
 mod block;
 mod encoder;
 mod gather;
@@ -15,6 +16,7 @@ mod predictor;
 mod rope;
 
 pub use attention::Attention;
+pub use attentive::{AttentivePooler, AttentiveProbe, AttentiveShape, CrossAttention, CrossAttentionBlock};
 pub use block::Block;
 pub use encoder::Encoder;
 pub use gather::{Gather, rows_of};

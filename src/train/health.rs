@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use super::metrics::Metrics;
 use super::objective::distance;
 use super::step::{Forward, Networks, Pass, upload};
-use crate::config::{LossConfig, RunConfig};
+use crate::config::{LossConfig, RunConfig, Sampling};
 use crate::data::{Dataset, EvalLoader, EvalPlan, EvalTransform};
 use crate::device::read;
 use crate::error::Result;
@@ -22,32 +22,42 @@ const PROBE_IMAGES: usize = 64;
 /// Keeps a cosine finite.
 const EPS: f64 = 1e-12;
 
-/// The pictures whose features are watched.
-pub(super) struct Probe(Option<Tensor<4>>);
+/// The pictures or clips whose features are watched.
+pub(super) struct Probe {
+    images: Option<Tensor<4>>,
+    /// How many go through the network together.
+    at_once: usize,
+}
 
 impl Probe {
-    /// The first pictures of the data set that can be decoded, as the evaluation sees them.
+    /// The first pictures or clips of the data set that can be decoded, as the evaluation sees them.
     pub(super) fn new(config: &RunConfig, data: &Arc<Dataset>, device: &Device) -> Result<Self> {
+        // A clip takes the memory of its frames.
+        let at_once = (PROBE_IMAGES / config.model.frames).max(1);
         if config.train.health_every == 0 {
-            return Ok(Self(None));
+            return Ok(Self { images: None, at_once });
         }
         let samples = 0..PROBE_IMAGES.min(data.len());
-        let plan = EvalPlan { batch: PROBE_IMAGES, workers: 0, transform: EvalTransform::of(config)?, samples };
+        let one = Sampling { clips: 1, views: 1, ..config.data.sampling };
+        let transform = EvalTransform::of(config)?.sampled(one);
+        let plan = EvalPlan { batch: PROBE_IMAGES, workers: 0, transform, samples };
         let batch = EvalLoader::new(Arc::clone(data), plan)?.next().filter(|batch| !batch.samples.is_empty());
-        Ok(Self(batch.map(|batch| upload(batch.pixels, batch.shape, device))))
+        Ok(Self { images: batch.map(|batch| upload(batch.pixels, batch.shape, device)), at_once })
     }
 
     /// How many they are.
     pub(super) fn images(&self) -> usize {
-        self.0.as_ref().map_or(0, |images| images.dims()[0])
+        self.images.as_ref().map_or(0, |images| images.dims()[0])
     }
 
     /// Adds what the target encoder's pooled features of the pictures say, where they are finite.
     pub(super) fn add(&self, networks: &Networks, metrics: &mut Metrics) -> Result<()> {
-        let Some(images) = &self.0 else {
+        let Some(images) = &self.images else {
             return Ok(());
         };
-        let pooled = networks.target_encoder.forward(images.clone(), None).mean_dim(1); // [B, 1, D]
+        let parts = images.clone().split(self.at_once, 0).into_iter();
+        let pooled = parts.map(|part| networks.target_encoder.forward(part, None).mean_dim(1)).collect();
+        let pooled = Tensor::cat(pooled, 0); // [B, 1, D]
         let [rows, _, cols] = pooled.dims();
         let pooled = read::matrix(pooled.reshape([rows, cols]))?;
         if pooled.values.iter().any(|value| !value.is_finite()) {

@@ -1,11 +1,13 @@
 //! Reference cases: golden values of the original PyTorch code, and how far this crate's are from them.
 
+mod attentive;
 mod case;
 mod checkpoint;
 mod compare;
 mod compiled;
 mod draws;
 mod hf_ijepa;
+mod hf_vjepa2;
 mod ijepa;
 mod misc;
 mod preprocess;
@@ -36,6 +38,8 @@ const KINDS: &[(&str, Verify)] = &[
     ("vjepa", vjepa::verify),
     ("vjepa_image", vjepa_image::verify),
     ("hf_ijepa", hf_ijepa::verify),
+    ("hf_vjepa2", hf_vjepa2::verify),
+    ("attentive_classifier", attentive::verify),
     ("preprocess", |case, _| preprocess::verify(case)),
     ("misc", misc::verify),
     ("pth_formats", |case, _| pth_formats::verify(case)),

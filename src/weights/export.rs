@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{HostTensor, Loaded, Metadata, Tensors, hf, names, write};
 use crate::atomic::{self, PARTIAL, partial_path};
+use crate::config::Positions;
 use crate::error::{Error, IoContext as _, Kind, Result};
 
 /// The files of the layout. The configuration comes last: without it a folder is no model.
@@ -29,6 +30,12 @@ pub fn export_hf(folder: &Path, weights: &Loaded) -> Result<()> {
     };
     if stands && strange(folder, &[PARTIAL])? {
         return Err(Error::usage(format!("{} is not empty", folder.display())).with_remedy("name a new folder"));
+    }
+    if weights.model.positions != Positions::Ijepa {
+        return Err(Error::usage(
+            "the layout is one of I-JEPA's pictures, and has no place for these position embeddings",
+        )
+        .with_remedy("a run's checkpoints are safetensors with the published names"));
     }
     let mut renamed = Tensors::new();
     for (name, tensor) in &weights.tensors {

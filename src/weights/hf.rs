@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Preprocessing, Resize, Store, Which};
+use super::{Clips, Preprocessing, Resize, Store, Which, hf_vjepa2};
 use crate::config::{ModelConfig, Positions, PredictorConfig};
 use crate::data::Interpolation;
 use crate::error::{Error, IoContext as _, Result};
@@ -97,7 +97,7 @@ impl Config {
         /// Far above every model, and far below what would not fit into memory.
         const MOST: usize = 1 << 16;
         if self.model_type != "ijepa" {
-            return Err(format!("the model type is `{}`, expected `ijepa`", self.model_type));
+            return Err(format!("the model type is `{}`, expected `ijepa` or `vjepa2`", self.model_type));
         }
         if self.hidden_act != "gelu" {
             return Err(format!("hidden_act is `{}`, expected `gelu`, the exact one", self.hidden_act));
@@ -146,7 +146,7 @@ pub(super) fn is_folder(folder: &Path) -> bool {
 /// The model that the folder's `config.json` describes, and which encoder it is.
 ///
 /// # Errors
-/// A data error where it describes anything else than an I-JEPA encoder.
+/// A data error where it describes anything else than an I-JEPA or a V-JEPA 2.
 pub(super) fn model(folder: &Path) -> Result<(ModelConfig, Which)> {
     let path = folder.join(CONFIG);
     let kind: BTreeMap<String, Value> = json(&path)?;
@@ -154,12 +154,18 @@ pub(super) fn model(folder: &Path) -> Result<(ModelConfig, Which)> {
     if !kind.contains_key("model_type") {
         return Err(Error::data(&path, "no configuration of a model: it names no `model_type`"));
     }
-    let config: Config = json(&path)?;
-    let model = config.model();
-    let model =
-        model.map_err(|problem| Error::data(&path, problem).with_remedy("give the folder of an I-JEPA model"))?;
-    // The conversion of the published checkpoints ships the encoder that gradients trained.
-    Ok((model, config.anyjepa_encoder.unwrap_or(Which::Context)))
+    let (model, encoder) = match kind.get("model_type").and_then(Value::as_str) {
+        Some(hf_vjepa2::MODEL_TYPE) => (json::<hf_vjepa2::Config>(&path)?.model(), None),
+        _ => {
+            let config: Config = json(&path)?;
+            (config.model(), config.anyjepa_encoder)
+        }
+    };
+    let model = model.map_err(|problem| {
+        Error::data(&path, problem).with_remedy("give the folder of an I-JEPA or a V-JEPA 2 model")
+    })?;
+    // The conversions of the published checkpoints ship the encoder that gradients trained.
+    Ok((model, encoder.unwrap_or(Which::Context)))
 }
 
 /// The tensors of the folder's weights.
@@ -250,13 +256,13 @@ const RESCALE: f64 = 1.0 / 255.0;
 ///
 /// # Errors
 /// A data error where it asks for something that this crate does not do.
-pub(super) fn preprocessing(folder: &Path, channels: usize) -> Result<Option<Preprocessing>> {
+pub(super) fn preprocessing(folder: &Path, model: &ModelConfig) -> Result<Option<Preprocessing>> {
     let path = folder.join(PREPROCESSOR);
     if !path.is_file() {
         return Ok(None);
     }
     let stated: Preprocessor = json(&path)?;
-    stated.preprocessing(channels).map(Some).map_err(|problem| Error::data(&path, problem))
+    stated.preprocessing(model).map(Some).map_err(|problem| Error::data(&path, problem))
 }
 
 impl Preprocessor {
@@ -284,7 +290,9 @@ impl Preprocessor {
         }
     }
 
-    fn preprocessing(self, channels: usize) -> Result<Preprocessing, String> {
+    /// What the file says; of films it says nothing.
+    fn preprocessing(self, model: &ModelConfig) -> Result<Preprocessing, String> {
+        let channels = model.channels;
         let interpolation = match self.resample {
             BILINEAR => Interpolation::Bilinear,
             BICUBIC => Interpolation::Bicubic,
@@ -312,7 +320,7 @@ impl Preprocessor {
         if mean.len() != channels || std.len() != channels || !std.iter().all(|std| *std > 0.0) {
             return Err(format!("mean {mean:?} and std {std:?} are not those of {channels} channels"));
         }
-        Ok(Preprocessing { mean, std, resize, crop, interpolation })
+        Ok(Preprocessing { mean, std, resize, crop, interpolation, clips: Clips::published(model) })
     }
 }
 

@@ -10,6 +10,7 @@ mod export;
 mod file;
 mod header;
 mod hf;
+mod hf_vjepa2;
 mod host;
 mod inspect;
 mod manifest;
@@ -27,6 +28,7 @@ mod tests;
 pub use export::export_hf;
 pub use file::{Metadata, bytes, read, write};
 pub use header::Header;
+pub use hf_vjepa2::open_predictor;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
 pub use manifest::{Manifest, damaged};
@@ -35,7 +37,7 @@ pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
 pub use open::{Loaded, Source, open, open_as};
 pub use plan::of_plan;
-pub use provenance::{Format, Preprocessing, Provenance, Resize, Which, sum};
+pub use provenance::{Clips, Format, Preprocessing, Provenance, Resize, Which, sum};
 pub use store::{Container, Dtype, Entry, Store};
 
 /// The first few of `names`; all of them would fill screens where a whole network is missing.

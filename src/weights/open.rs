@@ -176,7 +176,9 @@ impl Source {
 
     fn predictor_shapes(&self) -> Shapes {
         let ours = |name: &str| {
-            name.strip_prefix("predictor.").map(|rest| rest.strip_prefix("module.").unwrap_or(rest).to_owned())
+            let rest = name.strip_prefix("predictor.")?;
+            let rest = rest.strip_prefix("module.").unwrap_or(rest);
+            Some(rest.strip_prefix("backbone.").unwrap_or(rest).to_owned())
         };
         self.store.entries.iter().filter_map(|(name, entry)| Some((ours(name)?, entry.shape.clone()))).collect()
     }
@@ -251,7 +253,7 @@ impl Source {
     }
 
     /// One parameter, made of the tensors `stored`.
-    fn read(&self, stored: &[String]) -> Result<HostTensor> {
+    pub(super) fn read(&self, stored: &[String]) -> Result<HostTensor> {
         let mut parts = stored.iter().filter_map(|name| self.store.entries.get(name)).map(Entry::floats);
         let mut whole = parts.next().unwrap_or_else(|| HostTensor::new(vec![0], Vec::new()))?;
         for part in parts {
@@ -277,7 +279,7 @@ impl Source {
             return Ok(Some(Preprocessing::of(&header.run)));
         }
         match &self.folder {
-            Some(described) => hf::preprocessing(&described.folder, model.channels),
+            Some(described) => hf::preprocessing(&described.folder, model),
             None => Ok(None),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{HostTensor, Tensors, architecture};
-use crate::config::{ModelConfig, RunConfig};
+use crate::config::{ModelConfig, Positions, RunConfig, Sampling};
 use crate::data::{EvalTransform, Geometry, InputFormat, Interpolation};
 use crate::error::{Error, Kind, Result};
 
@@ -66,6 +66,36 @@ pub struct Preprocessing {
     pub crop: Option<usize>,
     /// How the resize weighs pixels.
     pub interpolation: Interpolation,
+    /// How films become clips; none where a film is seen as a picture, the frame in its middle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clips: Option<Clips>,
+}
+
+/// How films become clips.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clips {
+    /// Frames of a clip.
+    pub frames: usize,
+    /// Which frames, and of how many clips and views.
+    pub sampling: Sampling,
+}
+
+impl Clips {
+    /// None where it asks for a picture.
+    fn of(frames: usize, sampling: Sampling) -> Option<Self> {
+        (frames > 1 || sampling != Sampling::ONE).then_some(Self { frames, sampling })
+    }
+
+    /// Those of the published recipes for `model`.
+    pub(super) fn published(model: &ModelConfig) -> Option<Self> {
+        let sampling = match (model.frames, model.positions) {
+            (..2, _) => Sampling::ONE,
+            (_, Positions::Rope) => Sampling { fps: 4.0, ..Sampling::ONE },
+            _ => Sampling { stride: 4, ..Sampling::ONE },
+        };
+        Self::of(model.frames, sampling)
+    }
 }
 
 /// To which size a picture is resized.
@@ -85,6 +115,8 @@ pub(super) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229
 
 /// Most pixels of a picture's short side: its area is counted in 64 bits with room to spare.
 const MOST_SIDE: usize = 1 << 20;
+/// Most frames of a clip, far above every model.
+const MOST_FRAMES: usize = 1 << 14;
 
 impl Preprocessing {
     /// That of a run, outside training.
@@ -95,6 +127,7 @@ impl Preprocessing {
             resize: Resize::ShortSide(config.data.resize),
             crop: Some(config.model.image_size),
             interpolation: Interpolation::Bicubic,
+            clips: Clips::of(config.model.frames, config.data.sampling),
         }
     }
 
@@ -105,10 +138,11 @@ impl Preprocessing {
             channels => (vec![0.5; channels], vec![0.5; channels]),
         };
         let resize = Resize::ShortSide(model.image_size * 8 / 7);
-        Self { mean, std, resize, crop: Some(model.image_size), interpolation: Interpolation::Bicubic }
+        let (crop, clips) = (Some(model.image_size), Clips::published(model));
+        Self { mean, std, resize, crop, interpolation: Interpolation::Bicubic, clips }
     }
 
-    /// The transform that prepares pictures as this says, to squares of `side` pixels.
+    /// The transform that prepares pictures or clips as this says, to squares of `side` pixels.
     ///
     /// # Errors
     /// A data error where what it says does not end in such squares, or is not among what this crate does.
@@ -127,7 +161,14 @@ impl Preprocessing {
                     .with_remedy("correct preprocessor_config.json: a resize and a crop to the model's image_size"));
             }
         };
-        EvalTransform::new(InputFormat::new(side, &self.mean, &self.std)?, geometry)
+        let Clips { frames, sampling } = self.clips.unwrap_or(Clips { frames: 1, sampling: Sampling::ONE });
+        let problems = sampling.problems();
+        if frames > MOST_FRAMES || !problems.is_empty() {
+            let message = format!("the weights ask for clips of {frames} frames, {sampling}: {}", problems.join("; "));
+            return Err(Error::new(Kind::Data, message).with_remedy("compile or train them again"));
+        }
+        let squares = InputFormat::new(side, &self.mean, &self.std)?;
+        Ok(EvalTransform::new(squares.of_clips(frames), geometry)?.sampled(sampling))
     }
 }
 
@@ -196,6 +237,9 @@ impl fmt::Display for Preprocessing {
             Interpolation::Bicubic => "bicubic",
             Interpolation::Linear => "linear without antialiasing",
         };
+        if let Some(Clips { frames, sampling }) = self.clips {
+            write!(f, "{frames} frames, {sampling}, ")?;
+        }
         match self.resize {
             Resize::ShortSide(side) => write!(f, "short side to {side} ({how}), ")?,
             Resize::Squash(height, width) => write!(f, "squashed to {height}x{width} ({how}), ")?,
@@ -243,6 +287,12 @@ mod tests {
         let model = crate::config::Preset::find("ijepa-vit-h14").unwrap().config().model;
         insta::assert_snapshot!(Preprocessing::published(&model), @"
         short side to 256 (bicubic), centre crop 224, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]
+        ");
+        let mut run = crate::config::Preset::find("vjepa2-vit-l").unwrap().config();
+        assert_eq!(Preprocessing::published(&run.model).clips, Preprocessing::of(&run).clips);
+        run.data.sampling.views = 3;
+        insta::assert_snapshot!(Preprocessing::of(&run), @"
+        16 frames, 4 a second, 1 clips x 3 views, short side to 292 (bicubic), centre crop 256, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]
         ");
     }
 }

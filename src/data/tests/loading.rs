@@ -193,6 +193,19 @@ fn training_clips_are_the_same_for_any_number_of_threads_and_wherever_a_run_resu
 }
 
 #[test]
+fn a_configuration_says_which_frames_make_a_clip() {
+    let of = |preset: &str| {
+        let config = crate::config::Preset::find(preset).unwrap().config();
+        let (train, eval) = (TrainTransform::of(&config).unwrap(), EvalTransform::of(&config).unwrap());
+        assert_eq!((train.sampling(), train.input()), (eval.sampling(), eval.input()));
+        (train.input().shape(), *train.sampling())
+    };
+    assert_eq!(of("vjepa-vit-l16"), ([48, 224, 224], Sampling { stride: 4, ..Sampling::ONE }));
+    assert_eq!(of("vjepa2-vit-l"), ([48, 256, 256], Sampling { fps: 4.0, ..Sampling::ONE }));
+    assert_eq!(of("ijepa-vit-b16"), ([3, 224, 224], Sampling::ONE));
+}
+
+#[test]
 fn all_frames_of_a_clip_are_cut_alike() {
     let folder = tempfile::tempdir().unwrap();
     // One picture is a film that stands still: every frame is the crop and flip of the first.

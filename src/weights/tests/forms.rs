@@ -205,7 +205,7 @@ fn other_things_are_called_what_they_are() {
     fs::write(stranger.join("notes.txt"), "hello").unwrap();
     let video = folder.path().join("video");
     fs::create_dir(&video).unwrap();
-    fs::write(video.join("config.json"), r#"{"model_type": "vjepa2"}"#).unwrap();
+    fs::write(video.join("config.json"), r#"{"model_type": "videomae"}"#).unwrap();
     fs::copy(fixture("hf_ijepa/model.safetensors"), video.join("model.safetensors")).unwrap();
     let mut said = String::new();
     for (name, bytes) in [
@@ -242,7 +242,7 @@ fn other_things_are_called_what_they_are() {
     short.safetensors: not a valid safetensors file: it has 2 bytes
     features: a folder of features, not of weights
     stranger: neither a run nor a Hugging Face folder; it holds notes.txt
-    video/config.json: the model type is `vjepa2`, expected `ijepa`
+    video/config.json: the model type is `videomae`, expected `ijepa` or `vjepa2`
     ");
 }
 
