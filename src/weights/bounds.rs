@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::error::{Error, IoContext as _, Result};
+use crate::tape;
 
 /// Most values that the pickles of a file may make. A ViT-H with its optimizer takes ninety thousand.
 const MAX_VALUES: usize = 500_000;
@@ -59,9 +60,21 @@ fn zip(file: BufReader<File>, walk: &mut Walk) -> Result<(), Excess> {
 /// The pickles of an archive of the oldest form, in which two of the four files mix them with numbers.
 fn tar(file: BufReader<File>, walk: &mut Walk) -> Result<(), Excess> {
     let length = file.get_ref().metadata()?.len();
+    let (file, ration) = tape::rationed(file);
     let mut archive = tar::Archive::new(file);
-    let Ok(entries) = archive.entries() else { return Ok(()) };
-    for entry in entries.map_while(std::result::Result::ok) {
+    let Ok(mut entries) = archive.entries_with_seek() else { return Ok(()) };
+    let entries = std::iter::from_fn(|| {
+        ration.renew();
+        let entry = entries.next()?;
+        if ration.is_spent() {
+            return Some(Err(Excess::Of(format!("a name of more than {} MiB", tape::MAX_NAME_BYTES >> 20))));
+        }
+        ration.lift();
+        // What is damaged is for the parser to judge.
+        entry.ok().map(Ok)
+    });
+    for entry in entries {
+        let entry = entry?;
         let name = entry.path().map(|path| path.to_string_lossy().trim_start_matches("./").to_owned());
         let Some(part) = name.ok().and_then(|name| TAR_PARTS.iter().find(|part| **part == name).copied()) else {
             continue;
