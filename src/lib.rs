@@ -13,6 +13,7 @@ pub mod chance;
 pub mod lock;
 pub mod matrix;
 pub mod stop;
+pub(crate) mod tape;
 
 pub mod config;
 

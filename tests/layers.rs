@@ -19,6 +19,7 @@ const MODULES: &[Module] = &[
     Module { name: "lock", layer: 1, foreign: &[] },
     Module { name: "matrix", layer: 1, foreign: &[] },
     Module { name: "stop", layer: 1, foreign: &[] },
+    Module { name: "tape", layer: 0, foreign: &[] },
     Module { name: "config", layer: 1, foreign: &["toml"] },
     Module { name: "masks", layer: 2, foreign: &[] },
     Module { name: "data", layer: 2, foreign: &["image"] },

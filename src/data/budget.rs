@@ -46,6 +46,18 @@ impl Budget {
 }
 
 impl Share {
+    /// Makes it a share of `bytes`, unless it is larger already; false, and nothing is changed, where so much is not free.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let mut free = self.budget.lock();
+        let enough = *free >= more;
+        if enough {
+            *free -= more;
+            self.bytes += more;
+        }
+        enough
+    }
+
     /// Gives back all but `bytes`.
     pub fn keep(&mut self, bytes: u64) {
         let rest = self.bytes.saturating_sub(bytes);
@@ -66,6 +78,17 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn a_share_grows_by_what_is_free_and_gives_all_of_it_back() {
+        static BUDGET: Budget = Budget::new(10);
+        let (mut one, two) = (BUDGET.take(3), BUDGET.take(4));
+        assert!(one.grow(6) && one.grow(2) && !one.grow(7));
+        drop(two);
+        assert!(one.grow(10));
+        drop(one);
+        assert_eq!(*BUDGET.lock(), 10);
+    }
 
     #[test]
     fn threads_never_hold_more_than_the_budget_and_each_gets_its_share() {

@@ -111,7 +111,7 @@ impl Dataset {
 
     fn of(sources: Vec<Named>) -> Self {
         let classes = merged(&sources);
-        // A list of one line can name the label 999,999, and so as many classes.
+        // A list of one line can name the label 65,535, and so as many classes.
         let places: HashMap<&String, u32> = classes.iter().zip(0..).collect();
         let mut len = 0;
         let mut parts = Vec::with_capacity(sources.len());

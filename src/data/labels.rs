@@ -2,9 +2,10 @@
 
 /// Numbers `texts`, one a sample; gives each sample's label and the names of the labels.
 ///
-/// Where every text is a whole number below a million it is the label itself.
+/// Where every text is a whole number below 65,536 it is the label itself, and all numbers up to the largest are labels.
+/// Larger ones, such as a catalogue's, are names like any other, so that one line does not make a million labels.
 pub(super) fn number(texts: &[Option<String>]) -> (Vec<Option<u32>>, Vec<String>) {
-    const MOST: u32 = 1_000_000;
+    const MOST: u32 = 1 << 16;
     let given = || texts.iter().flatten();
     let as_number = |text: &String| text.parse::<u32>().ok().filter(|number| *number < MOST);
     if let Some(numbers) = given().map(as_number).collect::<Option<Vec<u32>>>() {
@@ -35,6 +36,11 @@ mod tests {
             numbered(&["dog", "7", "dog"]),
             (vec![Some(1), Some(0), Some(1)], ["7", "dog"].map(String::from).into())
         );
+        assert_eq!(
+            numbered(&["999999", "65536"]),
+            (vec![Some(1), Some(0)], ["65536", "999999"].map(String::from).into())
+        );
+        assert_eq!(numbered(&["65535"]).1.len(), 65_536);
         assert_eq!(numbered(&["", ""]), (vec![None, None], vec![]));
     }
 }

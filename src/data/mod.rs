@@ -12,6 +12,7 @@ mod crop;
 pub(crate) mod crop_statistics;
 mod dataset;
 mod files;
+mod header;
 mod idx;
 mod labels;
 mod list;

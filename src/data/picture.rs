@@ -10,6 +10,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::budget::{Budget, Share};
+use super::header::{self, MAX_HEADER_BYTES};
 use super::resize::{Pixels, Resize, Resizer};
 use super::skip::{Fault, SkipReason};
 use crate::error::Error;
@@ -84,7 +85,8 @@ impl Picture {
             return Err(Error::usage(format!("{resize:?} does not fit a picture of {width}x{height}")));
         }
         let mut pixels = Vec::new();
-        let values = Pixels { width: self.width, channels: self.channels, values: &self.pixels };
+        let Self { width, channels, .. } = *self;
+        let values = Pixels { width, channels, wanted: channels, values: &self.pixels };
         Resizer::default().resize(values, resize, &mut pixels);
         Ok(Self { width: window.width, height: window.height, channels: self.channels, pixels })
     }
@@ -157,7 +159,7 @@ pub(super) fn unreadable(error: &io::Error) -> Fault {
 
 fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<Decoded, Fault> {
     let past_end = Cell::new(false);
-    let reader = Watched { inner: Cursor::new(bytes), past_end: &past_end };
+    let reader = || Watched { inner: Cursor::new(bytes), past_end: &past_end };
     let fault = |error: ImageError| {
         let reason = match &error {
             ImageError::Limits(_) => SkipReason::TooLarge,
@@ -172,15 +174,22 @@ fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<Decoded, Fault> {
         };
         Fault::new(reason, detail)
     };
-    let mut decoder = open(format, reader).map_err(fault)?;
+    let header = header::memory(format, bytes)?;
+    let mut share = DECODING.take(header.min(MAX_DECODED_BYTES));
+    let mut decoder = open(format, reader()).map_err(fault)?;
     let orientation = decoder.orientation().map_err(fault)?;
-    let need = memory(format, bytes, &decoder, orientation);
+    let need = header.saturating_add(memory(format, bytes, &decoder, orientation));
     if need > MAX_DECODED_BYTES {
         let ((width, height), most) = (decoder.dimensions(), MAX_DECODED_BYTES >> 20);
         let detail = format!("to decode {width}x{height} pixels takes {} MiB, more than {most}", need >> 20);
         return Err(Fault::new(SkipReason::TooLarge, detail));
     }
-    let mut share = DECODING.take(need);
+    if !share.grow(need) {
+        // Who holds a share waits for no other: the header is read once more as soon as there is enough for all.
+        drop((decoder, share));
+        share = DECODING.take(need);
+        decoder = open(format, reader()).map_err(fault)?;
+    }
     let mut image = DynamicImage::from_decoder(decoder).map_err(fault)?;
     image.apply_orientation(orientation);
     let picture = eight_bits(image)?;
@@ -190,12 +199,10 @@ fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<Decoded, Fault> {
 
 /// The decoder, which has read the header.
 fn open<'a>(format: ImageFormat, reader: Watched<'a>) -> Result<impl ImageDecoder + 'a, ImageError> {
-    /// What the header, such as a compressed colour profile, may take, and what lines may.
-    const HEADER: u64 = 16 << 20;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(HEADER);
+    limits.max_alloc = Some(MAX_HEADER_BYTES);
     let mut reader = ImageReader::with_format(reader, format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
@@ -204,17 +211,17 @@ fn open<'a>(format: ImageFormat, reader: Watched<'a>) -> Result<impl ImageDecode
     Ok(decoder)
 }
 
-/// The most memory that decoding takes until the picture stands with 8 bits a channel, as far as it grows with the picture.
+/// The most memory that decoding takes until the picture stands with 8 bits a channel, as far as it grows with the picture;
+/// what the header takes comes beside it.
 fn memory(format: ImageFormat, bytes: &[u8], decoder: &impl ImageDecoder, orientation: Orientation) -> u64 {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     let (color, decoded) = (decoder.color_type(), decoder.total_bytes());
     let beside = match format {
-        // A copy of the file, and of one with several scans all coefficients, of 16 bits and padded to blocks.
+        // Of one with several scans all coefficients, of 16 bits and padded to blocks.
         ImageFormat::Jpeg => {
             let padded = u64::from(width.next_multiple_of(32)) * u64::from(height.next_multiple_of(32));
-            let coefficients = jpeg_frame(bytes).map_or(0, |frame| u64::from(frame.stored) * padded * 2);
-            bytes.len() as u64 + coefficients
+            jpeg_frame(bytes).map_or(0, |frame| u64::from(frame.stored) * padded * 2)
         }
         // The canvas beside the frame, or planes of chroma and light.
         ImageFormat::Gif | ImageFormat::WebP => 8 * pixels,

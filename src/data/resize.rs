@@ -70,7 +70,40 @@ impl Region {
 pub(super) struct Pixels<'a> {
     pub width: usize,
     pub channels: usize,
+    /// Channels that are wanted: all, or 1 of 3, which is grey.
+    pub wanted: usize,
     pub values: &'a [u8],
+}
+
+/// Rows of pixels, or parts of rows, read one by one: a grey copy of a large picture takes a third of its memory.
+#[derive(Debug, Clone, Copy)]
+struct Lines<'a> {
+    pixels: Pixels<'a>,
+    /// The number of the first line, and the pixel with which it begins.
+    first: (usize, usize),
+    /// Pixels of a line.
+    length: usize,
+}
+
+impl Lines<'_> {
+    /// Line `y`, in `grey` where it had more channels than are wanted.
+    fn at<'a>(&'a self, y: usize, grey: &'a mut Vec<u8>) -> &'a [u8] {
+        let Pixels { width, channels, wanted, values } = self.pixels;
+        let start = self.first.1 + (y - self.first.0) * width;
+        let line = &values[start * channels..][..self.length * channels];
+        if wanted == channels {
+            return line;
+        }
+        grey.clear();
+        grey.extend(line.chunks_exact(channels).map(luma));
+        grey
+    }
+}
+
+/// ITU-R 601 luma, (299 R + 587 G + 114 B) / 1000, in Pillow's 16-bit fixed point.
+fn luma(rgb: &[u8]) -> u8 {
+    let weighted = 19_595 * u32::from(rgb[0]) + 38_470 * u32::from(rgb[1]) + 7_471 * u32::from(rgb[2]);
+    ((weighted + 0x8000) >> 16) as u8
 }
 
 /// What is resized to what.
@@ -94,37 +127,41 @@ pub(super) struct Resizer {
     /// After the first pass.
     between: Vec<u8>,
     sums: Vec<i32>,
+    /// One line.
+    grey: Vec<u8>,
 }
 
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
 impl Resizer {
-    /// Puts the window of the resized picture into `out`, `[window.height, window.width, channels]`.
+    /// Puts the window of the resized picture into `out`, `[window.height, window.width, wanted]`.
+    ///
+    /// What is to be grey is so before it is resized, as Pillow turns a picture grey when it is opened.
     pub fn resize(&mut self, picture: Pixels<'_>, resize: &Resize, out: &mut Vec<u8>) {
         let Resize { source, size, window, interpolation } = *resize;
-        let Self { columns, rows, between, sums } = self;
+        let Self { columns, rows, between, sums, grey } = self;
         rows.compute(interpolation, source.height, size.1, window.top, window.height);
         columns.compute(interpolation, source.width, size.0, window.left, window.width);
         let (used_rows, used_columns) = (rows.used(), columns.used());
-        let line = |y: usize| {
-            let start = (source.top + y) * picture.width + source.left + used_columns.start;
-            &picture.values[start * picture.channels..][..used_columns.len() * picture.channels]
-        };
+        let start = source.top * picture.width + source.left + used_columns.start;
+        let lines = Lines { pixels: picture, first: (0, start), length: used_columns.len() };
+        let channels = picture.wanted;
 
         between.clear();
         out.clear();
         if makes_rows_first(source, size) {
-            rows.blend(line, sums, between);
-            for line in between.chunks_exact(used_columns.len() * picture.channels) {
-                columns.blend_within(line, picture.channels, out);
+            rows.blend(lines, sums, grey, between);
+            for line in between.chunks_exact(used_columns.len() * channels) {
+                columns.blend_within(line, channels, out);
             }
         } else {
             for y in used_rows.clone() {
-                columns.blend_within(line(y), picture.channels, between);
+                columns.blend_within(lines.at(y, grey), channels, between);
             }
-            let length = window.width * picture.channels;
-            rows.blend(|y| &between[(y - used_rows.start) * length..][..length], sums, out);
+            let pixels = Pixels { width: window.width, channels, wanted: channels, values: between };
+            let lines = Lines { pixels, first: (used_rows.start, 0), length: window.width };
+            rows.blend(lines, sums, grey, out);
         }
     }
 }
@@ -196,14 +233,14 @@ impl Taps {
         }
     }
 
-    /// Appends rows, each a sum of the rows that `line` gives.
-    fn blend<'a>(&self, line: impl Fn(usize) -> &'a [u8], sums: &mut Vec<i32>, out: &mut Vec<u8>) {
+    /// Appends rows, each a sum of `lines`.
+    fn blend(&self, lines: Lines<'_>, sums: &mut Vec<i32>, grey: &mut Vec<u8>, out: &mut Vec<u8>) {
         for output in 0..self.firsts.len() {
             let (first, weights) = self.at(output);
             sums.clear();
-            sums.resize(line(first).len(), HALF);
+            sums.resize(lines.length * lines.pixels.wanted, HALF);
             for (y, weight) in (first..).zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(line(y)) {
+                for (sum, value) in sums.iter_mut().zip(lines.at(y, grey)) {
                     *sum += weight * i32::from(*value);
                 }
             }
@@ -282,7 +319,7 @@ mod tests {
                 window: Region::whole(to[0], to[1]),
                 interpolation: Interpolation::Linear,
             };
-            let pixels = Pixels { width: from[0], channels: 1, values: &values };
+            let pixels = Pixels { width: from[0], channels: 1, wanted: 1, values: &values };
             Resizer::default().resize(pixels, &resize, &mut found);
             let expected = interpolated(&values, from, to);
             let most = found.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);

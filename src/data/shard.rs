@@ -11,6 +11,7 @@ use super::labels;
 use super::picture::{Decoded, unreadable};
 use super::skip::{Fault, SkipReason};
 use crate::error::{Error, IoContext, Result};
+use crate::tape;
 
 /// Pictures inside tar files, with labels from `.cls` files as WebDataset has them.
 #[derive(Debug)]
@@ -56,11 +57,22 @@ impl Shards {
             Error::data(path, format!("the tar file is damaged or ends early: {error}")).with_remedy("fetch it again")
         };
         let length = std::fs::metadata(path).at("read", path)?.len();
-        let mut archive = tar::Archive::new(BufReader::new(File::open(path).at("open", path)?));
+        let (file, ration) = tape::rationed(BufReader::new(File::open(path).at("open", path)?));
+        let mut archive = tar::Archive::new(file);
         let mut classes = HashMap::new();
         let first = self.entries.len();
-        for (number, entry) in archive.entries_with_seek().map_err(damaged)?.enumerate() {
+        let mut entries = archive.entries_with_seek().map_err(damaged)?;
+        let entries = std::iter::from_fn(|| {
+            ration.renew();
+            entries.next()
+        });
+        for (number, entry) in entries.enumerate() {
             let mut entry = entry.map_err(|error| match number {
+                _ if ration.is_spent() => {
+                    let most = tape::MAX_NAME_BYTES >> 20;
+                    Error::data(path, format!("the name or the attributes of an entry take more than {most} MiB"))
+                        .with_remedy("pack the shard again, with names of a usual length and no extended attributes")
+                }
                 // The archive's own message would quote whatever bytes stand where a header should.
                 0 => Error::data(path, "this is no tar file").with_remedy("pack the shard as plain tar, uncompressed"),
                 _ => damaged(error),

@@ -134,36 +134,17 @@ impl Cut {
 #[derive(Debug, Default)]
 pub struct Scratch {
     resizer: Resizer,
-    grey: Vec<u8>,
     resized: Vec<u8>,
 }
 
 impl Scratch {
     /// Puts the window of the resized picture into `self.resized`; gives its channels, at most `channels`.
     fn resize(&mut self, picture: &Picture, channels: usize, resize: Resize) -> usize {
-        let pixels = Pixels { width: picture.width, channels: picture.channels, values: &picture.pixels };
-        if picture.channels <= channels {
-            self.resizer.resize(pixels, &resize, &mut self.resized);
-            return picture.channels;
-        }
-        // Pillow turns a picture grey when it is opened, before it is resized.
-        let Region { left, top, width, height } = resize.source;
-        self.grey.clear();
-        for y in top..top + height {
-            let row = &picture.pixels[(y * picture.width + left) * 3..][..width * 3];
-            self.grey.extend(row.chunks_exact(3).map(luma));
-        }
-        let pixels = Pixels { width, channels: 1, values: &self.grey };
-        let resize = Resize { source: Region::whole(width, height), ..resize };
-        self.resizer.resize(pixels, &resize, &mut self.resized);
-        1
+        let wanted = picture.channels.min(channels);
+        let Picture { width, channels, pixels: ref values, .. } = *picture;
+        self.resizer.resize(Pixels { width, channels, wanted, values }, &resize, &mut self.resized);
+        wanted
     }
-}
-
-/// ITU-R 601 luma, (299 R + 587 G + 114 B) / 1000, in Pillow's 16-bit fixed point.
-fn luma(rgb: &[u8]) -> u8 {
-    let weighted = 19_595 * u32::from(rgb[0]) + 38_470 * u32::from(rgb[1]) + 7_471 * u32::from(rgb[2]);
-    ((weighted + 0x8000) >> 16) as u8
 }
 
 /// What of a picture is seen outside training.

@@ -8,6 +8,7 @@ mod architecture;
 mod bounds;
 mod export;
 mod file;
+mod globals;
 mod header;
 mod hf;
 mod hf_vjepa2;

@@ -13,9 +13,6 @@ use crate::error::{Error, IoContext as _, Result};
 /// What helps where a checkpoint holds something that this crate refuses to take in.
 const ALONE: &str = "save the model's state_dict() alone with torch.save, or as safetensors";
 
-/// Packages whose classes stand harmlessly in checkpoints, as numbers, paths and options.
-const KNOWN_PACKAGES: &[&str] = &["torch.", "numpy.", "collections.", "argparse.", "pathlib."];
-
 /// Lists the tensors and the plain values of the PyTorch file at `path`.
 ///
 /// # Errors
@@ -30,16 +27,11 @@ pub(super) fn open(path: &Path) -> Result<Store> {
             .with_remedy("fetch the file again; if it is whole, save the model's state_dict() alone with torch.save"),
     };
     let mut values = BTreeMap::new();
-    let mut foreign = Vec::new();
     bounds::check(path)?;
     let root = PytorchReader::read_pickle_data(path, None).map_err(broken)?;
     let mut paths = Paths::default();
     paths.collect(&root, "").map_err(|problem| Error::data(path, problem).with_remedy(ALONE))?;
-    flatten(root, String::new(), &mut values, &mut foreign);
-    if let Some(name) = foreign.first() {
-        return Err(Error::data(path, format!("the pickle asks to run `{name}`; nothing of it was run"))
-            .with_remedy("do not load this file in Python; ask whoever made it for a safetensors file"));
-    }
+    flatten(root, String::new(), &mut values);
     let reader = PytorchReader::new(path).map_err(broken)?;
     let container = match reader.metadata().format_type {
         FileFormat::Zip => Container::PytorchZip,
@@ -114,22 +106,22 @@ fn dtype(dtype: DType) -> Dtype {
     }
 }
 
-/// Collects the plain values under `path`, dictionaries opened, and the names of what is neither plain nor known.
-fn flatten(value: PickleValue, path: String, values: &mut BTreeMap<String, Value>, foreign: &mut Vec<String>) {
+/// Collects the plain values under `path`, dictionaries opened.
+fn flatten(value: PickleValue, path: String, values: &mut BTreeMap<String, Value>) {
     let PickleValue::Dict(entries) = value else {
-        if let Some(value) = plain(value, foreign) {
+        if let Some(value) = plain(value) {
             values.insert(path, value);
         }
         return;
     };
     for (key, value) in entries {
         let path = if path.is_empty() { key } else { format!("{path}.{key}") };
-        flatten(value, path, values, foreign);
+        flatten(value, path, values);
     }
 }
 
 /// A value as JSON; none for tensors and for objects without a plain form.
-fn plain(value: PickleValue, foreign: &mut Vec<String>) -> Option<Value> {
+fn plain(value: PickleValue) -> Option<Value> {
     Some(match value {
         PickleValue::None => Value::Null,
         PickleValue::Bool(value) => value.into(),
@@ -137,18 +129,12 @@ fn plain(value: PickleValue, foreign: &mut Vec<String>) -> Option<Value> {
         PickleValue::Float(value) => value.into(),
         PickleValue::String(value) => value.into(),
         PickleValue::Bytes(value) => format!("{} bytes", value.len()).into(),
-        PickleValue::List(items) => items.into_iter().filter_map(|item| plain(item, foreign)).collect(),
+        PickleValue::List(items) => items.into_iter().filter_map(plain).collect(),
         PickleValue::Dict(entries) => {
             let sorted: BTreeMap<String, PickleValue> = entries.into_iter().collect();
-            let entries = sorted.into_iter().filter_map(|(key, value)| Some((key, plain(value, foreign)?)));
+            let entries = sorted.into_iter().filter_map(|(key, value)| Some((key, plain(value)?)));
             Value::Object(entries.collect())
         }
-        PickleValue::Unsupported(name) => {
-            // An integer wider than 64 bits has no package.
-            if name != "int" && !KNOWN_PACKAGES.iter().any(|package| name.starts_with(package)) {
-                foreign.push(name);
-            }
-            return None;
-        }
+        PickleValue::Unsupported(_) => return None,
     })
 }

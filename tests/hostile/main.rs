@@ -1,5 +1,6 @@
 //! Files that lie, break off or mean harm, from outside: the process never panics, hangs, grows or changes them.
 
+mod archives;
 mod child;
 mod films;
 mod pictures;

@@ -203,9 +203,45 @@ fn generated(found: &mut Vec<Hostile>) {
         put(name, jpeg_of_side(&fixture("progressive.jpg"), 0xc2, side), expected);
     }
     put("large.jpg", jpeg_of_side(&fixture("exif_1.jpg"), 0xc0, 7000), Expected::Spoilt(7000, 7000));
+    put("a_list_of_millions.tif", tiff_of_strips(8 << 20), Expected::Skipped("too_large"));
+    put("strips_of_one_row.tif", tiff_of_strips(1000), Expected::Spoilt(1, 1000));
+    put("run_lengths.bmp", bmp_of_runs(16_000, 3600), Expected::Spoilt(16_000, 3600));
     let mut canvas = fixture("animated.gif");
     canvas[6..10].copy_from_slice(&[0x70, 0x17, 0x10, 0x07]);
     put("canvas.gif", canvas, Expected::Spoilt(6000, 1808));
+}
+
+/// A grey TIFF of one column, whose strips of a row each are all the same two bytes, and whose offsets are their sizes too.
+fn tiff_of_strips(rows: u32) -> Vec<u8> {
+    const START: u32 = 8;
+    let list = START.to_le_bytes().repeat(rows as usize);
+    let tag = |number: u16, kind: u16, count: u32, value: u32| {
+        [&number.to_le_bytes(), &kind.to_le_bytes(), count.to_le_bytes().as_slice(), &value.to_le_bytes()].concat()
+    };
+    let tags = [
+        tag(256, 4, 1, 1),
+        tag(257, 4, 1, rows),
+        tag(258, 3, 1, 8),
+        tag(259, 3, 1, 1),
+        tag(262, 3, 1, 1),
+        tag(273, 4, rows, START),
+        tag(277, 3, 1, 1),
+        tag(278, 4, 1, 1),
+        tag(279, 4, rows, START),
+    ];
+    let directory = START + list.len() as u32;
+    [b"II*\0", directory.to_le_bytes().as_slice(), &list, &(tags.len() as u16).to_le_bytes(), &tags.concat(), &[0; 4]]
+        .concat()
+}
+
+/// A BMP with a palette whose runs end before the first pixel: all of it is black.
+fn bmp_of_runs(width: u32, height: u32) -> Vec<u8> {
+    const HEAD: u32 = 62;
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let (planes_and_bits, run_lengths, colours) = (8 << 16 | 1, 1, 2);
+    let file = [b"BM".to_vec(), words(&[HEAD + 2, 0, HEAD])].concat();
+    let info = words(&[40, width, height, planes_and_bits, run_lengths, 2, 0, 0, colours, 0, 0, 0x00ff_ffff]);
+    [file, info, vec![0, 1]].concat()
 }
 
 /// `jpeg` with another width and height in its frame.

@@ -133,6 +133,11 @@ fn files(mark: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let touch = format!("touch {}", mark.display());
     let by_name = joined(&[b"\x80\x04", &text("builtins"), &text("eval"), b"\x93(", &text(&touch), b"tR."]);
     let popen = joined(&[b"csubprocess\nPopen\n((", &text("touch"), &text(&mark.display().to_string()), b"ltR"]);
+    // Called, and what came of it is dropped before the weights.
+    let popped = |call: &[u8]| joined(&[b"\x80\x02", call, &text(&touch), b"\x85R0}", &text("epoch"), b"K\x01s."]);
+    let state =
+        joined(&[b"\x80\x02ccollections\nOrderedDict\n)R}", &text("a"), b"cos\nsystem\n", &text(&touch), b"\x85Rsb."]);
+    let by_stack = |module: &str, name: &str| joined(&[b"\x80\x04", &text(module), &text(name), b"\x93"]);
     let doubling = joined(&[b"\x80\x02]q\0", &b"(h\0h\0lq\0".repeat(60), b"."]);
     let nested =
         |depth: usize| joined(&[b"\x80\x02}", &text("w"), &b"]".repeat(depth), &b"a".repeat(depth - 1), b"s."]);
@@ -144,6 +149,17 @@ fn files(mark: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ("a call of the system.pth", format!("cposix\nsystem\n(V{touch}\ntR.").into_bytes()),
         ("a call by a name that is put together.pth", joined(&[&by_name])),
         ("a call in the place of an encoder.pth", stored(&dictionary(&[("encoder", popen)]), &[])),
+        ("a call whose result is dropped.pth", stored(&popped(b"cos\nsystem\n"), &[])),
+        ("a call in the state of an object.pth", stored(&state, &[])),
+        ("a call of a package that is known.pth", popped(b"cnumpy.testing._private.utils\nrunstring\n")),
+        ("a call of torch itself.pth", popped(b"ctorch.utils.collect_env\nrun\n")),
+        ("a call by a dotted name.pth", stored(&popped(&by_stack("torch", "serialization.os.system")), &[])),
+        ("a call by a name that was remembered.pth", {
+            let remembered = joined(&[&text("os"), b"q\x05", &text("system"), b"q\x0600h\x05h\x06\x93"]);
+            popped(&remembered)
+        }),
+        ("a class with its arguments.pth", joined(&[b"(", &text(&touch), b"ios\nsystem\n."])),
+        ("a call by a number.pth", popped(b"\x82\x01")),
         ("a memo bomb.pth", doubling),
         ("a zip bomb of values.pth", archive(&vec![b']'; 90 << 20], &[], CompressionMethod::Deflated)),
         (

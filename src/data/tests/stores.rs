@@ -277,10 +277,13 @@ fn the_fingerprint_knows_every_size_and_the_beginnings_of_some_files() {
 }
 
 #[test]
-fn a_label_as_high_as_allowed_is_found_among_its_million_classes() {
+fn a_label_as_high_as_allowed_is_found_among_its_classes_and_higher_ones_make_no_more() {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), "a.png", png(2, 2, 0));
-    let list = put(folder.path(), "list.txt", "a.png 999999\na.png 7");
-    let dataset = Dataset::open(&list).unwrap();
-    assert_eq!((dataset.label(0), dataset.label(1), dataset.classes().len()), (Some(999_999), Some(7), 1_000_000));
+    let opened = |text| {
+        let dataset = Dataset::open(&put(folder.path(), "list.txt", text)).unwrap();
+        (dataset.label(0), dataset.label(1), dataset.classes().len())
+    };
+    assert_eq!(opened("a.png 65535\na.png 7"), (Some(65_535), Some(7), 65_536));
+    assert_eq!(opened("a.png 65536\na.png 7"), (Some(0), Some(1), 2));
 }
