@@ -1,7 +1,15 @@
 //! What a configuration must satisfy; every problem is reported at once.
 
-use super::{BlockConfig, MaskMode, MaskShape, ModelConfig, Positions, RunConfig, TargetKind, TubeConfig};
+use super::{BlockConfig, MaskMode, MaskShape, ModelConfig, OptimConfig, Positions, RunConfig, TargetKind, TubeConfig};
 use crate::error::{Error, Result};
+
+/// What no picture, no network and no run goes beyond; products of three of these are still numbers.
+const SIDE: usize = 1 << 14;
+const WIDTH: usize = 1 << 16;
+const DEPTH: usize = 1 << 10;
+const COUNT: usize = 1 << 20;
+/// What no side of a rectangle is longer by.
+const ASPECT: f64 = 1e4;
 
 impl RunConfig {
     /// Checks every value and every pair of values that depend on each other.
@@ -9,20 +17,95 @@ impl RunConfig {
     /// # Errors
     /// A usage error that lists all problems.
     pub fn validate(&self) -> Result<()> {
+        let model = &self.model;
+        let mut problems = model.problems();
+        let mut must = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        const WORKERS: usize = 256;
+        for (key, value, most) in [
+            ("data.resize", self.data.resize, SIDE),
+            ("train.batch", self.train.batch, COUNT),
+            ("train.accumulate", self.train.accumulate, COUNT),
+            ("train.log_every", self.train.log_every, COUNT),
+            ("train.checkpoint_every", self.train.checkpoint_every, COUNT),
+        ] {
+            must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
+        }
+        let workers = self.train.workers;
+        must(workers <= WORKERS, format!("train.workers = {workers} must be at most {WORKERS}"));
+
+        must(matches!(model.channels, 1 | 3), format!("model.channels = {} must be 1 or 3", model.channels));
+
+        let data = &self.data;
+        let image = model.image_size;
+        for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
+            must(
+                values.len() == model.channels,
+                format!("{key} has {} values, model.channels is {}", values.len(), model.channels),
+            );
+        }
+        must(data.mean.iter().all(|mean| mean.is_finite()), "data.mean must be finite".into());
+        must(data.std.iter().all(|std| positive((*std).into())), "data.std must be finite and positive".into());
+        must((0.0..=1.0).contains(&data.flip), format!("data.flip = {} is a probability, from 0 to 1", data.flip));
+        must(
+            data.resize >= image,
+            format!("data.resize = {} is below model.image_size = {image}, so no centre crop fits", data.resize),
+        );
+
+        for (key, range, most) in
+            [("data.crop_scale", data.crop_scale, 1.0), ("data.crop_aspect", data.crop_aspect, ASPECT)]
+        {
+            must(is_range(range, most), range_problem(key, range, most));
+        }
+        problems.extend(data.sampling.problems().into_iter().map(|problem| format!("data.sampling.{problem}")));
+        let there = (1..=SIDE).contains(&image) && model.patch_size > 0 && model.tubelet > 0;
+        problems.extend(match &self.mask.shape {
+            MaskShape::Blocks(blocks) => blocks.problems(self.mask.mode, model, there),
+            MaskShape::Tubes(tubes) => tubes.problems(self.mask.mode),
+        });
+        problems.extend(self.optim.problems());
+        let mut must = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        let (optim, loss) = (&self.optim, &self.loss);
+        for (key, value) in [("loss.variance", loss.variance), ("loss.covariance", loss.covariance)] {
+            must(not_negative(value), format!("{key} = {value} must be finite and not negative"));
+        }
+        must(
+            optim.warmup_epochs < optim.epochs as f64 * optim.schedule_scale.min(1.0),
+            format!(
+                "optim.warmup_epochs = {} is not shorter than the run of optim.epochs = {} and its schedule",
+                optim.warmup_epochs, optim.epochs
+            ),
+        );
+        must(
+            loss.target == TargetKind::Features || loss.variance + loss.covariance == 0.0,
+            "loss.variance and loss.covariance go with loss.target = \"features\" only".into(),
+        );
+
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; ")))
+            .with_remedy(format!("`anyjepa inspect {}` shows values that work", self.name)))
+    }
+}
+
+impl ModelConfig {
+    /// What no network can be made of.
+    pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut must = |holds: bool, problem: String| {
             if !holds {
                 problems.push(problem);
             }
         };
-        let model = &self.model;
-        /// What no picture, no network and no run goes beyond; products of three of these are still numbers.
-        const SIDE: usize = 1 << 14;
-        const WIDTH: usize = 1 << 16;
-        const DEPTH: usize = 1 << 10;
-        const COUNT: usize = 1 << 20;
-        const WORKERS: usize = 256;
-        const ASPECT: f64 = 1e4;
+        let model = self;
         for (key, value, most) in [
             ("model.image_size", model.image_size, SIDE),
             ("model.patch_size", model.patch_size, SIDE),
@@ -38,17 +121,9 @@ impl RunConfig {
             ("model.predictor.heads", model.predictor.heads, WIDTH),
             ("model.predictor.mlp", model.predictor.mlp, 4 * WIDTH),
             ("model.predictor.mask_tokens", model.predictor.mask_tokens, DEPTH),
-            ("data.resize", self.data.resize, SIDE),
-            ("optim.epochs", self.optim.epochs, COUNT),
-            ("train.batch", self.train.batch, COUNT),
-            ("train.accumulate", self.train.accumulate, COUNT),
-            ("train.log_every", self.train.log_every, COUNT),
-            ("train.checkpoint_every", self.train.checkpoint_every, COUNT),
         ] {
             must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
         }
-        let workers = self.train.workers;
-        must(workers <= WORKERS, format!("train.workers = {workers} must be at most {WORKERS}"));
         for (what, dim, heads) in
             [("model", model.dim, model.heads), ("model.predictor", model.predictor.dim, model.predictor.heads)]
         {
@@ -73,42 +148,23 @@ impl RunConfig {
             patch > 0 && image % patch == 0,
             format!("model.image_size = {image} is no multiple of model.patch_size = {patch}"),
         );
-        must(matches!(model.channels, 1 | 3), format!("model.channels = {} must be 1 or 3", model.channels));
         must(positive(model.norm_eps), format!("model.norm_eps = {} must be finite and positive", model.norm_eps));
+        problems
+    }
+}
 
-        let data = &self.data;
-        for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
-            must(
-                values.len() == model.channels,
-                format!("{key} has {} values, model.channels is {}", values.len(), model.channels),
-            );
-        }
-        must(data.mean.iter().all(|mean| mean.is_finite()), "data.mean must be finite".into());
-        must(data.std.iter().all(|std| positive((*std).into())), "data.std must be finite and positive".into());
-        must((0.0..=1.0).contains(&data.flip), format!("data.flip = {} is a probability, from 0 to 1", data.flip));
-        must(
-            data.resize >= image,
-            format!("data.resize = {} is below model.image_size = {image}, so no centre crop fits", data.resize),
-        );
-
-        for (key, range, most) in
-            [("data.crop_scale", data.crop_scale, 1.0), ("data.crop_aspect", data.crop_aspect, ASPECT)]
-        {
-            must(is_range(range, most), range_problem(key, range, most));
-        }
-        problems.extend(data.sampling.problems().into_iter().map(|problem| format!("data.sampling.{problem}")));
-        let there = (1..=SIDE).contains(&image) && patch > 0 && tubelet > 0;
-        problems.extend(match &self.mask.shape {
-            MaskShape::Blocks(blocks) => blocks.problems(self.mask.mode, model, there),
-            MaskShape::Tubes(tubes) => tubes.problems(self.mask.mode),
-        });
+impl OptimConfig {
+    /// What no step can be made with.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         let mut must = |holds: bool, problem: String| {
             if !holds {
                 problems.push(problem);
             }
         };
-
-        let optim = &self.optim;
+        let optim = self;
+        let epochs = optim.epochs;
+        must((1..=COUNT).contains(&epochs), format!("optim.epochs = {epochs} must be from 1 to {COUNT}"));
         for (key, value) in [
             ("optim.warmup_epochs", optim.warmup_epochs),
             ("optim.start_lr", optim.start_lr),
@@ -117,10 +173,8 @@ impl RunConfig {
             ("optim.weight_decay", optim.weight_decay),
             ("optim.final_weight_decay", optim.final_weight_decay),
             ("optim.clip_norm", optim.clip_norm),
-            ("loss.variance", self.loss.variance),
-            ("loss.covariance", self.loss.covariance),
         ] {
-            must(value.is_finite() && value >= 0.0, format!("{key} = {value} must be finite and not negative"));
+            must(not_negative(value), format!("{key} = {value} must be finite and not negative"));
         }
         must(positive(optim.eps), format!("optim.eps = {} must be finite and positive", optim.eps));
         must(
@@ -132,23 +186,7 @@ impl RunConfig {
         for (key, values) in [("optim.ema", optim.ema), ("optim.betas", optim.betas)] {
             must(values.iter().all(|v| (0.0..=1.0).contains(v)), format!("{key} = {values:?} must be from 0 to 1"));
         }
-        must(
-            optim.warmup_epochs < optim.epochs as f64 * optim.schedule_scale.min(1.0),
-            format!(
-                "optim.warmup_epochs = {} is not shorter than the run of optim.epochs = {} and its schedule",
-                optim.warmup_epochs, optim.epochs
-            ),
-        );
-        must(
-            self.loss.target == TargetKind::Features || self.loss.variance + self.loss.covariance == 0.0,
-            "loss.variance and loss.covariance go with loss.target = \"features\" only".into(),
-        );
-
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; ")))
-            .with_remedy(format!("`anyjepa inspect {}` shows values that work", self.name)))
+        problems
     }
 }
 
@@ -163,7 +201,7 @@ impl BlockConfig {
         for (key, range, most) in [
             ("mask.context_scale", self.context_scale, 1.0),
             ("mask.target_scale", self.target_scale, 1.0),
-            ("mask.target_aspect", self.target_aspect, f64::MAX),
+            ("mask.target_aspect", self.target_aspect, ASPECT),
         ] {
             problems.extend((!is_range(range, most)).then(|| range_problem(key, range, most)));
         }
@@ -206,7 +244,7 @@ impl TubeConfig {
             for (key, range, most) in [
                 ("spatial_scale", range.spatial_scale, 1.0),
                 ("temporal_scale", range.temporal_scale, 1.0),
-                ("aspect_ratio", range.aspect_ratio, f64::MAX),
+                ("aspect_ratio", range.aspect_ratio, ASPECT),
                 ("max_temporal_keep", [range.max_temporal_keep; 2], 1.0),
             ] {
                 let key = format!("mask.{name}.{key}");
@@ -232,6 +270,10 @@ fn is_range([low, high]: [f64; 2], most: f64) -> bool {
 
 fn range_problem(key: &str, [low, high]: [f64; 2], most: f64) -> String {
     format!("{key} = [{low}, {high}] must be a range above 0, at most {most}, lower end first")
+}
+
+fn not_negative(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
 }
 
 fn positive(value: f64) -> bool {
