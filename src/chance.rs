@@ -39,6 +39,11 @@ impl Sample {
         Self { name: name.into(), found, expected, deviations }
     }
 
+    /// Whether there is no chance in it.
+    pub fn is_exact(&self) -> bool {
+        self.deviations.iter().all(|deviation| *deviation == 0.0)
+    }
+
     /// Statistics that are the same, but for the rounding of f64.
     pub fn exact(name: impl Into<String>, found: Vec<f64>, expected: Vec<f64>) -> Self {
         let deviations = vec![0.0; expected.len()];

@@ -156,6 +156,11 @@ fn every_kind_of_input_gives_the_same_rows() {
         let ends: Vec<_> = found.names.iter().map(|name| name.rsplit('/').next().unwrap()).collect();
         assert_eq!(ends, names, "{case}");
     }
+
+    let output =
+        command(&folder.path().join("unsaid"), &["-"]).write_stdin("chelsea.png\0coffee.png\0").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("add -0"), "{said}");
 }
 
 #[test]

@@ -197,6 +197,10 @@ fn parse_share(text: &str) -> Result<f64> {
 fn list_from_stdin(end: u8) -> Result<Vec<PathBuf>> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).at("read", "standard input")?;
+    if end != 0 && bytes.contains(&0) {
+        return Err(Error::usage("the paths on standard input end with NUL, which no path holds")
+            .with_remedy("add -0, or write one path a line"));
+    }
     let lines = bytes.split(|byte| *byte == end);
     let lines = lines.map(|line| if end == b'\n' { line.strip_suffix(b"\r").unwrap_or(line) } else { line });
     lines.filter(|line| !line.is_empty()).map(path).collect()

@@ -38,13 +38,12 @@ fn parse_bytes(text: &str) -> Result<f64> {
         ("MIB", 1 << 20),
         ("MB", 1_000_000),
         ("B", 1),
-        ("", 1),
     ];
     let parsed = units.iter().find_map(|(unit, factor)| {
         let number: f64 = upper.strip_suffix(unit)?.trim().parse().ok()?;
-        (number > 0.0).then_some(number * *factor as f64)
+        (number > 0.0 && number.is_finite()).then_some(number * *factor as f64)
     });
-    parsed.ok_or_else(|| Error::usage("this is no size").with_remedy("write it as 80GB or 24GiB"))
+    parsed.ok_or_else(|| Error::usage("this is no size with its unit").with_remedy("write it as 80GB or 24GiB"))
 }
 
 impl Command {

@@ -291,7 +291,10 @@ fn expand(input: &Path) -> Result<Vec<PathBuf>> {
     let (false, Some(pattern)) = (input.symlink_metadata().is_ok(), pattern) else {
         return Ok(vec![require_exists(input)?]);
     };
-    let matches = glob::glob(pattern).map_err(|error| Error::usage(format!("{pattern} is no glob: {error}")))?;
+    let matches = glob::glob(pattern).map_err(|error| {
+        Error::usage(format!("{pattern} is no glob: {error}"))
+            .with_remedy("check the path; in a glob [ and ] stand around the characters that one may be")
+    })?;
     let mut paths: Vec<PathBuf> = matches.filter_map(Result::ok).collect();
     paths.sort_unstable();
     paths.retain(|path| path.is_dir() || matches!(kind(path), Ok(Some(kind)) if kind != Kind::List));

@@ -104,7 +104,7 @@ impl Comparison {
         let (found, expected) = (narrow(&sample.found), narrow(&sample.expected));
         let problem = sample.problem();
         Self {
-            tolerance: format!("{DEVIATIONS} standard deviations"),
+            tolerance: if sample.is_exact() { "exact".into() } else { format!("{DEVIATIONS} standard deviations") },
             passed: problem.is_none(),
             problem,
             ..Self::new(name, (&shapes.0, &shapes.1), &found, &expected, Tolerance::Exact, |_| false)
