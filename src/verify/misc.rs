@@ -9,8 +9,9 @@ use super::Tolerance;
 use super::case::{Case, Fit};
 use super::draws;
 use super::report::Report;
+use super::schedule::CaseSchedule;
 use super::tolerance::{INTERPOLATED, RATE, TABLE};
-use crate::config::{OptimConfig, Positions, Preset};
+use crate::config::{Positions, Preset};
 use crate::error::Result;
 use crate::masks::IndexMask;
 use crate::model::{Axis, Gather, Kernel, clip_axes, interpolate, picture_axes, sincos};
@@ -24,7 +25,7 @@ const SCHEDULES: &str = "schedulers.json";
 /// One setting of `schedulers.json`.
 #[derive(Deserialize)]
 struct Golden {
-    params: Params,
+    params: CaseSchedule,
     warmup_steps: usize,
     #[serde(rename = "T_max_total")]
     end: usize,
@@ -33,28 +34,12 @@ struct Golden {
     momentum: Vec<f64>,
 }
 
-#[derive(Deserialize)]
-struct Params {
-    /// Whose schedules they are: `ijepa`, or `jepa` for V-JEPA's.
-    repo: String,
-    ipe: usize,
-    epochs: usize,
-    ipe_scale: f64,
-    warmup: f64,
-    start_lr: f64,
-    lr: f64,
-    final_lr: f64,
-    wd: f64,
-    final_wd: f64,
-    ema: [f64; 2],
-}
-
 impl Golden {
     /// Why there are no such schedules.
     fn problem(&self) -> Option<String> {
         /// Epochs, and steps of an epoch; far above every run's.
         const MOST: usize = 1 << 20;
-        let Params { ipe, epochs, ipe_scale, warmup, .. } = self.params;
+        let CaseSchedule { ipe, epochs, ipe_scale, warmup, .. } = self.params;
         let lengths = [self.lr.len(), self.wd.len(), self.momentum.len()];
         if !(1..=MOST).contains(&ipe) || !(1..=MOST).contains(&epochs) {
             return Some(format!("ipe is {ipe} and epochs {epochs}, expected 1 to {MOST}"));
@@ -85,10 +70,11 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
 
 fn schedules(report: &mut Report, case: &Case) -> Result<()> {
     let goldens: BTreeMap<String, Golden> = case.json(SCHEDULES)?;
+    let base = Preset::find("ijepa-vit-tiny16")?.config().optim;
     for (name, golden) in goldens {
         let problem = golden.problem().map(|problem| case.misfit(SCHEDULES, format!("`{name}`: {problem}")));
         problem.map_or(Ok(()), Err)?;
-        let schedule = Schedule::new(&optim(&golden.params)?, golden.params.ipe);
+        let schedule = Schedule::new(&golden.params.optim(base.clone()), golden.params.ipe);
         let corners = [("warmup_steps", schedule.warmup_steps, golden.warmup_steps), ("end", schedule.end, golden.end)];
         for (key, found, golden) in corners {
             report.value(&format!("schedulers.{name}.{key}"), found as f64, golden as f64, Tolerance::Exact);
@@ -124,21 +110,6 @@ fn schedules(report: &mut Report, case: &Case) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn optim(params: &Params) -> Result<OptimConfig> {
-    Ok(OptimConfig {
-        epochs: params.epochs,
-        warmup_epochs: params.warmup,
-        schedule_scale: params.ipe_scale,
-        start_lr: params.start_lr,
-        lr: params.lr,
-        final_lr: params.final_lr,
-        weight_decay: params.wd,
-        final_weight_decay: params.final_wd,
-        ema: params.ema,
-        ..Preset::find("ijepa-vit-tiny16")?.config().optim
-    })
 }
 
 /// A table of positions, by its name: `ijepa_2d.dim16.grid4`, `rows_0_1.vjepa_3d.dim24.grid4.depth2.uniform`,

@@ -13,6 +13,7 @@ mod misc;
 mod preprocess;
 mod pth_formats;
 mod report;
+mod schedule;
 mod tolerance;
 mod training;
 mod vjepa;

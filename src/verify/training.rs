@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::case::{Case, Fit};
 use super::report::Report;
+use super::schedule::CaseSchedule;
 use super::tolerance::{GRADIENT, GRADIENT_NORM, LATER_LOSS, LATER_PARAMETER, LOSS, PARAMETER, QUIET_GRADIENT};
 use crate::config::{
-    LossConfig, LossKind, MaskShape, ModelConfig, OptimConfig, Positions, Precision, PredictorConfig, Preset,
-    RunConfig, TargetKind,
+    LossConfig, LossKind, MaskShape, ModelConfig, Positions, Precision, PredictorConfig, Preset, RunConfig, TargetKind,
 };
 use crate::device::read;
 use crate::error::{Error, Result};
@@ -73,20 +73,6 @@ fn one() -> usize {
 
 fn usual_ratio() -> f64 {
     4.0
-}
-
-#[derive(Deserialize)]
-struct CaseSchedule {
-    ipe: usize,
-    epochs: usize,
-    ipe_scale: f64,
-    warmup: f64,
-    start_lr: f64,
-    lr: f64,
-    final_lr: f64,
-    wd: f64,
-    final_wd: f64,
-    ema: [f64; 2],
 }
 
 pub(super) const INPUTS: &str = "inputs.safetensors";
@@ -301,6 +287,14 @@ fn after_step(report: &mut Report, count: usize, networks: &Networks, grads: &Te
     Ok(())
 }
 
+/// Refuses what has problems.
+pub(super) fn can_be_made(problems: &[String]) -> Result<()> {
+    match problems {
+        [] => Ok(()),
+        _ => Err(Error::usage(format!("no such network or step can be made: {}", problems.join("; ")))),
+    }
+}
+
 /// The run that the case describes, whose values can work.
 fn run_config(case: &CaseConfig) -> Result<RunConfig> {
     /// Steps of an epoch, far above every case's.
@@ -340,24 +334,10 @@ fn run_config(case: &CaseConfig) -> Result<RunConfig> {
         blocks.min_keep = 0;
     }
     run.loss = LossConfig { kind, target: TargetKind::Features, variance: 0.0, covariance: 0.0 };
-    run.optim = OptimConfig {
-        epochs: schedule.epochs,
-        warmup_epochs: schedule.warmup,
-        schedule_scale: schedule.ipe_scale,
-        start_lr: schedule.start_lr,
-        lr: schedule.lr,
-        final_lr: schedule.final_lr,
-        weight_decay: schedule.wd,
-        final_weight_decay: schedule.final_wd,
-        ema: schedule.ema,
-        ..run.optim
-    };
+    run.optim = schedule.optim(run.optim);
     run.train.precision = Precision::F32;
     // The rules of a run that learns from pictures do not bind a few steps on given tensors.
-    let problems = [run.model.problems(), run.optim.problems()].concat();
-    if !problems.is_empty() {
-        return Err(Error::usage(format!("no such network or step can be made: {}", problems.join("; "))));
-    }
+    can_be_made(&[run.model.problems(), run.optim.problems()].concat())?;
     if !(1..=MOST_STEPS).contains(&schedule.ipe) {
         return Err(Error::usage(format!("schedule.ipe is {}, expected 1 to {MOST_STEPS}", schedule.ipe)));
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::case::Case;
 use super::report::Report;
 use super::tolerance::{ACTIVATION, INTERPOLATED};
+use super::training::can_be_made;
 use crate::config::{ModelConfig, Positions, Precision, Preset};
 use crate::error::Result;
 use crate::model::{Encoder, Init};
@@ -56,9 +57,7 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
 /// The encoder that the case describes, whose values can work.
 fn model(case: &Case) -> Result<ModelConfig> {
     let config: CaseConfig = case.config()?;
-    let mut run = Preset::find("ijepa-vit-tiny16")?.config();
-    run.name = "reference case".into();
-    run.model = ModelConfig {
+    let model = ModelConfig {
         image_size: config.img_size,
         patch_size: config.patch_size,
         dim: config.embed_dim,
@@ -67,10 +66,8 @@ fn model(case: &Case) -> Result<ModelConfig> {
         mlp: (config.embed_dim as f64 * config.mlp_ratio) as usize,
         norm_eps: config.layer_norm_eps,
         positions: Positions::Vjepa,
-        ..run.model
+        ..Preset::find("ijepa-vit-tiny16")?.config().model
     };
-    run.data.resize = config.img_size;
-    run.mask.mode = crate::config::MaskMode::Random;
-    run.validate().map_err(|error| case.fault(case.config_file, error))?;
-    Ok(run.model)
+    can_be_made(&model.problems()).map_err(|error| case.fault(case.config_file, error))?;
+    Ok(model)
 }
