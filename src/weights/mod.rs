@@ -25,6 +25,7 @@ mod pth;
 mod store;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use export::export_hf;
 pub use file::{Metadata, bytes, read, write};
