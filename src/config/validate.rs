@@ -8,8 +8,21 @@ const SIDE: usize = 1 << 14;
 const WIDTH: usize = 1 << 16;
 const DEPTH: usize = 1 << 10;
 const COUNT: usize = 1 << 20;
+const WORKERS: usize = 256;
 /// What no side of a rectangle is longer by.
 const ASPECT: f64 = 1e4;
+
+/// What cannot work, each in half a sentence.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn must(&mut self, holds: bool, problem: String) {
+        if !holds {
+            self.0.push(problem);
+        }
+    }
+}
 
 impl RunConfig {
     /// Checks every value and every pair of values that depend on each other.
@@ -18,13 +31,7 @@ impl RunConfig {
     /// A usage error that lists all problems.
     pub fn validate(&self) -> Result<()> {
         let model = &self.model;
-        let mut problems = model.problems();
-        let mut must = |holds: bool, problem: String| {
-            if !holds {
-                problems.push(problem);
-            }
-        };
-        const WORKERS: usize = 256;
+        let mut problems = Problems(model.problems());
         for (key, value, most) in [
             ("data.resize", self.data.resize, SIDE),
             ("train.batch", self.train.batch, COUNT),
@@ -32,25 +39,27 @@ impl RunConfig {
             ("train.log_every", self.train.log_every, COUNT),
             ("train.checkpoint_every", self.train.checkpoint_every, COUNT),
         ] {
-            must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
+            problems.must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
         }
         let workers = self.train.workers;
-        must(workers <= WORKERS, format!("train.workers = {workers} must be at most {WORKERS}"));
+        problems.must(workers <= WORKERS, format!("train.workers = {workers} must be at most {WORKERS}"));
 
-        must(matches!(model.channels, 1 | 3), format!("model.channels = {} must be 1 or 3", model.channels));
+        problems.must(matches!(model.channels, 1 | 3), format!("model.channels = {} must be 1 or 3", model.channels));
 
         let data = &self.data;
         let image = model.image_size;
         for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
-            must(
+            problems.must(
                 values.len() == model.channels,
                 format!("{key} has {} values, model.channels is {}", values.len(), model.channels),
             );
         }
-        must(data.mean.iter().all(|mean| mean.is_finite()), "data.mean must be finite".into());
-        must(data.std.iter().all(|std| positive((*std).into())), "data.std must be finite and positive".into());
-        must((0.0..=1.0).contains(&data.flip), format!("data.flip = {} is a probability, from 0 to 1", data.flip));
-        must(
+        problems.must(data.mean.iter().all(|mean| mean.is_finite()), "data.mean must be finite".into());
+        problems
+            .must(data.std.iter().all(|std| positive((*std).into())), "data.std must be finite and positive".into());
+        problems
+            .must((0.0..=1.0).contains(&data.flip), format!("data.flip = {} is a probability, from 0 to 1", data.flip));
+        problems.must(
             data.resize >= image,
             format!("data.resize = {} is below model.image_size = {image}, so no centre crop fits", data.resize),
         );
@@ -58,40 +67,35 @@ impl RunConfig {
         for (key, range, most) in
             [("data.crop_scale", data.crop_scale, 1.0), ("data.crop_aspect", data.crop_aspect, ASPECT)]
         {
-            must(is_range(range, most), range_problem(key, range, most));
+            problems.must(is_range(range, most), range_problem(key, range, most));
         }
-        problems.extend(data.sampling.problems().into_iter().map(|problem| format!("data.sampling.{problem}")));
+        problems.0.extend(data.sampling.problems().into_iter().map(|problem| format!("data.sampling.{problem}")));
         let there = (1..=SIDE).contains(&image) && model.patch_size > 0 && model.tubelet > 0;
-        problems.extend(match &self.mask.shape {
+        problems.0.extend(match &self.mask.shape {
             MaskShape::Blocks(blocks) => blocks.problems(self.mask.mode, model, there),
             MaskShape::Tubes(tubes) => tubes.problems(self.mask.mode),
         });
-        problems.extend(self.optim.problems());
-        let mut must = |holds: bool, problem: String| {
-            if !holds {
-                problems.push(problem);
-            }
-        };
+        problems.0.extend(self.optim.problems());
         let (optim, loss) = (&self.optim, &self.loss);
         for (key, value) in [("loss.variance", loss.variance), ("loss.covariance", loss.covariance)] {
-            must(not_negative(value), format!("{key} = {value} must be finite and not negative"));
+            problems.must(not_negative(value), format!("{key} = {value} must be finite and not negative"));
         }
-        must(
+        problems.must(
             optim.warmup_epochs < optim.epochs as f64 * optim.schedule_scale.min(1.0),
             format!(
                 "optim.warmup_epochs = {} is not shorter than the run of optim.epochs = {} and its schedule",
                 optim.warmup_epochs, optim.epochs
             ),
         );
-        must(
+        problems.must(
             loss.target == TargetKind::Features || loss.variance + loss.covariance == 0.0,
             "loss.variance and loss.covariance go with loss.target = \"features\" only".into(),
         );
 
-        if problems.is_empty() {
+        if problems.0.is_empty() {
             return Ok(());
         }
-        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.join("; ")))
+        Err(Error::usage(format!("the configuration {} cannot work: {}", self.name, problems.0.join("; ")))
             .with_remedy(format!("`anyjepa inspect {}` shows values that work", self.name)))
     }
 }
@@ -99,94 +103,90 @@ impl RunConfig {
 impl ModelConfig {
     /// What no network can be made of.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut must = |holds: bool, problem: String| {
-            if !holds {
-                problems.push(problem);
-            }
-        };
-        let model = self;
+        let mut problems = Problems::default();
         for (key, value, most) in [
-            ("model.image_size", model.image_size, SIDE),
-            ("model.patch_size", model.patch_size, SIDE),
-            ("model.frames", model.frames, SIDE),
-            ("model.tubelet", model.tubelet, SIDE),
-            ("model.channels", model.channels, COUNT),
-            ("model.dim", model.dim, WIDTH),
-            ("model.depth", model.depth, DEPTH),
-            ("model.heads", model.heads, WIDTH),
-            ("model.mlp", model.mlp, 4 * WIDTH),
-            ("model.predictor.dim", model.predictor.dim, WIDTH),
-            ("model.predictor.depth", model.predictor.depth, DEPTH),
-            ("model.predictor.heads", model.predictor.heads, WIDTH),
-            ("model.predictor.mlp", model.predictor.mlp, 4 * WIDTH),
-            ("model.predictor.mask_tokens", model.predictor.mask_tokens, DEPTH),
+            ("model.image_size", self.image_size, SIDE),
+            ("model.patch_size", self.patch_size, SIDE),
+            ("model.frames", self.frames, SIDE),
+            ("model.tubelet", self.tubelet, SIDE),
+            ("model.channels", self.channels, COUNT),
+            ("model.dim", self.dim, WIDTH),
+            ("model.depth", self.depth, DEPTH),
+            ("model.heads", self.heads, WIDTH),
+            ("model.mlp", self.mlp, 4 * WIDTH),
+            ("model.predictor.dim", self.predictor.dim, WIDTH),
+            ("model.predictor.depth", self.predictor.depth, DEPTH),
+            ("model.predictor.heads", self.predictor.heads, WIDTH),
+            ("model.predictor.mlp", self.predictor.mlp, 4 * WIDTH),
+            ("model.predictor.mask_tokens", self.predictor.mask_tokens, DEPTH),
         ] {
-            must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
+            problems.must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
         }
         for (what, dim, heads) in
-            [("model", model.dim, model.heads), ("model.predictor", model.predictor.dim, model.predictor.heads)]
+            [("model", self.dim, self.heads), ("model.predictor", self.predictor.dim, self.predictor.heads)]
         {
-            must(heads > 0 && dim % heads == 0, format!("{what}.dim = {dim} is no multiple of {what}.heads = {heads}"));
-            let least = position_channels(model);
-            must(
+            problems.must(
+                heads > 0 && dim % heads == 0,
+                format!("{what}.dim = {dim} is no multiple of {what}.heads = {heads}"),
+            );
+            let least = position_channels(self);
+            problems.must(
                 dim % least == 0,
                 format!("{what}.dim = {dim} is no multiple of {least}, which its position embedding needs"),
             );
         }
-        let (image, patch) = (model.image_size, model.patch_size);
-        let (frames, tubelet) = (model.frames, model.tubelet);
-        must(
+        let (image, patch) = (self.image_size, self.patch_size);
+        let (frames, tubelet) = (self.frames, self.tubelet);
+        problems.must(
             tubelet > 0 && frames % tubelet == 0,
             format!("model.frames = {frames} is no multiple of model.tubelet = {tubelet}"),
         );
-        must(
-            model.positions != Positions::Ijepa || frames == 1,
+        problems.must(
+            self.positions != Positions::Ijepa || frames == 1,
             format!("model.positions = \"ijepa\" knows no time, and model.frames is {frames}"),
         );
-        must(
+        problems.must(
             patch > 0 && image % patch == 0,
             format!("model.image_size = {image} is no multiple of model.patch_size = {patch}"),
         );
-        must(positive(model.norm_eps), format!("model.norm_eps = {} must be finite and positive", model.norm_eps));
         problems
+            .must(positive(self.norm_eps), format!("model.norm_eps = {} must be finite and positive", self.norm_eps));
+        problems.0
     }
 }
 
 impl OptimConfig {
     /// What no step can be made with.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut must = |holds: bool, problem: String| {
-            if !holds {
-                problems.push(problem);
-            }
-        };
-        let optim = self;
-        let epochs = optim.epochs;
-        must((1..=COUNT).contains(&epochs), format!("optim.epochs = {epochs} must be from 1 to {COUNT}"));
+        let mut problems = Problems::default();
+        let epochs = self.epochs;
+        problems.must((1..=COUNT).contains(&epochs), format!("optim.epochs = {epochs} must be from 1 to {COUNT}"));
         for (key, value) in [
-            ("optim.warmup_epochs", optim.warmup_epochs),
-            ("optim.start_lr", optim.start_lr),
-            ("optim.lr", optim.lr),
-            ("optim.final_lr", optim.final_lr),
-            ("optim.weight_decay", optim.weight_decay),
-            ("optim.final_weight_decay", optim.final_weight_decay),
-            ("optim.clip_norm", optim.clip_norm),
+            ("optim.warmup_epochs", self.warmup_epochs),
+            ("optim.start_lr", self.start_lr),
+            ("optim.lr", self.lr),
+            ("optim.final_lr", self.final_lr),
+            ("optim.weight_decay", self.weight_decay),
+            ("optim.final_weight_decay", self.final_weight_decay),
+            ("optim.clip_norm", self.clip_norm),
         ] {
-            must(not_negative(value), format!("{key} = {value} must be finite and not negative"));
+            problems.must(not_negative(value), format!("{key} = {value} must be finite and not negative"));
         }
-        must(positive(optim.eps), format!("optim.eps = {} must be finite and positive", optim.eps));
-        must(
-            positive(optim.schedule_scale),
-            format!("optim.schedule_scale = {} must be finite and positive", optim.schedule_scale),
+        problems.must(positive(self.eps), format!("optim.eps = {} must be finite and positive", self.eps));
+        problems.must(
+            positive(self.schedule_scale),
+            format!("optim.schedule_scale = {} must be finite and positive", self.schedule_scale),
         );
         // Both are divided by: 1 - beta^t.
-        must(optim.betas.iter().all(|beta| *beta < 1.0), format!("optim.betas = {:?} must be below 1", optim.betas));
-        for (key, values) in [("optim.ema", optim.ema), ("optim.betas", optim.betas)] {
-            must(values.iter().all(|v| (0.0..=1.0).contains(v)), format!("{key} = {values:?} must be from 0 to 1"));
-        }
         problems
+            .must(self.betas.iter().all(|beta| *beta < 1.0), format!("optim.betas = {:?} must be below 1", self.betas));
+        for (key, values) in [("optim.ema", self.ema), ("optim.betas", self.betas)] {
+            problems.must(
+                values.iter().all(|v| (0.0..=1.0).contains(v)),
+                format!("{key} = {values:?} must be from 0 to 1"),
+            );
+        }
+        problems.0
     }
 }
 
