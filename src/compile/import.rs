@@ -172,7 +172,11 @@ impl Import<'_> {
         let op = match self.names.get(&tensor.id) {
             Some(name) => Op::Parameter(name.clone()),
             None if self.recorded.inputs.contains(&tensor.id) => Op::Input,
-            None => return Err(broken("a constant that is no parameter")),
+            None => {
+                let shape = tensor.shape.as_slice();
+                let message = format!("there is no kernel for a constant of {shape:?} values that is no parameter");
+                return Err(Error::new(Kind::Other, message).with_remedy("run it with `--engine burn`"));
+            }
         };
         self.push(op, &[], tensor)
     }
