@@ -1,5 +1,6 @@
-//! What frozen features are worth: probes, health and feature maps, computed from host matrices.
+//! What frozen features are worth: probes, health and feature maps, computed from features on the host.
 
+mod attentive;
 mod gram;
 mod health;
 mod knn;
@@ -10,14 +11,17 @@ mod penalty;
 mod probe;
 mod product;
 mod score;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::matrix::Matrix;
+pub use attentive::{AttentiveHead, AttentiveSweep, HeadCard, Rates, SweepData, SweepOutcome, SweptHead};
 pub use health::{Health, health};
 pub use knn::{KnnConfig, Metric, Neighbour, knn, neighbours};
 pub use logistic::{Logistic, LogisticConfig, logistic};
 pub use pca::{Pca, feature_colours};
 pub use probe::{Accuracy, Labelled, Standardiser, few_labels};
 pub use score::{Probe, Score, score};
+pub use tokens::{LabelledTokens, TokenSet, held_out};

@@ -11,7 +11,7 @@ use super::{Block, Init, LayerNorm, Linear, Mlp};
 use crate::config::Precision;
 
 /// LayerNorm's epsilon in the published probes; the encoders' is another one.
-const NORM_EPS: f64 = 1e-5;
+pub const NORM_EPS: f64 = 1e-5;
 
 /// The sizes of an attentive probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

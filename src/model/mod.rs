@@ -16,7 +16,10 @@ mod predictor;
 mod rope;
 
 pub use attention::Attention;
-pub use attentive::{AttentivePooler, AttentiveProbe, AttentiveShape, CrossAttention, CrossAttentionBlock};
+pub use attentive::{
+    AttentivePooler, AttentiveProbe, AttentiveShape, CrossAttention, CrossAttentionBlock,
+    NORM_EPS as ATTENTIVE_NORM_EPS,
+};
 pub use block::Block;
 pub use encoder::Encoder;
 pub use gather::{Gather, rows_of};
