@@ -30,6 +30,8 @@ pub enum Purpose {
     Clip = 9,
     /// One clip of a generator; its parts are told apart by their data set.
     Scene = 10,
+    /// The order of a clip's frames where it is to have none.
+    Shuffle = 11,
 }
 
 /// A stream of random numbers.

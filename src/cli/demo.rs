@@ -1,12 +1,15 @@
-//! `anyjepa demo`: a vision transformer learns from real pictures, on the spot.
+//! `anyjepa demo`: a vision transformer learns on the spot, from real pictures or from clips.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyjepa::demo::{Demo, ProbeRow, run};
+use anyjepa::config::RunConfig;
+use anyjepa::demo::pictures::{self, ProbeRow};
+use anyjepa::demo::video::{self, MotionRow};
+use anyjepa::demo::{Demo, Outcome};
 use anyjepa::device;
 use anyjepa::error::{Error, Result};
 use anyjepa::stop::Stop;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json, say, table};
@@ -16,19 +19,58 @@ use super::{DeviceArgs, OutputArgs, signals};
 
 /// `anyjepa demo`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Command {
+    #[command(subcommand)]
+    of: Option<Of>,
+    #[command(flatten)]
+    pictures: Pictures,
+}
+
+#[derive(Debug, Subcommand)]
+enum Of {
+    /// V-JEPA on generated clips: what its features know of motion
+    Video(Video),
+}
+
+#[derive(Debug, Args)]
+struct Pictures {
     /// Pictures with labels, in a training and a test part
     #[arg(long, value_name = "PATH", default_value = "examples/data/animals28")]
     data: PathBuf,
     /// Where the checkpoint, the features and report.html are written
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
-    /// Training runs, with the seeds 0, 1, ...
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
-    seeds: u64,
     /// Passes over the pictures
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Video {
+    /// Clips whose labels are directions: synthetic:photopan or synthetic:sprites
+    #[arg(long, value_name = "NAME", default_value = "synthetic:photopan")]
+    data: PathBuf,
+    /// Where the checkpoint and report.html are written
+    #[arg(long, value_name = "DIR", default_value = "runs/demo-video")]
+    out: PathBuf,
+    /// Passes over the clips; the preset's where none is given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// Labelled clips that the probes learn from; they are tested on half as many others
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=4096))]
+    clips: u32,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Training runs, with the seeds 0, 1, ...
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: u64,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -36,33 +78,79 @@ pub struct Command {
 }
 
 #[derive(Serialize)]
-struct Summary {
-    probes: Vec<ProbeRow>,
+struct Summary<Row> {
+    probes: Vec<Row>,
     report: Shown,
     checkpoint: Shown,
 }
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        if !self.data.exists() {
-            return Err(Error::usage(format!("{} does not exist", self.data.display()))
+        match self.of {
+            None => self.pictures.run(),
+            Some(Of::Video(video)) => video.run(),
+        }
+    }
+}
+
+impl Pictures {
+    fn run(self) -> Result<()> {
+        let Self { data, out, epochs, common } = self;
+        if !data.exists() {
+            return Err(Error::usage(format!("{} does not exist", data.display()))
                 .with_remedy("run the demonstration from the repository's root, or name pictures with --data"));
         }
-        let set = [format!("optim.epochs={}", self.epochs)];
-        let config = ConfigArgs { preset: Some("animals28".to_owned()), config: None, set: set.into() }.resolve()?;
-        let device = device::open(self.device.device)?;
+        let config = preset("animals28", Some(epochs))?;
+        let outcome =
+            common.demonstrate(&config, &data, &out, |demo| pictures::run(demo, &mut TrainProgress::new()))?;
+        common.show(outcome, &ProbeRow::HEADER, |row| row.cells().to_vec())
+    }
+}
+
+impl Video {
+    fn run(self) -> Result<()> {
+        let Self { data, out, epochs, clips, common } = self;
+        let config = preset("photopan", epochs)?;
+        let outcome = common.demonstrate(&config, &data, &out, |demo| {
+            video::run(demo, clips as usize, &mut TrainProgress::new(), &mut |text| say(text))
+        })?;
+        common.show(outcome, &MotionRow::HEADER, |row| row.cells().to_vec())
+    }
+}
+
+fn preset(name: &str, epochs: Option<u32>) -> Result<RunConfig> {
+    let set: Vec<String> = epochs.map(|epochs| format!("optim.epochs={epochs}")).into_iter().collect();
+    ConfigArgs { preset: Some(name.to_owned()), config: None, set }.resolve()
+}
+
+impl Common {
+    fn demonstrate<Row>(
+        &self,
+        config: &RunConfig,
+        data: &Path,
+        out: &Path,
+        run: impl FnOnce(&Demo) -> Result<Outcome<Row>>,
+    ) -> Result<Outcome<Row>> {
+        let device = device::open(self.device.device.clone())?;
         let seeds: Vec<u64> = (0..self.seeds).collect();
         let stop = Stop { signal: signals::listen()?, deadline: None };
-        let demo = Demo { config: &config, data: &self.data, out: &self.out, device: &device, seeds: &seeds, stop };
-        let outcome = run(&demo, &mut TrainProgress::new())?;
+        run(&Demo { config, data, out, device: &device, seeds: &seeds, stop })
+    }
+
+    fn show<Row: Serialize>(
+        &self,
+        outcome: Outcome<Row>,
+        header: &[&str],
+        cells: impl Fn(&Row) -> Vec<String>,
+    ) -> Result<()> {
         let summary =
             Summary { probes: outcome.probes, report: outcome.report.into(), checkpoint: outcome.checkpoint.into() };
         if self.output.json {
             return print_json(&summary);
         }
-        let mut rows = table(&ProbeRow::HEADER);
+        let mut rows = table(header);
         for row in &summary.probes {
-            rows.add_row(row.cells());
+            rows.add_row(cells(row));
         }
         say(&format!("checkpoint {}", summary.checkpoint.display()));
         print(&format!("{rows}\nopen {} in a browser", summary.report.display()))

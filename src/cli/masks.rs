@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyjepa::config::{Grid, MaskMode, MaskShape};
-use anyjepa::data::{Dataset, EvalTransform, Scratch};
+use anyjepa::config::{Grid, MaskMode, MaskShape, RunConfig};
+use anyjepa::data::Dataset;
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
 use anyjepa::masks::MaskSampler;
 use anyjepa::viz::masks::{Coverage, MaskStatistics, heat_maps, sheet, survey};
+use anyjepa::viz::seen;
 use clap::{Args, ValueEnum};
 use image::{Rgb, RgbImage};
 use serde::Serialize;
@@ -99,14 +101,15 @@ impl Command {
         let (grid, side) = (config.model.grid(), config.model.image_size);
         let sampler = MaskSampler::new(&config.mask, grid)?;
         let surveys = survey(&sampler, config.train.seed, batch, BATCHES);
-        let pictures = match &self.data {
-            Some(path) => examples(path, &EvalTransform::of(&config)?)?,
-            None => vec![RgbImage::from_pixel(side as u32, side as u32, Rgb([200, 200, 200])); EXAMPLES],
-        };
         // A strip takes as much place as a row of pictures for each of its masks.
         let examples = if grid.time == 1 { EXAMPLES } else { CLIPS };
-        let strips: Vec<Vec<RgbImage>> =
-            pictures.into_iter().take(examples).map(|picture| vec![picture; grid.time]).collect();
+        let strips = match &self.data {
+            Some(path) => strips(path, &config, examples)?,
+            None => {
+                let grey = RgbImage::from_pixel(side as u32, side as u32, Rgb([200, 200, 200]));
+                vec![vec![grey; grid.time]; examples]
+            }
+        };
         let samples: Vec<u64> = (0..strips.len() as u64).collect();
         let masks = sampler.sample(config.train.seed, 0, &samples);
 
@@ -177,18 +180,15 @@ fn print_tables(survey: &Survey, grid: Grid) -> Result<()> {
     print(&format!("{text}means of {BATCHES} batches of {}, {grid} tokens; {}", survey.batch, written.join(", ")))
 }
 
-/// The first pictures of `path` that can be read, as the encoder sees them.
-fn examples(path: &Path, transform: &EvalTransform) -> Result<Vec<RgbImage>> {
-    let data = Dataset::open(path)?;
-    let mut scratch = Scratch::default();
-    let squares = (0..data.len()).filter_map(|i| data.picture(i).ok()).take(EXAMPLES).map(|picture| {
-        let square = transform.square(&picture, &mut scratch);
-        let spread = 3 / square.channels.max(1);
-        let rgb = square.pixels.iter().flat_map(|value| std::iter::repeat_n(*value, spread)).collect();
-        RgbImage::from_raw(square.width as u32, square.height as u32, rgb)
-    });
-    let squares: Option<Vec<RgbImage>> = squares.collect();
-    squares.filter(|squares| !squares.is_empty()).ok_or_else(|| Error::data(path, "no picture can be read"))
+/// The first samples of `path` that can be read, as the encoder sees them: a frame for each time of the grid.
+fn strips(path: &Path, config: &RunConfig, count: usize) -> Result<Vec<Vec<RgbImage>>> {
+    let data = Arc::new(Dataset::open(path)?);
+    let batches = seen::batches(config, &data, 0..data.len())?;
+    let strips: Vec<_> = batches.take(count).map(|batch| seen::strip(config, &batch)).collect();
+    if strips.is_empty() {
+        return Err(Error::data(path, "no picture can be read"));
+    }
+    Ok(strips)
 }
 
 fn save(folder: &Path, name: &str, picture: &RgbImage) -> Result<Shown> {

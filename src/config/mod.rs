@@ -93,10 +93,24 @@ pub struct LossConfig {
     pub kind: LossKind,
     /// What is predicted.
     pub target: TargetKind,
-    /// Weight of VICReg's variance term on the pooled context features; 0 leaves it out.
+    /// Weight of VICReg's variance term on the context features; 0 leaves it out.
     pub variance: f64,
-    /// Weight of VICReg's covariance term on the pooled context features; 0 leaves it out.
+    /// Weight of VICReg's covariance term on the context features; 0 leaves it out.
     pub covariance: f64,
+    /// Which context features VICReg's terms spread; `pooled` where it is left out.
+    #[serde(default)]
+    pub spread: SpreadOf,
+}
+
+/// Which features VICReg's terms keep apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpreadOf {
+    /// The mean over the tokens, one row a sample: inputs are kept apart.
+    #[default]
+    Pooled,
+    /// The tokens, a row each: what is within an input is kept apart as well, small differences between frames among it.
+    Tokens,
 }
 
 /// Optimizer and schedules.

@@ -23,6 +23,7 @@ macro_rules! presets {
 
 presets![
     "animals28",
+    "photopan",
     "ijepa-vit-tiny16",
     "ijepa-vit-s16",
     "ijepa-vit-b16",

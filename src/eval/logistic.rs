@@ -5,7 +5,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::lbfgs::{Stop, minimise};
-use super::probe::{Accuracy, Labelled, Standardiser};
+use super::probe::{Accuracy, Labelled, Standardiser, largest};
 use super::product::{download, upload};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -112,17 +112,30 @@ impl Logistic {
     /// The class of each row; of classes that score the same, the lowest.
     ///
     /// # Errors
-    /// If the features have another width than in training, or the device fails.
+    /// As [`Logistic::scores`].
     pub fn predict(&self, features: &Matrix, device: &Device) -> Result<Vec<u32>> {
+        Ok(self.scores(features, device)?.iter_rows().map(largest).collect())
+    }
+
+    /// The logarithm of each class's likelihood, up to a constant of the row.
+    ///
+    /// # Shapes
+    /// - `features`: `[N, D]`
+    /// - output: `[N, C]`
+    ///
+    /// # Errors
+    /// If the features have another width than in training, or the device fails.
+    pub fn scores(&self, features: &Matrix, device: &Device) -> Result<Matrix> {
         let features = self.standardiser.apply(features)?;
         let w = upload(&self.weights, 0, self.weights.rows, device);
-        let mut predictions = Vec::with_capacity(features.rows);
+        let mut scores = Vec::with_capacity(features.rows * self.bias.len());
         for from in (0..features.rows).step_by(PREDICT_ROWS) {
             let to = (from + PREDICT_ROWS).min(features.rows);
             let logits = download(upload(&features, from, to, device).matmul(w.clone()))?;
-            predictions.extend(logits.chunks_exact(self.bias.len()).map(|row| largest(row, &self.bias)));
+            let biases = self.bias.iter().cycle();
+            scores.extend(logits.into_iter().zip(biases).map(|(logit, bias)| (f64::from(logit) + bias) as f32));
         }
-        Ok(predictions)
+        Matrix::new(features.rows, self.bias.len(), scores)
     }
 }
 
@@ -168,15 +181,4 @@ fn column_sums(values: &[f32], columns: usize) -> Vec<f64> {
 fn to_matrix(weights: &[f64], classes: usize) -> Matrix {
     let values = weights.iter().map(|&w| w as f32).collect();
     Matrix { rows: weights.len() / classes, cols: classes, values }
-}
-
-fn largest(logits: &[f32], bias: &[f64]) -> u32 {
-    let mut best = (f64::NEG_INFINITY, 0);
-    for (class, (&logit, bias)) in logits.iter().zip(bias).enumerate() {
-        let score = f64::from(logit) + bias;
-        if score > best.0 {
-            best = (score, class as u32);
-        }
-    }
-    best.1
 }

@@ -22,6 +22,8 @@ pub use health::{Health, health};
 pub use knn::{KnnConfig, Metric, Neighbour, knn, neighbours};
 pub use logistic::{Logistic, LogisticConfig, logistic};
 pub use pca::{Pca, feature_colours};
+pub(crate) use penalty::chosen as chosen_penalty;
+pub(crate) use probe::largest;
 pub use probe::{Accuracy, Labelled, Standardiser, few_labels};
 pub use score::{Probe, Score, score};
 pub use tokens::{LabelledTokens, TokenSet, held_out};

@@ -24,7 +24,7 @@ const FOLD: LogisticConfig = LogisticConfig { l2: 0.0, max_iter: 100, tolerance:
 ///
 /// # Errors
 /// As [`Logistic::fit`].
-pub(super) fn chosen(train: Labelled, classes: usize, device: &Device) -> Result<f64> {
+pub(crate) fn chosen(train: Labelled, classes: usize, device: &Device) -> Result<f64> {
     let mut rows: Vec<usize> = (0..train.labels.len()).collect();
     Stream::new(0, 0, rows.len() as u64, Purpose::Folds).shuffle(&mut rows);
     let mut best = (0, PENALTIES[0]);

@@ -129,6 +129,12 @@ pub fn few_labels(labels: &[u32], per_class: usize, seed: u64) -> Result<Vec<usi
     Ok(chosen)
 }
 
+/// The class of the highest score; of equals, the lowest.
+pub(crate) fn largest(scores: &[f32]) -> u32 {
+    let higher = |best: usize, class: usize| if scores[class] > scores[best] { class } else { best };
+    (1..scores.len()).fold(0, higher) as u32
+}
+
 pub(super) fn same_width(train: &Matrix, test: &Matrix) -> Result<()> {
     if train.cols == test.cols { Ok(()) } else { Err(other_width(train.cols, test.cols)) }
 }

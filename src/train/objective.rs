@@ -4,7 +4,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::config::{LossConfig, LossKind};
+use crate::config::{LossConfig, LossKind, SpreadOf};
 use crate::fused;
 
 /// Epsilon of the targets' LayerNorm: PyTorch's default, not the model's 1e-6.
@@ -41,8 +41,8 @@ pub fn distance(kind: LossKind, prediction: Tensor<3>, target: Tensor<3>) -> Ten
     }
 }
 
-/// VICReg's variance and covariance terms (arXiv 2105.04906, equations 1 to 4) on pooled context features, weighted as
-/// `config` says; `None` where both weights are 0.
+/// VICReg's variance and covariance terms (arXiv 2105.04906, equations 1 to 4) on the context features, pooled or token by
+/// token, weighted as `config` says; `None` where both weights are 0.
 ///
 /// # Shapes
 /// - `context`: `[R, K, D]`
@@ -51,11 +51,15 @@ pub fn spread(config: &LossConfig, context: Tensor<3>) -> Option<Tensor<1>> {
     if config.variance == 0.0 && config.covariance == 0.0 {
         return None;
     }
-    let [rows, _, dim] = context.dims();
-    let pooled = context.mean_dim(1).reshape([rows, dim]);
-    let centred = pooled.clone() - pooled.mean_dim(0);
-    let covariance = centred.clone().transpose().matmul(centred.clone()) / (rows.max(2) - 1) as f64; // [D, D]
-    let variance = centred.powi_scalar(2).sum_dim(0) / (rows.max(2) - 1) as f64; // [1, D]
+    let [rows, tokens, dim] = context.dims();
+    let (count, features) = match config.spread {
+        SpreadOf::Pooled => (rows, context.mean_dim(1).reshape([rows, dim])),
+        SpreadOf::Tokens => (rows * tokens, context.reshape([rows * tokens, dim])),
+    };
+    let freedom = (count.max(2) - 1) as f64;
+    let centred = features.clone() - features.mean_dim(0);
+    let covariance = centred.clone().transpose().matmul(centred.clone()) / freedom; // [D, D]
+    let variance = centred.powi_scalar(2).sum_dim(0) / freedom; // [1, D]
     let hinge = (-(variance.clone() + VARIANCE_EPS).sqrt() + 1.0).clamp_min(0.0).mean();
     let off_diagonal = (covariance.powi_scalar(2).sum() - variance.powi_scalar(2).sum()) / dim as f64;
     Some(hinge * config.variance + off_diagonal * config.covariance)

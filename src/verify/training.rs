@@ -11,7 +11,8 @@ use super::report::Report;
 use super::schedule::CaseSchedule;
 use super::tolerance::{GRADIENT, GRADIENT_NORM, LATER_LOSS, LATER_PARAMETER, LOSS, PARAMETER, QUIET_GRADIENT};
 use crate::config::{
-    LossConfig, LossKind, MaskShape, ModelConfig, Positions, Precision, PredictorConfig, Preset, RunConfig, TargetKind,
+    LossConfig, LossKind, MaskShape, ModelConfig, Positions, Precision, PredictorConfig, Preset, RunConfig, SpreadOf,
+    TargetKind,
 };
 use crate::device::read;
 use crate::error::{Error, Result};
@@ -247,7 +248,8 @@ pub(super) fn gradient_norms(
     if goldens.is_empty() {
         return Ok(());
     }
-    let loss = LossConfig { kind, target: TargetKind::Features, variance: 0.0, covariance: 0.0 };
+    let loss =
+        LossConfig { kind, target: TargetKind::Features, variance: 0.0, covariance: 0.0, spread: SpreadOf::Pooled };
     let grads = networks.backward(networks.forward(&loss, images, masks).loss);
     let named = networks.named(&grads.encoder, &grads.predictor)?;
     for (parameter, golden) in goldens {
@@ -333,7 +335,8 @@ fn run_config(case: &CaseConfig) -> Result<RunConfig> {
     if let MaskShape::Blocks(blocks) = &mut run.mask.shape {
         blocks.min_keep = 0;
     }
-    run.loss = LossConfig { kind, target: TargetKind::Features, variance: 0.0, covariance: 0.0 };
+    run.loss =
+        LossConfig { kind, target: TargetKind::Features, variance: 0.0, covariance: 0.0, spread: SpreadOf::Pooled };
     run.optim = schedule.optim(run.optim);
     run.train.precision = Precision::F32;
     // The rules of a run that learns from pictures do not bind a few steps on given tensors.

@@ -4,4 +4,5 @@ pub mod chart;
 pub mod colour;
 pub mod masks;
 pub mod report;
+pub mod seen;
 pub mod tiles;

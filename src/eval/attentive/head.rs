@@ -6,11 +6,12 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::sweep::{largest, upload};
+use super::sweep::upload;
 use crate::atomic::{partial_path, rename};
 use crate::device::read;
 use crate::error::{Error, Kind, Result, require_exists};
-use crate::eval::TokenSet;
+use crate::eval::probe::largest;
+use crate::eval::{Matrix, TokenSet};
 use crate::model::{AttentiveProbe, AttentiveShape, Init};
 use crate::weights::{self, Metadata, Store, Tensors};
 
@@ -54,8 +55,19 @@ impl AttentiveHead {
     /// The class of each sample; of classes that score the same, the lowest.
     ///
     /// # Errors
-    /// Of kind `Data` where the tokens have another width than in training, of kind `Device` where the device fails.
+    /// As [`AttentiveHead::scores`].
     pub fn predict(&self, tokens: &TokenSet, device: &Device) -> Result<Vec<u32>> {
+        Ok(self.scores(tokens, device)?.iter_rows().map(largest).collect())
+    }
+
+    /// The logarithm of each class's likelihood, up to a constant of the sample.
+    ///
+    /// # Shapes
+    /// - output: `[S, C]`
+    ///
+    /// # Errors
+    /// Of kind `Data` where the tokens have another width than in training, of kind `Device` where the device fails.
+    pub fn scores(&self, tokens: &TokenSet, device: &Device) -> Result<Matrix> {
         let AttentiveShape { dim, classes, .. } = self.shape;
         if tokens.dim() != dim {
             let message = format!("expected tokens of {dim} values, found tokens of {}", tokens.dim());
@@ -67,12 +79,11 @@ impl AttentiveHead {
         let probe = weights::load(probe, "", &self.tensors)?;
         let batch = (MOST_VALUES / (2 * dim * tokens.tokens()).max(1)).max(1);
         let rows: Vec<usize> = (0..tokens.len()).collect();
-        let mut predictions = Vec::with_capacity(rows.len());
+        let mut scores = Vec::with_capacity(rows.len() * classes);
         for rows in rows.chunks(batch) {
-            let scores = read::values(probe.forward(upload(tokens, rows, device)))?;
-            predictions.extend(scores.chunks_exact(classes).map(largest));
+            scores.extend(read::values(probe.forward(upload(tokens, rows, device)))?);
         }
-        Ok(predictions)
+        Matrix::new(rows.len(), classes, scores)
     }
 
     /// Writes the probe as safetensors with the published names, whole or not at all.

@@ -8,6 +8,7 @@ use super::stack::Stack;
 use super::{AttentiveHead, Rates};
 use crate::device::read;
 use crate::error::{Error, Kind, Result};
+use crate::eval::probe::largest;
 use crate::eval::{Accuracy, LabelledTokens, TokenSet, held_out};
 use crate::model::AttentiveShape;
 use crate::random::{Purpose, Stream};
@@ -233,12 +234,6 @@ impl Judged {
         self.loss += total.ln() - (f64::from(scores[label as usize]) - top);
         self.predictions.push(highest);
     }
-}
-
-/// The class of the highest score; of equals, the lowest.
-pub(super) fn largest(scores: &[f32]) -> u32 {
-    let higher = |best: usize, class: usize| if scores[class] > scores[best] { class } else { best };
-    (1..scores.len()).fold(0, higher) as u32
 }
 
 /// The best on what was held out and the best on the test set, among those whose values stayed finite.

@@ -2,17 +2,14 @@
 
 use image::RgbImage;
 
-use super::{Demo, First, Pair, Part, ProbeRow};
-use crate::data::{EvalLoader, EvalPlan, EvalTransform, Scratch};
+use super::{Demo, First, Part, ProbeRow};
+use crate::demo::{Pair, curves};
 use crate::error::Result;
 use crate::eval::{KnnConfig, Neighbour, Standardiser, feature_colours, neighbours};
 use crate::masks::MaskSampler;
-use crate::matrix::Matrix;
-use crate::model::Encoder;
-use crate::train::read_series;
-use crate::viz::chart::{Line, line_chart};
 use crate::viz::masks::sheet;
 use crate::viz::report::{Body, Section, render as render_page};
+use crate::viz::seen;
 use crate::viz::tiles::{gallery, token_map};
 
 /// Test pictures in the maps and as queries.
@@ -24,13 +21,8 @@ const SIDE: u32 = 56;
 
 /// The report as HTML.
 pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, probes: &[ProbeRow]) -> Result<String> {
-    let First { pair, metrics, .. } = first;
     let shown = spread(test);
     let pictures = squares(demo, test, &shown)?;
-    let loss = read_series(metrics, "loss")?;
-    let rank = read_series(metrics, "feature_rank")?;
-    let curves = [("loss", &loss), ("feature rank (RankMe)", &rank)];
-    let curves = curves.iter().map(|(name, points)| line_chart("step", name, &[Line { name, points }]).map(Body::Svg));
 
     let sampler = MaskSampler::new(&demo.config.mask, demo.config.model.grid())?;
     let samples: Vec<u64> = (0..6.min(pictures.len()) as u64).collect();
@@ -48,14 +40,7 @@ pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, prob
                     .into(),
             body: vec![table(probes)],
         },
-        Section {
-            heading: "Training".into(),
-            text:
-                "The loss is measured against targets that move as the target encoder learns, so it need not fall; the \
-                   rank of the features says how many directions they use."
-                    .into(),
-            body: curves.collect::<Result<_>>()?,
-        },
+        curves(&first.learned.metrics)?,
         Section {
             heading: "Masks".into(),
             text: "What the context encoder sees (the rest is grey), and the blocks whose features it predicts.".into(),
@@ -67,7 +52,7 @@ pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, prob
                 "The first three principal components of the tokens as red, green and blue: the picture, the untrained \
                    encoder, the trained one."
                     .into(),
-            body: vec![Body::Picture(maps(demo, pair, test, &shown, &pictures)?, "feature maps".into())],
+            body: vec![Body::Picture(maps(demo, &first.learned.pair, test, &shown, &pictures)?, "feature maps".into())],
         },
         Section {
             heading: "Nearest neighbours".into(),
@@ -100,48 +85,24 @@ fn spread(test: &Part) -> Vec<usize> {
     (0..classes).filter_map(of_class).take(SHOWN).collect()
 }
 
+/// What the encoder sees of pictures.
 fn squares(demo: &Demo, part: &Part, rows: &[usize]) -> Result<Vec<RgbImage>> {
-    let transform = EvalTransform::of(demo.config)?;
-    let mut scratch = Scratch::default();
-    let square = |row: &usize| {
-        let picture = part.data.picture(*row).ok()?;
-        let square = transform.square(&picture, &mut scratch);
-        let spread = 3 / square.channels.max(1);
-        let rgb = square.pixels.iter().flat_map(|value| std::iter::repeat_n(*value, spread)).collect();
-        RgbImage::from_raw(square.width as u32, square.height as u32, rgb)
-    };
-    Ok(rows.iter().filter_map(square).collect())
+    let batches = seen::batches(demo.config, &part.data, rows.iter().copied())?;
+    Ok(batches.flat_map(|batch| seen::frames(demo.config, &batch)).collect())
 }
 
 /// Rows of: the pictures, the untrained encoder's maps, the trained one's.
 fn maps(demo: &Demo, pair: &Pair, test: &Part, shown: &[usize], pictures: &[RgbImage]) -> Result<RgbImage> {
     let mut rows = vec![vec![pictures.to_vec()]];
+    let batches: Vec<_> = seen::batches(demo.config, &test.data, shown.iter().copied())?.collect();
     for encoder in [&pair.untrained, &pair.trained] {
-        let tokens = token_features(demo, encoder, test, shown)?;
+        let tokens = demo.tokens(encoder, &batches)?;
         let colours = feature_colours(&tokens)?;
         let columns = demo.config.model.grid().side;
         let of_one = colours.chunks(demo.config.model.tokens()).map(|colours| token_map(colours, columns));
         rows.push(vec![of_one.collect()]);
     }
     Ok(gallery(&rows, SIDE))
-}
-
-/// The last layer's tokens of the pictures `rows`, one matrix row a token.
-fn token_features(demo: &Demo, encoder: &Encoder, part: &Part, rows: &[usize]) -> Result<Matrix> {
-    let mut values = Vec::new();
-    for row in rows {
-        let transform = EvalTransform::of(demo.config)?;
-        let plan = EvalPlan { batch: 1, workers: 0, transform, samples: *row..*row + 1 };
-        for batch in EvalLoader::new(part.data.clone(), plan)? {
-            if batch.samples.is_empty() {
-                continue;
-            }
-            let images = crate::train::upload(batch.pixels, batch.shape, demo.device);
-            let tokens = encoder.forward(images, None);
-            values.extend(crate::device::read::values(tokens)?);
-        }
-    }
-    Matrix::new(values.len() / encoder.dim(), encoder.dim(), values)
 }
 
 /// Rows of: a query, then its neighbours by raw pixels, untrained and trained encoder.

@@ -3,9 +3,9 @@
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::Part;
 use crate::config::RunConfig;
 use crate::data::{EvalTransform, Scratch};
+use crate::demo::{Part, percent};
 use crate::error::{Error, Kind, Result};
 use crate::eval::{KnnConfig, Labelled, LogisticConfig, Probe, score};
 use crate::matrix::Matrix;
@@ -49,7 +49,6 @@ impl ProbeRow {
             Features::Trained => "trained encoder",
         };
         let labels = self.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class"));
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         [features.to_owned(), labels, self.seed.to_string(), percent(self.logistic), percent(self.knn)]
     }
 }

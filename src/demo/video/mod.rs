@@ -1,0 +1,100 @@
+//! The demonstration on clips: pre-train, probe the direction of motion before and after, with controls, and report.
+
+mod controls;
+mod page;
+mod probes;
+
+pub use controls::Control;
+pub use probes::{Features, Motion, MotionRow, Pooling};
+
+use std::fs;
+
+use controls::Controlled;
+use probes::{Clips, Confusion, Fitted};
+
+use super::{Demo, Learned, Outcome, Part};
+use crate::config::Layers;
+use crate::data::{DIRECTIONS, EvalPlan, EvalTransform};
+use crate::error::{Error, IoContext as _, Result};
+use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views, encode_all};
+use crate::model::Encoder;
+use crate::train::Observer;
+
+const READ_OUT: ReadOut = ReadOut { layers: Layers::LastOf(1), tokens: Tokens::Patch, views: Views::One };
+/// Clips of one forward pass in extraction.
+const BATCH: usize = 64;
+
+/// The run of the first seed, which the report shows.
+struct First {
+    learned: Learned,
+    /// How often the attentive probe of the trained encoder took each direction for each.
+    confusion: Confusion,
+}
+
+/// Runs the demonstration: probes learn from the first `clips` clips of the training part and are tested on half as many
+/// of the test part; `say` hears what comes next after the training.
+///
+/// # Errors
+/// As training does; a usage error where the data set's classes are not the directions of motion.
+pub fn run(
+    demo: &Demo,
+    clips: usize,
+    observer: &mut dyn Observer,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome<MotionRow>> {
+    let (data, test) = demo.parts()?;
+    if data.data.classes() != DIRECTIONS {
+        return Err(Error::usage(format!("{} has no directions of motion to be told", demo.data.display()))
+            .with_remedy("the demonstration is made for synthetic:photopan and synthetic:sprites"));
+    }
+    let mut probes = Vec::new();
+    let mut first: Option<First> = None;
+    for &seed in demo.seeds {
+        let learned = demo.learn(seed, &data, observer)?;
+        let encoders = [(Features::Untrained, &learned.pair.untrained), (Features::Trained, &learned.pair.trained)];
+        let mut confusion = Confusion::default();
+        for (features, encoder) in encoders {
+            demo.go_on()?;
+            say(&format!("probing the {} encoder, seed {seed}", features.name()));
+            let known = encode(demo, encoder, &data, clips, Control::None)?;
+            let mut seen = encode(demo, encoder, &test, clips / 2, Control::None)?;
+            let attentive = Fitted::attentive([&known, &seen], seed, demo.device, &demo.stop)?;
+            let fitted = [Fitted::mean(&known, demo.device)?, attentive];
+            drop(known);
+            for control in Control::ALL {
+                demo.go_on()?;
+                if control != Control::None {
+                    seen = encode(demo, encoder, &test, clips / 2, control)?;
+                }
+                for fitted in &fitted {
+                    let scores = fitted.scores(&seen, demo.device)?;
+                    let (pooling, motion) = (fitted.pooling(), Motion::of(&scores, &seen.labels));
+                    if (pooling, control) == (Pooling::Attentive, Control::None) {
+                        // The trained encoder comes last.
+                        confusion = probes::confusion(&scores, &seen.labels);
+                    }
+                    probes.push(MotionRow { features, pooling, control, seed, motion });
+                }
+            }
+        }
+        first.get_or_insert(First { learned, confusion });
+    }
+    let Some(first) = first else {
+        return Err(Error::usage("a demonstration needs one seed at least"));
+    };
+    let page = page::render(demo, &first, &test, &data, &probes)?;
+    let report = demo.out.join("report.html");
+    fs::write(&report, page).at("write", &report)?;
+    Ok(Outcome { probes, report, checkpoint: first.learned.checkpoint })
+}
+
+/// The features of a part's first `count` clips under a control.
+fn encode(demo: &Demo, encoder: &Encoder, part: &Part, count: usize, control: Control) -> Result<Clips> {
+    let engine = BurnEngine::new(encoder.clone(), demo.device.clone(), READ_OUT);
+    let engine = Controlled { engine: &engine, frames: demo.config.model.frames, control };
+    let samples = 0..count.min(part.data.len());
+    let plan = EvalPlan { batch: BATCH, workers: 1, transform: EvalTransform::of(demo.config)?, samples };
+    let encoded = encode_all(&engine, &part.data, plan, &mut |_| ())?;
+    let labels = encoded.samples.iter().map(|sample| part.labels[*sample as usize]).collect();
+    Clips::new(engine.shape(), encoded.features, labels)
+}

@@ -1,0 +1,74 @@
+//! The demonstration on clips, with an encoder that is small enough for a test.
+
+use std::path::Path;
+
+use anyjepa::config::Preset;
+use anyjepa::demo::video::{self, MotionRow};
+use anyjepa::demo::{Demo, Outcome};
+use anyjepa::error::Result;
+use anyjepa::stop::Stop;
+use anyjepa::train::{Metrics, Observer};
+use burn::tensor::Device;
+
+/// Labelled clips; half as many are tested.
+const CLIPS: usize = 64;
+
+struct Silent;
+
+impl Observer for Silent {
+    fn begin(&mut self, _: usize, _: usize) {}
+    fn metrics(&mut self, _: &Metrics) {}
+    fn checkpoint(&mut self, _: &Path) {}
+    fn warning(&mut self, _: &str) {}
+}
+
+fn demonstrate(data: &str, out: &Path) -> Result<Outcome<MotionRow>> {
+    let mut config = Preset::find("photopan")?.config();
+    (config.model.frames, config.model.patch_size) = (8, 16);
+    (config.model.dim, config.model.depth, config.model.heads, config.model.mlp) = (24, 1, 4, 48);
+    (config.model.predictor.dim, config.model.predictor.mlp) = (24, 48);
+    (config.optim.epochs, config.train.batch) = (1, 2048);
+    let demo = Demo {
+        config: &config,
+        data: Path::new(data),
+        out,
+        device: &Device::flex(),
+        seeds: &[3],
+        stop: Stop::default(),
+    };
+    video::run(&demo, CLIPS, &mut Silent, &mut |_| ())
+}
+
+#[test]
+fn clips_are_probed_before_and_after_under_every_control_and_the_report_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = demonstrate("synthetic:sprites", folder.path()).unwrap();
+    let text = |rows: &[MotionRow]| rows.iter().map(|row| serde_json::to_value(row).unwrap()).collect::<Vec<_>>();
+    let rows = text(&outcome.probes);
+    let name = |row: &serde_json::Value| {
+        ["features", "control", "pooling"].map(|key| row[key].as_str().unwrap().to_owned()).join(" ")
+    };
+    insta::assert_snapshot!(rows.iter().map(name).collect::<Vec<_>>().join("\n"), @"");
+    for row in &rows {
+        assert_eq!(row["seed"], 3);
+        for share in ["directions", "axis", "right_left"] {
+            assert!((0.0..=1.0).contains(&row[share].as_f64().unwrap()), "{row}");
+        }
+        assert!(row["axis"].as_f64() >= row["directions"].as_f64(), "{row}");
+    }
+    assert!(outcome.checkpoint.starts_with(folder.path().join("seed-3")));
+    let page = std::fs::read_to_string(&outcome.report).unwrap();
+    for heading in ["Probes", "Which direction", "Training", "Clips", "Controls", "Masks", "Feature maps over time"] {
+        assert!(page.contains(&format!("<h2>{heading}")), "{heading}");
+    }
+    // The training is done, so that a second demonstration only probes: what it finds is the same.
+    assert_eq!(text(&demonstrate("synthetic:sprites", folder.path()).unwrap().probes), rows);
+}
+
+#[test]
+fn clips_without_directions_are_refused_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = demonstrate("examples/data/animals28", folder.path()).err().unwrap();
+    insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"");
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+}
