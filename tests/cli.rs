@@ -21,7 +21,7 @@ fn every_command_explains_itself() {
         assert_eq!(code, 0, "{command}");
         texts.push(format!("$ anyjepa {command} --help\n{help}"));
     }
-    for kind in ["linear", "knn"] {
+    for kind in ["linear", "knn", "attentive"] {
         let (code, help, _) = anyjepa(&["probe", kind, "--help"]);
         assert_eq!(code, 0, "probe {kind}");
         texts.push(format!("$ anyjepa probe {kind} --help\n{help}"));
@@ -70,6 +70,7 @@ fn mistakes_are_answered_with_cause_remedy_and_exit_code() {
         &["export", "nowhere", "--out", &out],
         &["extract", "nowhere", "--weights", &weights, "--out", &out],
         &["demo", "--data", "nowhere"],
+        &["probe", "attentive", "--test", "nowhere"],
     ];
     let answers: Vec<String> = mistakes
         .iter()

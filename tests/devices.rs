@@ -1,11 +1,13 @@
-//! Forward, gradients and a loss curve are the same on a GPU's API as on the CPU.
+//! Forward, gradients, a loss curve and attentive probes are the same on a GPU's API as on the CPU.
 #![cfg(feature = "wgpu")]
 
 use anyjepa::config::{Preset, RunConfig};
 use anyjepa::device::{self, Spec, read};
+use anyjepa::eval::{AttentiveSweep, LabelledTokens, Rates, SweepData, SweepOutcome, TokenSet};
 use anyjepa::masks::MaskSampler;
 use anyjepa::model::Init;
 use anyjepa::random::{Purpose, Stream};
+use anyjepa::stop::Stop;
 use anyjepa::train::{AdamW, Networks, Schedule, upload};
 use anyjepa::weights::Tensors;
 use burn::tensor::Device;
@@ -68,16 +70,54 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
     difference / square(&mut expected.iter().map(|e| f64::from(*e))).max(1e-12)
 }
 
-#[test]
-fn a_vulkan_adapter_computes_what_the_cpu_computes() {
+/// A Vulkan adapter; none where the tests are told to do without.
+fn vulkan() -> Option<Device> {
     if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
         eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was compared with the CPU");
-        return;
+        return None;
     }
-    let vulkan = device::open("vulkan".parse::<Spec>().unwrap()).unwrap_or_else(|error| {
+    Some(device::open("vulkan".parse::<Spec>().unwrap()).unwrap_or_else(|error| {
         panic!("{error}; scripts/test installs a software adapter, ANYJEPA_TEST_GPU=skip does without")
-    });
-    let (cpu, gpu) = (compute(&device::open("cpu".parse::<Spec>().unwrap()).unwrap()), compute(&vulkan));
+    }))
+}
+
+fn cpu() -> Device {
+    device::open("cpu".parse::<Spec>().unwrap()).unwrap()
+}
+
+/// A sweep of two attentive probes over noise in which a class stands out.
+fn sweep(device: &Device) -> SweepOutcome {
+    const SHAPE: [usize; 3] = [24, 6, 16];
+    let mut stream = Stream::new(2, 0, 0, Purpose::Augment);
+    let labels: Vec<u32> = (0..SHAPE[0] as u32).map(|sample| sample % 2).collect();
+    let value = |at: usize, noise: f64| (noise + f64::from(labels[at / 96]) * f64::from(at % 16 == 3)) as f32;
+    let values = (0..SHAPE.iter().product()).map(|at| value(at, stream.normal())).collect();
+    let tokens = TokenSet::new(SHAPE, values).unwrap();
+    let labelled = LabelledTokens { tokens: &tokens, labels: &labels };
+    let rates = Rates::grid(&[1e-3, 1e-4], &[0.1]);
+    let sweep = AttentiveSweep { rates, epochs: 4, batch: 8, depth: 2, ..AttentiveSweep::published(2) };
+    let data = SweepData { train: labelled, test: labelled, classes: 2 };
+    sweep.fit(&data, device, &Stop::default(), &mut |_, _| ()).unwrap()
+}
+
+#[test]
+fn a_vulkan_adapter_fits_the_attentive_probes_that_the_cpu_fits() {
+    let Some(vulkan) = vulkan() else { return };
+    let (expected, found) = (sweep(&cpu()), sweep(&vulkan));
+    for (found, expected) in found.heads.iter().zip(&expected.heads) {
+        assert_eq!((found.losses.len(), found.rates), (4, expected.rates));
+        for (found, expected) in found.losses.iter().zip(&expected.losses) {
+            assert!((found - expected).abs() <= CURVE * expected, "{found}, expected {expected}");
+        }
+    }
+    let tokens = TokenSet::new([1, 6, 16], (0..96u8).map(|at| f32::from(at % 7)).collect()).unwrap();
+    assert_eq!(expected.head.predict(&tokens, &vulkan).unwrap(), expected.head.predict(&tokens, &cpu()).unwrap());
+}
+
+#[test]
+fn a_vulkan_adapter_computes_what_the_cpu_computes() {
+    let Some(vulkan) = vulkan() else { return };
+    let (cpu, gpu) = (compute(&cpu()), compute(&vulkan));
 
     let worst_gradient = cpu
         .gradients

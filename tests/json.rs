@@ -74,6 +74,10 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         ("train", format!("animals28 --data {data} --out {run} --set optim.epochs=1")),
         ("extract", format!("{data} --weights {run} --out {features}")),
         ("probe", format!("linear --train {data} --test {data} --weights {run} --labels-per-class 5")),
+        (
+            "probe attentive",
+            format!("--train {data} --test {data} --weights {run} --epochs 1 --lr 1e-3 --weight-decay 0.1"),
+        ),
         ("inspect", format!("{features} --verify")),
         ("export", format!("{run} --out {export}")),
         ("masks", format!("animals28 --batch 4 --out {masks}")),

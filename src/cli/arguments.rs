@@ -40,12 +40,16 @@ impl From<EncoderArg> for Which {
     }
 }
 
-/// What is taken of a picture's tokens.
+/// What is taken of the tokens of a picture or clip.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum TokensArg {
+    /// One vector, the mean of all
     #[default]
     Pooled,
+    /// One vector a patch, or a tubelet of a clip
     Patch,
+    /// One vector a time of a clip, the mean of its tubelets
+    Time,
 }
 
 impl From<TokensArg> for Tokens {
@@ -53,6 +57,7 @@ impl From<TokensArg> for Tokens {
         match tokens {
             TokensArg::Pooled => Self::Pooled,
             TokensArg::Patch => Self::Patch,
+            TokensArg::Time => Self::Time,
         }
     }
 }

@@ -83,6 +83,10 @@ struct Shader {
 
 impl Command {
     pub fn run(self) -> Result<()> {
+        if let TokensArg::Time = self.tokens {
+            return Err(Error::usage("a plan gives pooled features or those of each patch")
+                .with_remedy("compile with --tokens patch; `anyjepa extract --weights` takes the mean of each time"));
+        }
         let subject = self.subject()?;
         let model = subject.model();
         let read_out = ReadOut { layers: self.layers, tokens: self.tokens.into(), views: Views::One };

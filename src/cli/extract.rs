@@ -102,7 +102,7 @@ impl Command {
         };
         let data = Arc::new(self.data()?);
         let spec = self.device.device;
-        let Opened { frozen, batch, workers } = match (&self.package, &self.weights) {
+        let Opened { frozen, times, batch, workers } = match (&self.package, &self.weights) {
             (Some(package), _) => self.frozen.open_package(package, dtype, spec)?,
             (None, Some(weights)) => self.frozen.open(weights, dtype, spec, data.len())?,
             (None, None) => return Err(Error::usage("no encoder is named").with_remedy("give --weights or --package")),
@@ -113,6 +113,7 @@ impl Command {
             engine: frozen.engine.as_ref(),
             transform: frozen.transform,
             provenance: frozen.provenance,
+            times,
             out: &self.out,
             existing: if self.resume { Existing::Continue } else { Existing::Refuse },
             format,

@@ -6,7 +6,7 @@ use anyjepa::config::Layers;
 use anyjepa::device::{Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::Package;
-use anyjepa::extract::{FeatureDtype, Frozen};
+use anyjepa::extract::{FeatureDtype, Frozen, Times, Tokens};
 use clap::{Args, ValueEnum};
 
 use super::{EncoderArg, TokensArg};
@@ -20,9 +20,9 @@ pub struct FrozenArgs {
     /// Which of a checkpoint's encoders; without it the target encoder, or whichever a Hugging Face folder holds
     #[arg(long, value_enum)]
     pub(super) encoder: Option<EncoderArg>,
-    /// One vector a picture, the mean of its patches', or one a patch
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) tokens: TokensArg,
+    /// What is taken of the tokens of a picture or clip; where nothing is said their mean, and for attentive probes each
+    #[arg(long, value_enum)]
+    pub(super) tokens: Option<TokensArg>,
     /// A picture as it is, or the mean of its features and those of its mirror image, left for right
     #[arg(long, value_enum, default_value_t)]
     pub(super) views: ViewsArg,
@@ -66,6 +66,8 @@ pub enum Batch {
 /// An encoder that is ready, and how pictures are fed to it.
 pub struct Opened {
     pub frozen: Frozen,
+    /// When what a row of features holds is seen.
+    pub times: Times,
     pub batch: usize,
     pub workers: usize,
 }
@@ -75,7 +77,12 @@ impl FrozenArgs {
     pub fn open_package(&self, package: &Path, dtype: FeatureDtype, spec: Spec) -> Result<Opened> {
         let package = Package::open(package)?;
         let batch = package.plan.batch;
-        Ok(Opened { frozen: package.load(spec, dtype)?, batch, workers: self.workers(spec) })
+        let times = match package.provenance.tokens {
+            Tokens::Pooled if package.transform.input().frames() > 1 => Times::Whole,
+            // A package does not say how many frames a tubelet has.
+            _ => Times::None,
+        };
+        Ok(Opened { frozen: package.load(spec, dtype)?, times, batch, workers: self.workers(spec) })
     }
 
     pub(super) fn workers(&self, spec: Spec) -> usize {

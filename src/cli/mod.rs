@@ -2,6 +2,8 @@
 
 mod arguments;
 #[cfg(feature = "train")]
+mod attentive;
+#[cfg(feature = "train")]
 mod bench;
 #[cfg(feature = "train")]
 mod compile;
@@ -29,6 +31,8 @@ mod progress;
 mod settings;
 mod shell;
 mod signals;
+#[cfg(feature = "train")]
+mod sources;
 #[cfg(feature = "train")]
 mod train;
 #[cfg(feature = "train")]
@@ -80,7 +84,7 @@ enum Command {
     Train(train::Command),
     /// Compute the features of pictures with a frozen encoder
     Extract(extract::Command),
-    /// Fit a linear or nearest-neighbour probe on frozen features
+    /// Fit a linear, nearest-neighbour or attentive probe on frozen features
     Probe(probe::Command),
     /// Draw masks: pictures, a coverage map, and what the cut to a common size costs
     Masks(masks::Command),

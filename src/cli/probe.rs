@@ -1,22 +1,20 @@
-//! `anyjepa probe linear|knn --train PATH --test PATH`: what frozen features are worth.
+//! `anyjepa probe linear|knn|attentive --train PATH --test PATH`: what frozen features are worth.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
+use anyjepa::data::Split;
 use anyjepa::device;
-use anyjepa::error::{Error, Kind, Result};
+use anyjepa::error::{Error, Result};
 use anyjepa::eval::{KnnConfig, Labelled, Metric, Probe, score};
-use anyjepa::extract::{FeatureDtype, FeatureSet};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::frozen::{EngineArg, FrozenArgs, Opened};
+use super::OutputArgs;
+use super::attentive::AttentiveArgs;
 use super::output::{print, print_json, table};
-use super::progress::CountProgress;
-use super::{DeviceArgs, OutputArgs};
+use super::sources::SourceArgs;
 
-/// `anyjepa probe linear|knn --train PATH --test PATH`
+/// `anyjepa probe linear|knn|attentive --train PATH --test PATH`
 #[derive(Debug, Args)]
 pub struct Command {
     #[command(subcommand)]
@@ -44,6 +42,8 @@ enum KindArgs {
         #[command(flatten)]
         common: CommonArgs,
     },
+    /// One learned query over all tokens of a sample: many probes at once, the best chosen on held-out training samples
+    Attentive(Box<AttentiveArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -60,13 +60,8 @@ struct CommonArgs {
     /// Choices of these labels, with the seeds 0, 1, ...
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// A run, a checkpoint, or weights of any form, to compute the features of pictures with
-    #[arg(long, value_name = "PATH")]
-    weights: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "With --weights")]
-    frozen: FrozenArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    source: SourceArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -106,16 +101,15 @@ impl Command {
                 };
                 common.run("knn", &Probe::Knn(KnnConfig { k, metric }))
             }
+            KindArgs::Attentive(arguments) => arguments.run(),
         }
     }
 }
 
 impl CommonArgs {
     fn run(self, name: &'static str, probe: &Probe) -> Result<()> {
-        // Our kernels run the encoder alone: beside them the CPU scores.
-        let ours = self.weights.is_some() && self.frozen.engine(self.device.device) == EngineArg::Compiled;
-        let device = device::open(if ours { "cpu".parse()? } else { self.device.device })?;
-        let ([train, test], bad) = self.sets()?;
+        let device = device::open(self.source.probe_device()?)?;
+        let ([train, test], bad) = self.source.sets([(&self.train, Split::Train), (&self.test, Split::Test)])?;
         train.compatible(&test)?;
         let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let train = Labelled { features: &train.features, labels: &train_labels };
@@ -142,43 +136,6 @@ impl CommonArgs {
         }
         bad
     }
-
-    /// What to learn from and what to be tested on, and whether too much of it could not be read.
-    fn sets(&self) -> Result<([FeatureSet; 2], Result<()>)> {
-        let Some(weights) = &self.weights else {
-            return Ok(([features(&self.train)?, features(&self.test)?], Ok(())));
-        };
-        let data = [
-            Arc::new(Dataset::open_split(&self.train, Split::Train)?),
-            Arc::new(Dataset::open_split(&self.test, Split::Test)?),
-        ];
-        let inputs = data.iter().map(|data| data.len()).sum();
-        let Opened { frozen, batch, workers } =
-            self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
-        let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
-        progress.at(0);
-        let mut encode = |data| -> Result<FeatureSet> {
-            let (set, skips) = frozen.features(data, batch, workers, &mut |more| {
-                done += more as u64;
-                progress.at(done);
-            })?;
-            skips.iter().for_each(|skip| tracing::warn!("{skip}"));
-            skipped += skips.len();
-            Ok(set)
-        };
-        let sets = [encode(&data[0])?, encode(&data[1])?];
-        let bad = check_bad(skipped, inputs, MAX_BAD);
-        Ok((sets, bad.map_err(|error| error.with_remedy("the warnings above say why"))))
-    }
-}
-
-/// The features at `path`; pictures need an encoder first.
-fn features(path: &Path) -> Result<FeatureSet> {
-    FeatureSet::open(path).map_err(|error| match error.kind() {
-        Kind::Data if !FeatureSet::stand_at(path) => Error::data(path, "holds no features")
-            .with_remedy("give what `anyjepa extract` wrote, or pictures together with --weights"),
-        _ => error,
-    })
 }
 
 fn parse_l2(text: &str) -> Result<f64> {

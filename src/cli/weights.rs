@@ -5,7 +5,7 @@ use std::path::Path;
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::Result;
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Views, Way};
+use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Times, Views, Way};
 use anyjepa::weights;
 
 use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg};
@@ -30,9 +30,10 @@ impl FrozenArgs {
             EngineArg::Compiled => Way::Compiled { device: spec, batch: batch.min(pictures.max(1)) },
             EngineArg::Burn => Way::Burn(device::open(spec)?),
         };
-        let read_out = ReadOut { layers: self.layers, tokens: self.tokens.into(), views };
+        let read_out = ReadOut { layers: self.layers, tokens: self.tokens.unwrap_or_default().into(), views };
         let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
-        Ok(Opened { frozen, batch, workers: self.workers(spec) })
+        let times = Times::of(&loaded.model, read_out.tokens, frozen.transform.sampling().clips);
+        Ok(Opened { frozen, times, batch, workers: self.workers(spec) })
     }
 
     /// What runs the encoder on the device `spec`: our kernels do not run through CUDA.

@@ -23,6 +23,9 @@ pub struct FeatureSet {
     pub names: Vec<String>,
     /// Each row's class, where it is known.
     pub labels: Vec<Option<u32>>,
+    /// `[rows, times, 2]`: when the first and the last frame of each time of a row are shown, in seconds from its film's
+    /// start; see [`super::Times`]. None of pictures, and of features that were never written.
+    pub times: Vec<f64>,
     /// The names of the labels 0, 1, ...; none where they are not known.
     pub classes: Vec<String>,
     /// Where the features come from.
@@ -69,11 +72,19 @@ impl FeatureSet {
     /// As [`FeatureSet::labels`]; of kind [`Kind::Data`] too if a class of these rows is none of the other's, or only one
     /// of both knows the names of its classes.
     pub fn labels_as_in(&self, other: &Self) -> Result<Vec<u32>> {
+        self.labels_among(&other.classes)
+    }
+
+    /// The class of every row, numbered as in `classes`, which are none where their names are not known.
+    ///
+    /// # Errors
+    /// As [`FeatureSet::labels_as_in`].
+    pub fn labels_among(&self, classes: &[String]) -> Result<Vec<u32>> {
         let labels = self.labels()?;
-        if self.classes == other.classes {
+        if self.classes == classes {
             return Ok(labels);
         }
-        if self.classes.is_empty() || other.classes.is_empty() {
+        if self.classes.is_empty() || classes.is_empty() {
             let without = if self.classes.is_empty() { "to be tested on" } else { "to learn from" };
             let message = format!("the features {without} do not name their classes, and the others do");
             return Err(Error::new(Kind::Data, message)
@@ -81,10 +92,10 @@ impl FeatureSet {
         }
         let number = |label: u32| {
             let class = self.classes.get(label as usize);
-            let place = class.and_then(|class| other.classes.iter().position(|known| known == class));
+            let place = class.and_then(|class| classes.iter().position(|known| known == class));
             place.map(|place| place as u32).ok_or_else(|| {
                 let class = class.map_or(label.to_string(), |class| format!("`{class}`"));
-                let (count, known) = (other.classes.len(), other.classes.iter().take(5).cloned().collect::<Vec<_>>());
+                let (count, known) = (classes.len(), classes.iter().take(5).cloned().collect::<Vec<_>>());
                 let message = format!("the class {class} is none of the {count} to learn from: {}", known.join(", "));
                 Error::new(Kind::Data, message).with_remedy("give both parts the same names of classes")
             })
@@ -128,6 +139,7 @@ impl FeatureSet {
             inputs: Vec::new(),
             names: Vec::new(),
             labels: Vec::new(),
+            times: Vec::new(),
             classes: Vec::new(),
             provenance,
         }
@@ -138,6 +150,11 @@ impl FeatureSet {
         if shape != self.shape || provenance != self.provenance {
             return Err(Error::data(path, format!("its shape or provenance is not that of {INDEX_FILE}")));
         }
+        let (rows, times) = (self.features.rows, self.times.len());
+        if rows > 0 && times * shard.rows() != shard.times.len() * rows {
+            return Err(Error::data(path, "its rows do not have as many times as those before"));
+        }
+        self.times.append(&mut shard.times);
         self.features.rows += shard.rows();
         self.features.values.append(&mut shard.features);
         self.inputs.extend(shard.index.iter().map(|&place| place.cast_unsigned()));

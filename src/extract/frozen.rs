@@ -36,6 +36,7 @@ impl Frozen {
             shape: self.engine.shape(),
             names: of_row().map(|i| data.name(i)).collect(),
             labels: of_row().map(|i| data.label(i)).collect(),
+            times: Vec::new(),
             classes: data.classes().to_vec(),
             provenance: self.provenance.clone(),
             features: encoded.features,

@@ -11,9 +11,12 @@ mod mirrored;
 #[cfg(feature = "train")]
 mod operations;
 pub mod package;
+#[cfg(feature = "train")]
+mod per_time;
 mod provenance;
 mod run;
 mod shard;
+mod times;
 #[cfg(feature = "train")]
 mod way;
 mod writer;
@@ -31,6 +34,7 @@ pub use operations::BurnEngine;
 pub use provenance::{Difference, FeatureDtype, Format, Provenance, Tokens};
 pub use run::{Existing, Extracted, Extraction, SKIPPED_FILE, extract};
 pub use shard::Shape;
+pub use times::Times;
 #[cfg(feature = "train")]
 pub use way::Way;
 pub use writer::{Position, Row, Writer, WriterOptions};

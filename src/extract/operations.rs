@@ -30,14 +30,15 @@ impl FeatureEngine for BurnEngine {
         let [rows, count, dim] = tokens.dims();
         read::matrix(match self.read_out.tokens {
             Tokens::Pooled => tokens.mean_dim(1).reshape([rows, dim]),
-            Tokens::Patch => tokens.reshape([rows, count * dim]),
+            // The mean over the places of a time is taken of these.
+            Tokens::Patch | Tokens::Time => tokens.reshape([rows, count * dim]),
         })
     }
 
     fn shape(&self) -> Shape {
         let tokens = match self.read_out.tokens {
             Tokens::Pooled => 1,
-            Tokens::Patch => self.encoder.grid().iter().product(),
+            Tokens::Patch | Tokens::Time => self.encoder.grid().iter().product(),
         };
         Shape { tokens, dim: self.read_out.layers.count(self.encoder.blocks.len()) * self.encoder.dim() }
     }

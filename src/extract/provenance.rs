@@ -42,8 +42,10 @@ pub struct Provenance {
 pub enum Tokens {
     /// One vector an image.
     Pooled,
-    /// One vector a patch.
+    /// One vector a patch or tubelet.
     Patch,
+    /// One vector a time of a clip, the mean over its places.
+    Time,
 }
 
 /// How feature values are stored.

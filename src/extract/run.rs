@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::engine::encode_samples;
-use super::{FeatureEngine, Format, Index, Position, Provenance, Row, Writer, WriterOptions};
+use super::{FeatureEngine, Format, Index, Position, Provenance, Row, Times, Writer, WriterOptions};
 use crate::atomic::PARTIAL;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, EvalTransform, SkipLog};
 use crate::error::{Error, IoContext as _, Kind, Result};
@@ -34,6 +34,8 @@ pub struct Extraction<'a> {
     pub transform: EvalTransform,
     /// Where the features come from.
     pub provenance: Provenance,
+    /// When what a row holds is seen.
+    pub times: Times,
     /// The folder of the features.
     pub out: &'a Path,
     /// What is done where features are in it already.
@@ -71,7 +73,7 @@ pub struct Extracted {
 /// signal and [`Kind::TimeLimit`] where its time is over: what was computed is then on disk, and the extraction can be
 /// continued.
 pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result<Extracted> {
-    let Extraction { data, engine, out, batch, stop, .. } = extraction;
+    let Extraction { data, out, batch, stop, .. } = extraction;
     if data.is_empty() {
         return Err(Error::new(Kind::Data, "there is no picture to extract from"));
     }
@@ -99,7 +101,7 @@ pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result
             }
         }
         skips.add(&batch.skipped)?;
-        push(&mut writer, *engine, data, &batch, next_input)?;
+        push(&mut writer, extraction, &batch, next_input)?;
         let behind = batch.samples.iter().chain(batch.skipped.iter().map(|skip| &skip.sample)).max();
         progress(behind.map_or(next_input, |last| last + 1));
     }
@@ -147,16 +149,21 @@ fn require_new(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn push(writer: &mut Writer, engine: &dyn FeatureEngine, data: &Dataset, batch: &Batch, next_input: u64) -> Result<()> {
+fn push(writer: &mut Writer, extraction: &Extraction, batch: &Batch, next_input: u64) -> Result<()> {
+    let Extraction { engine, data, times, .. } = extraction;
     // Of a batch of nothing but pictures that are done or cannot be read, nothing is computed.
     if batch.samples.last().is_none_or(|last| *last < next_input) {
         return Ok(());
     }
-    let (samples, features) = encode_samples(engine, batch)?;
+    let (samples, features) = encode_samples(*engine, batch)?;
+    let mut inputs = 0;
     for (&input, features) in samples.iter().zip(features.iter_rows()) {
+        let first = inputs;
+        inputs += batch.samples[first..].iter().take_while(|sample| **sample == input).count();
         if input >= next_input {
             let at = input as usize;
-            writer.push(&Row { input, name: &data.name(at), label: data.label(at), features })?;
+            let times = times.pairs(batch, first..inputs);
+            writer.push(&Row { input, name: &data.name(at), label: data.label(at), features, times: &times })?;
         }
     }
     Ok(())

@@ -31,11 +31,11 @@ impl Shape {
         self.tokens.saturating_mul(self.dim)
     }
 
-    /// The shape of `rows` rows as a tensor: `[rows, dim]`, or `[rows, tokens, dim]` for patches.
+    /// The shape of `rows` rows as a tensor: `[rows, dim]`, or `[rows, tokens, dim]` for patches and times.
     pub(super) fn with_rows(&self, rows: usize, tokens: Tokens) -> Vec<usize> {
         match tokens {
             Tokens::Pooled => vec![rows, self.dim],
-            Tokens::Patch => vec![rows, self.tokens, self.dim],
+            Tokens::Patch | Tokens::Time => vec![rows, self.tokens, self.dim],
         }
     }
 
@@ -63,6 +63,8 @@ pub(super) struct Shard {
     pub names: Vec<String>,
     /// The values, row after row.
     pub features: Vec<f32>,
+    /// `[rows, times, 2]`: when the first and the last frame of each time is shown, in seconds; none of pictures.
+    pub times: Vec<f64>,
     /// The names of the labels 0, 1, ...; none where they are not known.
     pub classes: Vec<String>,
 }
@@ -70,6 +72,12 @@ pub(super) struct Shard {
 impl Shard {
     pub fn rows(&self) -> usize {
         self.index.len()
+    }
+
+    /// The shape of the times as a tensor: `[rows, times, 2]`; nothing where there are none.
+    pub fn times_shape(&self) -> Option<Vec<usize>> {
+        let rows = self.rows();
+        (!self.times.is_empty()).then(|| vec![rows, self.times.len() / (2 * rows.max(1)), 2])
     }
 
     /// Refuses a shard read from `path` whose parts do not fit each other.
@@ -85,6 +93,9 @@ impl Shard {
                 shape.width()
             );
             return Err(Error::data(path, message));
+        }
+        if !self.times.len().is_multiple_of(2 * rows.max(1)) {
+            return Err(Error::data(path, format!("{} times are no pairs of {rows} rows", self.times.len())));
         }
         if self.index.iter().any(|&place| place < 0) || !self.index.is_sorted_by(|a, b| a < b) {
             return Err(Error::data(path, "places in the input do not ascend"));
@@ -104,6 +115,7 @@ pub(super) fn example() -> Shard {
         labels: vec![2, NO_LABEL],
         names: vec!["cats/größe.png".into(), String::new()],
         features: vec![0.0, 1.0, -2.5, 65504.0, 6.103_515_6e-5, 0.333_251_95],
+        times: Vec::new(),
         classes: Vec::new(),
     }
 }

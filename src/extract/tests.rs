@@ -42,7 +42,7 @@ fn write(folder: &Path, format: Format, provenance: Provenance) {
     let mut writer = Writer::create(folder, provenance, WriterOptions { format, shape, rows_per_shard: 2 }).unwrap();
     for (input, name, label) in [(0, "cats/a.png", Some(0)), (2, "cats/größe.png", None), (3, "", Some(7))] {
         let features: Vec<f32> = (0..shape.width()).map(|at| input as f32 - 0.125 * at as f32).collect();
-        writer.push(&Row { input, name, label, features: &features }).unwrap();
+        writer.push(&Row { input, name, label, features: &features, times: &[] }).unwrap();
     }
     writer.finish().unwrap();
 }

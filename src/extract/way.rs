@@ -3,13 +3,14 @@
 use burn::tensor::Device;
 
 use super::mirrored::Mirrored;
+use super::per_time::PerTime;
 use super::{
     BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, Frozen, Provenance, ReadOut, Shape, Tokens, Views,
 };
 use crate::compile::{self, Dtype, Take, compile_within};
 use crate::config::{ModelConfig, Precision};
 use crate::device::Spec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Encoder, Init};
 use crate::runtime;
 use crate::weights::{self, Loaded, Tensors, Which};
@@ -32,11 +33,14 @@ impl Frozen {
     /// Puts `loaded` where `way` says; weights that do not say which encoder they are count as `which`.
     ///
     /// # Errors
-    /// A usage error where there are not as many blocks as are to be read out; a data error where the weights ask for
+    /// A usage error where there are not as many blocks as are to be read out, or no times; a data error where the weights ask for
     /// pictures that this crate cannot prepare; a device error where there is no such device or it fails.
     pub fn new(loaded: &Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, way: &Way) -> Result<Self> {
         let provenance = Provenance::of(loaded, which, read_out, dtype)?;
         let transform = loaded.provenance.preprocessing.transform(loaded.model.image_size)?;
+        if read_out.tokens == Tokens::Time {
+            require_times(&loaded.model, transform.sampling().clips)?;
+        }
         let engine: Box<dyn FeatureEngine> = match way {
             Way::Burn(device) => {
                 let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
@@ -47,6 +51,10 @@ impl Frozen {
                 Box::new(CompiledEngine::compile(&loaded.model, &loaded.tensors, read_out, *batch, *device)?)
             }
         };
+        let engine = match read_out.tokens {
+            Tokens::Time => Box::new(PerTime { engine, times: loaded.model.grid().time }),
+            Tokens::Pooled | Tokens::Patch => engine,
+        };
         let engine = match read_out.views {
             Views::One => engine,
             Views::Mirrored => Box::new(Mirrored(engine)),
@@ -55,12 +63,23 @@ impl Frozen {
     }
 }
 
+/// Refuses features of each time where there is none, or where a row is the mean over clips of other times.
+fn require_times(model: &ModelConfig, clips: usize) -> Result<()> {
+    let refused = match (model.frames, clips) {
+        (..2, _) => "a picture has no time: the model does not see clips".to_owned(),
+        (_, ..2) => return Ok(()),
+        (_, clips) => format!("features are the mean over {clips} clips of a film, which are seen at other times"),
+    };
+    Err(Error::usage(refused).with_remedy("take pooled features or those of each patch: --tokens pooled or patch"))
+}
+
 impl ReadOut {
     /// What the compiler calls it, for an encoder of `depth` blocks.
     pub fn compiled(self, depth: usize) -> compile::ReadOut {
         let take = match self.tokens {
             Tokens::Pooled => Take::Mean,
-            Tokens::Patch => Take::Tokens,
+            // The mean over the places of a time is taken of these.
+            Tokens::Patch | Tokens::Time => Take::Tokens,
         };
         compile::ReadOut { layers: self.layers.count(depth), take }
     }

@@ -36,6 +36,8 @@ pub struct Row<'a> {
     pub label: Option<u32>,
     /// Its values, as many as the shape says.
     pub features: &'a [f32],
+    /// When what it holds is seen in its film: pairs of seconds, as many in every row; see [`super::Times`].
+    pub times: &'a [f64],
 }
 
 /// How far an extraction has come.
@@ -161,6 +163,7 @@ impl Writer {
         self.pending.labels.push(row.label.map_or(NO_LABEL, i64::from));
         self.pending.names.push(row.name.to_owned());
         self.pending.features.extend_from_slice(row.features);
+        self.pending.times.extend_from_slice(row.times);
         if self.pending.rows() >= self.rows_per_shard { self.flush() } else { Ok(()) }
     }
 
@@ -219,6 +222,10 @@ impl Writer {
         let next = self.pending.index.last().map_or(self.index.next_input(), |&last| last as u64 + 1);
         if row.input < next || i64::try_from(row.input).is_err() {
             return Err(invalid(format!("its place in the input is {}, expected {next} or later", row.input)));
+        }
+        let (rows, times) = (self.pending.rows(), self.pending.times.len());
+        if !row.times.len().is_multiple_of(2) || rows > 0 && row.times.len() * rows != times {
+            return Err(invalid(format!("{} times beside {times} of the {rows} rows before", row.times.len())));
         }
         if let Some(at) = row.features.iter().position(|value| !value.is_finite()) {
             return Err(invalid(format!("value {at} is {}", row.features[at])).with_remedy(

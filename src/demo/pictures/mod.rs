@@ -110,7 +110,13 @@ fn write(folder: &Path, features: &Matrix, part: &Part, provenance: &Provenance)
         ));
     }
     for (i, features) in features.iter_rows().enumerate() {
-        writer.push(&Row { input: i as u64, name: &part.data.name(i), label: Some(part.labels[i]), features })?;
+        writer.push(&Row {
+            input: i as u64,
+            name: &part.data.name(i),
+            label: Some(part.labels[i]),
+            features,
+            times: &[],
+        })?;
     }
     writer.finish().map(drop)
 }

@@ -14,7 +14,9 @@ fn write(folder: &Path, format: Format, provenance: Provenance) {
     for input in [0, 1, 2, 4, 5_u32] {
         let features: Vec<f32> = (0..shape.width()).map(|at| input as f32 - 0.25 * at as f32).collect();
         let label = (input != 5).then_some(input % 2);
-        writer.push(&Row { input: input.into(), name: &format!("{input}.png"), label, features: &features }).unwrap();
+        writer
+            .push(&Row { input: input.into(), name: &format!("{input}.png"), label, features: &features, times: &[] })
+            .unwrap();
     }
     writer.finish().unwrap();
 }
@@ -109,7 +111,7 @@ fn what_is_not_a_whole_set_of_features_is_refused_with_its_cause() {
     let mut errors = vec![open(&path.join("nothing")), open(path)];
     let options = WriterOptions { format: Format::Npy, shape: Shape { tokens: 1, dim: 1 }, rows_per_shard: 1 };
     let mut writer = Writer::create(path, example(), options).unwrap();
-    writer.push(&Row { input: 0, name: "a", label: None, features: &[1.0] }).unwrap();
+    writer.push(&Row { input: 0, name: "a", label: None, features: &[1.0], times: &[] }).unwrap();
     errors.push(open(path));
     let index = writer.finish().unwrap();
     errors.push(Error::new(Kind::Data, FeatureSet::open(path).unwrap().labels().unwrap_err().to_string()));

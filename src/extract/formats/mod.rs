@@ -127,6 +127,10 @@ mod tests {
         let encoded = encode(format, &shard(), shape, provenance).unwrap();
         let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
         assert_eq!(decoded, Decoded { shard: shard(), shape, provenance: provenance.clone() });
+        let timed = Shard { times: vec![0.0, 0.125, 0.25, 0.375, 7.0, 7.5, 8.0, 1e9], ..shard() };
+        let encoded = encode(format, &timed, shape, provenance).unwrap();
+        let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
+        assert_eq!(decoded, Decoded { shard: timed, shape, provenance: provenance.clone() });
         let named = Shard { classes: vec!["cats".into(), "\"größe\"".into(), "z".into()], ..shard() };
         let encoded = encode(format, &named, shape, provenance).unwrap();
         let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
@@ -153,6 +157,7 @@ mod tests {
             labels: vec![1; rows as usize],
             names: (0..rows).map(|row| format!("{row}.png")).collect(),
             features: (0..rows as usize * shape.dim).map(|at| at as f32).collect(),
+            times: Vec::new(),
             classes: Vec::new(),
         };
         for format in [Format::Safetensors, Format::Npy, Format::Parquet] {

@@ -22,6 +22,9 @@ struct Sidecar {
     index: Vec<i64>,
     labels: Vec<i64>,
     names: Vec<String>,
+    /// For each row its times, each with the seconds at which its first and its last frame is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    times: Vec<Vec<[f64; 2]>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
 }
@@ -40,6 +43,10 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
         index: shard.index.clone(),
         labels: shard.labels.clone(),
         names: shard.names.clone(),
+        times: match shard.times_shape() {
+            None => Vec::new(),
+            Some(shape) => shard.times.as_chunks().0.chunks(shape[1]).map(<[_]>::to_vec).collect(),
+        },
         classes: shard.classes.clone(),
     };
     let sidecar = serde_json::to_vec(&sidecar).map_err(|error| cannot_encode("names and labels", error))?;
@@ -74,8 +81,12 @@ pub(super) fn decode(bytes: &[u8], sidecar: &[u8], path: &Path) -> Result<Decode
         FeatureDtype::F32 => file.into_vec::<f32>().map_err(invalid)?,
         FeatureDtype::F16 => file.into_vec::<f16>().map_err(invalid)?.into_iter().map(f16::to_f32).collect(),
     };
-    let Sidecar { provenance, index, labels, names, classes, .. } = sidecar;
-    Ok(Decoded { shard: Shard { index, labels, names, features, classes }, shape, provenance })
+    let Sidecar { provenance, index, labels, names, times, classes, .. } = sidecar;
+    if times.windows(2).any(|rows| rows[0].len() != rows[1].len()) {
+        return Err(Error::data(path, "the JSON file beside it gives its rows different numbers of times"));
+    }
+    let times = times.into_iter().flatten().flatten().collect();
+    Ok(Decoded { shard: Shard { index, labels, names, features, times, classes }, shape, provenance })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Shards as parquet files: one row an image, so that a table reader sees what it expects.
 //!
 //! `features` is a list of 32-bit floats; patch features are one flat list a row, token after token, and the footer's
-//! `shape` says how to cut it. Nothing is compressed: features do not get smaller.
+//! `shape` says how to cut it. Of clips there is a column `times`, a list of pairs of 64-bit floats. Nothing is compressed: features do not get smaller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
 use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int64Type};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -45,23 +45,37 @@ fn write(shard: &Shard, shape: Shape, metadata: Vec<KeyValue>) -> ParquetResult<
         .set_statistics_enabled(EnabledStatistics::None)
         .set_key_value_metadata(Some(metadata))
         .build();
-    let mut file = SerializedFileWriter::new(Vec::new(), schema()?, Arc::new(properties))?;
+    let times = shard.times_shape();
+    let mut file = SerializedFileWriter::new(Vec::new(), schema(times.is_some())?, Arc::new(properties))?;
     let mut group = file.next_row_group()?;
     write_column::<Int64Type>(&mut group, &shard.index)?;
     let names: Vec<ByteArray> = shard.names.iter().map(|name| ByteArray::from(name.as_str())).collect();
     write_column::<ByteArrayType>(&mut group, &names)?;
     write_column::<Int64Type>(&mut group, &shard.labels)?;
 
-    if let Some(mut column) = group.next_column()? {
-        // Repetition 0 begins a row; definition 1 says that a value is there, which every one is.
-        let row: Vec<i16> = (0..shape.width()).map(|at| i16::from(at > 0)).collect();
-        for values in shard.features.chunks(shape.width()) {
-            column.typed::<FloatType>().write_batch(values, Some(&vec![1; values.len()]), Some(&row))?;
-        }
-        column.close()?;
+    write_lists::<FloatType>(&mut group, &shard.features, shape.width())?;
+    if let Some(times) = times {
+        write_lists::<DoubleType>(&mut group, &shard.times, times[1] * times[2])?;
     }
     group.close()?;
     file.into_inner()
+}
+
+/// Writes a column of lists, each of `width` values.
+fn write_lists<T: DataType>(
+    group: &mut SerializedRowGroupWriter<Vec<u8>>,
+    values: &[T::T],
+    width: usize,
+) -> ParquetResult<()> {
+    if let Some(mut column) = group.next_column()? {
+        // Repetition 0 begins a row; definition 1 says that a value is there, which every one is.
+        let row: Vec<i16> = (0..width).map(|at| i16::from(at > 0)).collect();
+        for values in values.chunks(width) {
+            column.typed::<T>().write_batch(values, Some(&vec![1; values.len()]), Some(&row))?;
+        }
+        column.close()?;
+    }
+    Ok(())
 }
 
 fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<Vec<u8>>, values: &[T::T]) -> ParquetResult<()> {
@@ -72,7 +86,8 @@ fn write_column<T: DataType>(group: &mut SerializedRowGroupWriter<Vec<u8>>, valu
     Ok(())
 }
 
-fn schema() -> ParquetResult<TypePtr> {
+/// Of clips with a column of times.
+fn schema(times: bool) -> ParquetResult<TypePtr> {
     let leaf = |name: &str, kind, logical| {
         let builder = Type::primitive_type_builder(name, kind).with_repetition(Repetition::REQUIRED);
         builder.with_logical_type(logical).build().map(Arc::new)
@@ -82,14 +97,20 @@ fn schema() -> ParquetResult<TypePtr> {
         builder.with_logical_type(logical).build().map(Arc::new)
     };
     // The three levels that the format's specification prescribes for lists.
-    let element = leaf("element", PhysicalType::FLOAT, None)?;
-    let list = group("list", Repetition::REPEATED, None, element)?;
-    let fields = vec![
+    let lists = |name: &str, kind| {
+        let element = leaf("element", kind, None)?;
+        let list = group("list", Repetition::REPEATED, None, element)?;
+        group(name, Repetition::REQUIRED, Some(LogicalType::List), list)
+    };
+    let mut fields = vec![
         leaf("index", PhysicalType::INT64, None)?,
         leaf("name", PhysicalType::BYTE_ARRAY, Some(LogicalType::String))?,
         leaf("label", PhysicalType::INT64, None)?,
-        group("features", Repetition::REQUIRED, Some(LogicalType::List), list)?,
+        lists("features", PhysicalType::FLOAT)?,
     ];
+    if times {
+        fields.push(lists("times", PhysicalType::DOUBLE)?);
+    }
     Ok(Arc::new(Type::group_type_builder("features").with_fields(fields).build()?))
 }
 
@@ -115,6 +136,9 @@ fn read(group: &dyn RowGroupReader, shard: &mut Shard) -> ParquetResult<()> {
     read_column::<ByteArrayType>(group, 1, &mut names)?;
     read_column::<Int64Type>(group, 2, &mut shard.labels)?;
     read_column::<FloatType>(group, 3, &mut shard.features)?;
+    if group.num_columns() > 4 {
+        read_column::<DoubleType>(group, 4, &mut shard.times)?;
+    }
     for name in names {
         shard.names.push(name.as_utf8()?.to_owned());
     }

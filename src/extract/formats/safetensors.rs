@@ -7,6 +7,7 @@
 //! | `index` | I64 | `[n]`, the place in the input |
 //! | `names` | U8 | UTF-8, one name after the other |
 //! | `name_offsets` | I64 | `[n + 1]`, where each name begins, and the end |
+//! | `times` | F64 | of clips: `[n, times, 2]`, the seconds at which a time's first and last frame is shown |
 //!
 //! Names are a tensor, not JSON in the header, because headers end at 100 MB, a million paths.
 
@@ -32,7 +33,7 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
     });
     let offsets: Vec<i64> = std::iter::once(0).chain(ends).collect();
     let names = shard.names.concat().into_bytes();
-    let tensors = [
+    let mut tensors = vec![
         (
             "features",
             dtype(provenance.dtype),
@@ -44,6 +45,9 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
         ("names", Dtype::U8, vec![names.len()], names),
         ("name_offsets", Dtype::I64, vec![offsets.len()], integers(&offsets)),
     ];
+    if let Some(shape) = shard.times_shape() {
+        tensors.push(("times", Dtype::F64, shape, shard.times.iter().flat_map(|time| time.to_le_bytes()).collect()));
+    }
     let views =
         tensors.iter().map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)));
     let metadata = HashMap::from([(PROVENANCE.to_owned(), provenance_json(provenance, &shard.classes)?)]);
@@ -69,6 +73,13 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Decoded> {
         labels: read_integers(&tensors, "labels", path)?,
         names: read_names(tensor(&tensors, "names", Dtype::U8, path)?.data(), &offsets, path)?,
         features: from_bytes(features.data(), provenance.dtype),
+        times: match tensors.tensor("times") {
+            Err(_) => Vec::new(),
+            Ok(_) => {
+                let bytes = tensor(&tensors, "times", Dtype::F64, path)?.data();
+                bytes.as_chunks().0.iter().map(|&chunk| f64::from_le_bytes(chunk)).collect()
+            }
+        },
         classes,
     };
     Ok(Decoded { shard, shape, provenance })

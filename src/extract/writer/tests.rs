@@ -18,7 +18,13 @@ const INPUTS: [u64; 7] = [0, 1, 3, 4, 6, 8, 9];
 fn push(writer: &mut Writer, input: u64) -> Result<()> {
     let name = format!("{input}.png");
     let features = [input as f32, -0.5 * input as f32];
-    writer.push(&Row { input, name: &name, label: (input != 4).then_some(input as u32 % 3), features: &features })
+    writer.push(&Row {
+        input,
+        name: &name,
+        label: (input != 4).then_some(input as u32 % 3),
+        features: &features,
+        times: &[],
+    })
 }
 
 fn push_rest(writer: &mut Writer) {
@@ -215,7 +221,7 @@ fn rows_that_cannot_be_stored_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let half = Provenance { dtype: FeatureDtype::F16, ..example() };
     let mut writer = Writer::create(folder.path(), half.clone(), options(Format::Npy)).unwrap();
-    let row = Row { input: 3, name: "cat.png", label: None, features: &[0.0, 65504.0] };
+    let row = Row { input: 3, name: "cat.png", label: None, features: &[0.0, 65504.0], times: &[] };
     writer.push(&row).unwrap();
     let rows = [
         Row { input: 4, features: &[0.0], ..row },

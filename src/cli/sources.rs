@@ -1,0 +1,110 @@
+//! What a probe learns from and is tested on: features on disk, or computed on the spot.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
+use anyjepa::device::{self, Spec};
+use anyjepa::error::{Error, Kind, Result};
+use anyjepa::extract::{FeatureDtype, FeatureSet, Index, Shape};
+use clap::Args;
+
+use super::DeviceArgs;
+use super::frozen::{EngineArg, FrozenArgs, Opened};
+use super::progress::CountProgress;
+
+/// Where features come from, and where probes compute.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// A run, a checkpoint, or weights of any form, to compute the features of pictures with
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "With --weights")]
+    pub frozen: FrozenArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl SourceArgs {
+    /// Where the probe computes. Our kernels run the encoder alone: beside them the CPU does.
+    pub fn probe_device(&self) -> Result<Spec> {
+        let ours = self.weights.is_some() && self.frozen.engine(self.device.device) == EngineArg::Compiled;
+        if ours { "cpu".parse() } else { Ok(self.device.device) }
+    }
+
+    /// The features of each of `parts`, and whether too much of them could not be read.
+    pub fn sets<const N: usize>(&self, parts: [(&Path, Split); N]) -> Result<([FeatureSet; N], Result<()>)> {
+        let mut sets = Vec::with_capacity(N);
+        let bad = match &self.weights {
+            None => {
+                for (path, _) in parts {
+                    sets.push(features(path)?);
+                }
+                Ok(())
+            }
+            Some(weights) => self.encode(weights, &parts, &mut sets)?,
+        };
+        let sets = sets.try_into().map_err(|_| Error::new(Kind::Other, "a part has no features"))?;
+        Ok((sets, bad))
+    }
+
+    fn encode(&self, weights: &Path, parts: &[(&Path, Split)], sets: &mut Vec<FeatureSet>) -> Result<Result<()>> {
+        let data = parts.iter().map(|(path, split)| Ok(Arc::new(Dataset::open_split(path, *split)?)));
+        let data: Vec<Arc<Dataset>> = data.collect::<Result<_>>()?;
+        let inputs = data.iter().map(|data| data.len()).sum();
+        let Opened { frozen, batch, workers, .. } =
+            self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
+        require_room(inputs, frozen.engine.shape())?;
+        let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
+        progress.at(0);
+        for data in &data {
+            let (set, skips) = frozen.features(data, batch, workers, &mut |more| {
+                done += more as u64;
+                progress.at(done);
+            })?;
+            skips.iter().for_each(|skip| tracing::warn!("{skip}"));
+            skipped += skips.len();
+            sets.push(set);
+        }
+        let bad = check_bad(skipped, inputs, MAX_BAD);
+        Ok(bad.map_err(|error| error.with_remedy("the warnings above say why")))
+    }
+}
+
+/// The features at `path`; pictures need an encoder first.
+fn features(path: &Path) -> Result<FeatureSet> {
+    if path.is_dir()
+        && let Ok(Some(index)) = Index::find(path)
+    {
+        require_room(index.rows as usize, index.shape)?;
+    }
+    FeatureSet::open(path).map_err(|error| match error.kind() {
+        Kind::Data if !FeatureSet::stand_at(path) => Error::data(path, "holds no features")
+            .with_remedy("give what `anyjepa extract` wrote, or pictures together with --weights"),
+        _ => error,
+    })
+}
+
+/// Refuses rows of features that memory cannot hold: probes look at all of them again and again.
+fn require_room(rows: usize, shape: Shape) -> Result<()> {
+    let bytes = rows as f64 * shape.width() as f64 * size_of::<f32>() as f64;
+    device::require_memory(Spec { api: device::Api::Cpu, index: None }, bytes, 0.0).map_err(|error| {
+        Error::new(Kind::Data, format!("{rows} rows of {shape} are held in memory, and do not fit: {error}"))
+            .with_remedy(
+                "give fewer inputs, or take fewer values of each: --tokens pooled, --layers last, a smaller model",
+            )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_that_memory_cannot_hold_are_a_data_error_with_a_remedy() {
+        let error = require_room(usize::MAX, Shape { tokens: 1568, dim: 1024 }).unwrap_err();
+        assert_eq!((error.kind(), error.remedy().is_some()), (Kind::Data, true));
+        assert!(error.to_string().contains("rows of 1568 x 1024 values are held in memory"), "{error}");
+        assert!(require_room(10, Shape { tokens: 4, dim: 4 }).is_ok());
+    }
+}
