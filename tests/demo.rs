@@ -11,7 +11,10 @@ use anyjepa::train::{Metrics, Observer};
 use burn::tensor::Device;
 
 /// Labelled clips; half as many are tested.
-const CLIPS: usize = 64;
+const CLIPS: usize = 192;
+
+/// Of each direction, where there are few.
+const FEW: usize = 8;
 
 struct Silent;
 
@@ -36,7 +39,7 @@ fn demonstrate(data: &str, out: &Path) -> Result<Outcome<MotionRow>> {
         seeds: &[3],
         stop: Stop::default(),
     };
-    video::run(&demo, CLIPS, &mut Silent, &mut |_| ())
+    video::run(&demo, [CLIPS, FEW], &mut Silent, &mut |_| ())
 }
 
 #[test]
@@ -46,9 +49,31 @@ fn clips_are_probed_before_and_after_under_every_control_and_the_report_shows_it
     let text = |rows: &[MotionRow]| rows.iter().map(|row| serde_json::to_value(row).unwrap()).collect::<Vec<_>>();
     let rows = text(&outcome.probes);
     let name = |row: &serde_json::Value| {
-        ["features", "control", "pooling"].map(|key| row[key].as_str().unwrap().to_owned()).join(" ")
+        let words = ["features", "control", "pooling"].map(|key| row[key].as_str().unwrap()).join(" ");
+        format!("{words} {}", row["labels_per_class"])
     };
-    insta::assert_snapshot!(rows.iter().map(name).collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(rows.iter().map(name).collect::<Vec<_>>().join("\n"), @r"
+    untrained none mean null
+    untrained none attentive null
+    untrained repeated mean null
+    untrained repeated attentive null
+    untrained shuffled mean null
+    untrained shuffled attentive null
+    untrained reversed mean null
+    untrained reversed attentive null
+    untrained none mean 8
+    untrained none attentive 8
+    trained none mean null
+    trained none attentive null
+    trained repeated mean null
+    trained repeated attentive null
+    trained shuffled mean null
+    trained shuffled attentive null
+    trained reversed mean null
+    trained reversed attentive null
+    trained none mean 8
+    trained none attentive 8
+    ");
     for row in &rows {
         assert_eq!(row["seed"], 3);
         for share in ["directions", "axis", "right_left"] {
@@ -69,6 +94,6 @@ fn clips_are_probed_before_and_after_under_every_control_and_the_report_shows_it
 fn clips_without_directions_are_refused_before_the_training() {
     let folder = tempfile::tempdir().unwrap();
     let error = demonstrate("examples/data/animals28", folder.path()).err().unwrap();
-    insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"");
+    insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"examples/data/animals28 has no directions of motion to be told: the demonstration is made for synthetic:photopan and synthetic:sprites");
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
 }

@@ -17,6 +17,9 @@ use super::settings::ConfigArgs;
 use super::training::TrainProgress;
 use super::{DeviceArgs, OutputArgs, signals};
 
+/// Labelled clips of each direction, where the demonstration takes few.
+const FEW_LABELS: usize = 20;
+
 /// `anyjepa demo`
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -60,7 +63,7 @@ struct Video {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Labelled clips that the probes learn from; they are tested on half as many others
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(512..=4096))]
     clips: u32,
     #[command(flatten)]
     common: Common,
@@ -112,7 +115,7 @@ impl Video {
         let Self { data, out, epochs, clips, common } = self;
         let config = preset("photopan", epochs)?;
         let outcome = common.demonstrate(&config, &data, &out, |demo| {
-            video::run(demo, clips as usize, &mut TrainProgress::new(), &mut |text| say(text))
+            video::run(demo, [clips as usize, FEW_LABELS], &mut TrainProgress::new(), &mut |text| say(text))
         })?;
         common.show(outcome, &MotionRow::HEADER, |row| row.cells().to_vec())
     }

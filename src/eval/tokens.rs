@@ -88,6 +88,14 @@ impl TokenSet {
         self.shape[2]
     }
 
+    /// The samples `rows`, in their order.
+    ///
+    /// # Errors
+    /// None where each is below the number of samples.
+    pub fn select(&self, rows: &[usize]) -> Result<Self> {
+        Self::new([rows.len(), self.tokens(), self.dim()], self.gather(rows))
+    }
+
     /// The values of the samples `rows`, each of which is below the number of samples, in their order.
     pub(super) fn gather(&self, rows: &[usize]) -> Vec<f32> {
         let width = self.tokens() * self.dim();

@@ -17,6 +17,7 @@ use crate::config::Layers;
 use crate::data::{DIRECTIONS, EvalPlan, EvalTransform};
 use crate::error::{Error, IoContext as _, Result};
 use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views, encode_all};
+use crate::matrix::Matrix;
 use crate::model::Encoder;
 use crate::train::Observer;
 
@@ -31,14 +32,14 @@ struct First {
     confusion: Confusion,
 }
 
-/// Runs the demonstration: probes learn from the first `clips` clips of the training part and are tested on half as many
-/// of the test part; `say` hears what comes next after the training.
+/// Runs the demonstration: probes learn from the first `clips` clips of the training part, and from `few` of each direction
+/// among them, and are tested on half as many of the test part; `say` hears what comes next after the training.
 ///
 /// # Errors
 /// As training does; a usage error where the data set's classes are not the directions of motion.
 pub fn run(
     demo: &Demo,
-    clips: usize,
+    [clips, few]: [usize; 2],
     observer: &mut dyn Observer,
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome<MotionRow>> {
@@ -56,11 +57,20 @@ pub fn run(
         for (features, encoder) in encoders {
             demo.go_on()?;
             say(&format!("probing the {} encoder, seed {seed}", features.name()));
+            let row = |fitted: &Fitted, scores: &Matrix, labels: &[u32], labels_per_class, control| {
+                let motion = Motion::of(scores, labels);
+                MotionRow { features, pooling: fitted.pooling(), labels_per_class, control, seed, motion }
+            };
             let known = encode(demo, encoder, &data, clips, Control::None)?;
             let mut seen = encode(demo, encoder, &test, clips / 2, Control::None)?;
-            let attentive = Fitted::attentive([&known, &seen], seed, demo.device, &demo.stop)?;
-            let fitted = [Fitted::mean(&known, demo.device)?, attentive];
+            let fitted = Fitted::both(&known, &seen, seed, demo)?;
+            let of_few = Fitted::both(&known.few(few, seed)?, &seen, seed, demo)?;
             drop(known);
+            let few_scores =
+                of_few.iter().map(|fitted| fitted.scores(&seen, demo.device)).collect::<Result<Vec<_>>>()?;
+            let of_few = of_few.iter().zip(&few_scores);
+            let of_few = of_few.map(|(fitted, scores)| row(fitted, scores, &seen.labels, Some(few), Control::None));
+            let of_few: Vec<MotionRow> = of_few.collect();
             for control in Control::ALL {
                 demo.go_on()?;
                 if control != Control::None {
@@ -68,14 +78,14 @@ pub fn run(
                 }
                 for fitted in &fitted {
                     let scores = fitted.scores(&seen, demo.device)?;
-                    let (pooling, motion) = (fitted.pooling(), Motion::of(&scores, &seen.labels));
-                    if (pooling, control) == (Pooling::Attentive, Control::None) {
+                    if (fitted.pooling(), control) == (Pooling::Attentive, Control::None) {
                         // The trained encoder comes last.
                         confusion = probes::confusion(&scores, &seen.labels);
                     }
-                    probes.push(MotionRow { features, pooling, control, seed, motion });
+                    probes.push(row(fitted, &scores, &seen.labels, None, control));
                 }
             }
+            probes.extend(of_few);
         }
         first.get_or_insert(First { learned, confusion });
     }

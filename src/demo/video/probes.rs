@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use super::controls::Control;
 use crate::data::DIRECTIONS;
-use crate::demo::percent;
+use crate::demo::{Demo, percent};
 use crate::error::Result;
 use crate::eval::{
     AttentiveHead, AttentiveSweep, Labelled, LabelledTokens, Logistic, LogisticConfig, Rates, Standardiser, SweepData,
-    TokenSet, chosen_penalty, largest,
+    TokenSet, chosen_penalty, few_labels, largest,
 };
 use crate::extract::Shape;
 use crate::matrix::Matrix;
@@ -17,6 +17,8 @@ use crate::stop::Stop;
 
 /// Of the attentive probe.
 const HEADS: usize = 4;
+/// Steps of the sweep at least, however few the clips are.
+const STEPS: usize = 512;
 /// The sweep's learning rates and weight decays.
 const LEARNING_RATES: [f64; 3] = [3e-3, 1e-3, 3e-4];
 const WEIGHT_DECAYS: [f64; 2] = [0.01, 0.4];
@@ -76,6 +78,8 @@ pub struct MotionRow {
     pub features: Features,
     /// How they were pooled.
     pub pooling: Pooling,
+    /// Labelled clips of each direction that the probe learnt from; all where there is none.
+    pub labels_per_class: Option<usize>,
     /// What was done to the test clips' frames.
     pub control: Control,
     /// Seed of the training run and of the attentive probes.
@@ -107,10 +111,11 @@ impl Motion {
 
 impl MotionRow {
     /// What [`Self::cells`] shows.
-    pub const HEADER: [&str; 7] = ["encoder", "pooling", "test clips", "seed", "8 directions", "axis", "right or left"];
+    pub const HEADER: [&str; 8] =
+        ["encoder", "pooling", "labels", "test clips", "seed", "8 directions", "axis", "right or left"];
 
     /// A line of a table.
-    pub fn cells(&self) -> [String; 7] {
+    pub fn cells(&self) -> [String; 8] {
         let pooling = match self.pooling {
             Pooling::Mean => "mean",
             Pooling::Attentive => "attentive",
@@ -125,6 +130,7 @@ impl MotionRow {
         [
             self.features.name().to_owned(),
             pooling.to_owned(),
+            self.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class")),
             control.to_owned(),
             self.seed.to_string(),
             percent(directions),
@@ -165,6 +171,18 @@ impl Clips {
     }
 }
 
+impl Clips {
+    /// `count` clips of each direction, which `seed` chooses.
+    pub fn few(&self, count: usize, seed: u64) -> Result<Self> {
+        let rows = few_labels(&self.labels, count, seed)?;
+        Ok(Self {
+            labels: rows.iter().map(|row| self.labels[*row]).collect(),
+            mean: self.mean.select(&rows),
+            tokens: self.tokens.select(&rows)?,
+        })
+    }
+}
+
 /// A fitted probe of a clip's direction.
 pub(super) enum Fitted {
     Mean(Standardiser, Logistic),
@@ -172,8 +190,13 @@ pub(super) enum Fitted {
 }
 
 impl Fitted {
+    /// A probe of each kind that learns from `known`.
+    pub fn both(known: &Clips, test: &Clips, seed: u64, demo: &Demo) -> Result<[Self; 2]> {
+        Ok([Self::mean(known, demo.device)?, Self::attentive([known, test], seed, demo.device, &demo.stop)?])
+    }
+
     /// Logistic regression on the mean of the tokens; its penalty is the best on held-out training clips.
-    pub fn mean(known: &Clips, device: &Device) -> Result<Self> {
+    fn mean(known: &Clips, device: &Device) -> Result<Self> {
         let standardiser = Standardiser::fit(&known.mean);
         let features = standardiser.apply(&known.mean)?;
         let train = Labelled { features: &features, labels: &known.labels };
@@ -182,13 +205,12 @@ impl Fitted {
     }
 
     /// The attentive probe that is best on held-out training clips, of a small sweep.
-    pub fn attentive([known, test]: [&Clips; 2], seed: u64, device: &Device, stop: &Stop) -> Result<Self> {
+    fn attentive([known, test]: [&Clips; 2], seed: u64, device: &Device, stop: &Stop) -> Result<Self> {
         let [train, test] = [known, test].map(|clips| LabelledTokens { tokens: &clips.tokens, labels: &clips.labels });
-        let sweep = AttentiveSweep {
-            rates: Rates::grid(&LEARNING_RATES, &WEIGHT_DECAYS),
-            seed,
-            ..AttentiveSweep::published(HEADS)
-        };
+        let rates = Rates::grid(&LEARNING_RATES, &WEIGHT_DECAYS);
+        let published = AttentiveSweep::published(HEADS);
+        let epochs = STEPS.div_ceil(known.labels.len().div_ceil(published.batch));
+        let sweep = AttentiveSweep { rates, seed, epochs, ..published };
         let data = SweepData { train, test, classes: COUNT };
         Ok(Self::Attentive(sweep.fit(&data, device, stop, &mut |_, _| ())?.head))
     }
