@@ -24,14 +24,14 @@ override GROUPS_N: u32 = (N + 3u) / 4u;
 @group(0) @binding(1) var<storage, read> w: array<Stored4>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 #endif
-#ifdef POSITION
-// Rows of the table, which is added to the rows of y again and again.
+#ifdef TABLE
+// Rows of the table, which are read with the rows of y again and again.
 override T: u32;
 #ifdef SCALAR
-@group(0) @binding(3) var<storage, read> position: array<f32>;
+@group(0) @binding(3) var<storage, read> table: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<Result>;
 #else
-@group(0) @binding(3) var<storage, read> position: array<vec4f>;
+@group(0) @binding(3) var<storage, read> table: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> y: array<Result4>;
 #endif
 #else
@@ -87,6 +87,11 @@ fn load_w(row: u32, group: u32) -> vec4f {
 #ifdef GELU
 #import shared/gelu
 #endif
+#ifdef ROTATION
+// Channels of a head. A row of the table has the cosines of a head's channels, then the sines; by them neighbouring
+// channels of queries and keys, the first two thirds of the columns, turn each other.
+override SIZE: u32;
+#endif
 
 #ifdef SCALAR
 fn store(row: u32, group: u32, sums: vec4f) {
@@ -101,7 +106,14 @@ fn store(row: u32, group: u32, sums: vec4f) {
         value = gelu(vec4f(value)).x;
 #endif
 #ifdef POSITION
-        value += position[(row % T) * N + column];
+        value += table[(row % T) * N + column];
+#endif
+#ifdef ROTATION
+        if column < N / 3u * 2u {
+            let other = sums[i ^ 1u] + b[column ^ 1u];
+            let cosine = row % T * (SIZE * 2u) + column % SIZE;
+            value = fma(other, table[cosine + SIZE], value * table[cosine]);
+        }
 #endif
 #ifdef RESIDUAL
         value += y[at];
@@ -117,7 +129,13 @@ fn store(row: u32, group: u32, sums: vec4f) {
     values = gelu(values);
 #endif
 #ifdef POSITION
-    values += position[(row % T) * GROUPS_N + group];
+    values += table[(row % T) * GROUPS_N + group];
+#endif
+#ifdef ROTATION
+    if group < GROUPS_N / 3u * 2u {
+        let cosine = row % T * (SIZE / 2u) + group % (SIZE / 4u);
+        values = fma(values.yxwz, table[cosine + SIZE / 4u], values * table[cosine]);
+    }
 #endif
 #ifdef RESIDUAL
     values += y[at];

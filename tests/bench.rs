@@ -66,6 +66,14 @@ fn the_engine_can_be_chosen_and_is_burns_where_ours_lacks_the_precision() {
 }
 
 #[test]
+fn clips_are_measured_compiled() {
+    let result = measured("bench extract --quick --model vjepa-vit-tiny16 --batch 1 --reps 1 --warm-up 0 --json");
+    let case = &result["cases"][0];
+    assert_eq!((&case["engine"], &case["tokens"]), (&"compiled".into(), &1568.into()));
+    assert!(positive(&case["images_per_second"]) > 0.0);
+}
+
+#[test]
 fn mistakes_end_with_a_remedy_and_the_exit_code_of_usage() {
     let said = |words: &str| {
         let output = anyjepa(words).output().unwrap();

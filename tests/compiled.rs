@@ -5,8 +5,9 @@ use std::path::Path;
 use anyjepa::device::Spec;
 use anyjepa::verify::verify_compiled;
 
-/// Cases of encoders; heads of `ijepa_p14` and `hf_export` have 6 values.
-const CASES: [&str; 5] = ["ijepa_p16", "ijepa_eps", "hf_ijepa", "ijepa_p14", "hf_export"];
+/// Cases of encoders of pictures and clips; heads of `ijepa_p14` and `hf_export` have 6 values, those of `vjepa` 10.
+const CASES: [&str; 8] =
+    ["ijepa_p16", "ijepa_eps", "hf_ijepa", "ijepa_p14", "hf_export", "vjepa", "vjepa_image", "hf_vjepa2"];
 
 fn check(device: &str) -> String {
     let device: Spec = device.parse().unwrap();

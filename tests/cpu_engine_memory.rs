@@ -6,8 +6,9 @@ mod plans;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anyjepa::compile::Plan;
 use anyjepa::runtime::cpu::CpuEngine;
-use plans::{Vit, draw, values, vit};
+use plans::{Positions, Vit, draw, values, vit};
 
 /// The system's allocator, which counts what every thread asks of it.
 struct Counting;
@@ -42,8 +43,23 @@ const QUEUE: usize = 63;
 // One test: another thread's allocations would count as well.
 #[test]
 fn no_image_after_the_first_takes_memory() {
+    for (frames, side, positions) in [(1, 24, Positions::Table), (4, 12, Positions::Rotation)] {
+        takes_no_memory(vit(Vit {
+            batch: 2,
+            dim: 72,
+            depth: 2,
+            heads: 3,
+            frames,
+            side,
+            tubelet: 1,
+            patch: 2,
+            positions,
+        }));
+    }
+}
+
+fn takes_no_memory(plan: Plan) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-    let plan = vit(Vit { batch: 2, dim: 72, depth: 2, heads: 3, side: 24, patch: 2 });
     let images = draw(1, plan.buffer(plan.input().unwrap()).len());
     let mut engine = pool.install(|| CpuEngine::new(plan, &mut |buffer| Ok(values(buffer)))).unwrap();
     pool.install(|| {

@@ -1,7 +1,7 @@
 //! Every engine agrees with the plain twins, and a planted fault is found where it was planted.
 
 use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile};
-use anyjepa::config::{ModelConfig, Preset};
+use anyjepa::config::{ModelConfig, Positions, Preset};
 use anyjepa::error::Result;
 use anyjepa::parity::{Subject, Way, compare, find};
 use anyjepa::runtime;
@@ -10,6 +10,11 @@ use anyjepa::weights::of_plan;
 fn tiny() -> ModelConfig {
     let model = Preset::find("animals28").unwrap().config().model;
     ModelConfig { dim: 96, depth: 3, heads: 4, mlp: 192, ..model }
+}
+
+/// A small encoder of clips.
+fn clips(positions: Positions) -> ModelConfig {
+    ModelConfig { frames: 4, tubelet: 2, positions, ..tiny() }
 }
 
 fn gpu() -> bool {
@@ -21,12 +26,14 @@ fn gpu() -> bool {
 }
 
 fn agrees(way: Way) {
-    let subject = Subject::untrained(&tiny(), 2, 3).unwrap();
-    let outcome = compare(&subject, &subject.measure().unwrap(), &way).unwrap();
-    for layer in &outcome.layers {
-        assert!(layer.passed, "{way}: {layer:?}, {:?}", outcome.fault);
+    for model in [tiny(), clips(Positions::UniformPower), clips(Positions::Rope)] {
+        let subject = Subject::untrained(&model, 2, 3).unwrap();
+        let outcome = compare(&subject, &subject.measure().unwrap(), &way).unwrap();
+        for layer in &outcome.layers {
+            assert!(layer.passed, "{way}, {:?}: {layer:?}, {:?}", model.positions, outcome.fault);
+        }
+        assert!(outcome.passed() && outcome.fault.is_none());
     }
-    assert!(outcome.passed() && outcome.fault.is_none());
 }
 
 #[test]
@@ -43,9 +50,19 @@ fn the_compiled_plan_agrees_on_a_vulkan_adapter_in_both_widths() {
     }
 }
 
-/// Where the search finds a fault in an engine with the plan `wrong` and weights that `bend` has seen.
+/// Where the search finds a fault in an engine of the small encoder of pictures.
 fn found(device: &str, wrong: impl Fn(&mut Plan), bend: impl Fn(&Buffer, &mut Vec<f32>)) -> Option<String> {
-    let subject = Subject::untrained(&tiny(), 1, 3).unwrap();
+    found_in(&tiny(), device, wrong, bend)
+}
+
+/// Where the search finds a fault in an engine of `model` with the plan `wrong` and weights that `bend` has seen.
+fn found_in(
+    model: &ModelConfig,
+    device: &str,
+    wrong: impl Fn(&mut Plan),
+    bend: impl Fn(&Buffer, &mut Vec<f32>),
+) -> Option<String> {
+    let subject = Subject::untrained(model, 1, 3).unwrap();
     let plan = compile(&subject.model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
     let mut broken = plan.clone();
     wrong(&mut broken);
@@ -88,5 +105,16 @@ fn a_planted_fault_is_found_where_it_was_planted() {
             },
         );
         assert_eq!(transposed.as_deref(), Some("blocks.2.attn.proj"), "{device}");
+        let still = found_in(
+            &clips(Positions::Rope),
+            device,
+            |_| {},
+            |buffer, values| {
+                if buffer.label == "angles" {
+                    values.iter_mut().for_each(|value| *value = value.abs());
+                }
+            },
+        );
+        assert_eq!(still.as_deref(), Some("blocks.0.attn.qkv"), "{device}");
     }
 }

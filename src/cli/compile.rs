@@ -27,7 +27,7 @@ pub struct Command {
     /// The preset whose weights these are, where they do not say it themselves
     #[arg(long, value_name = "PRESET")]
     model: Option<String>,
-    /// Images of a batch
+    /// Images or clips of a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
     /// How weights and most values are stored; sums are of 32 bits always

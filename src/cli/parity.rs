@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyjepa::compile::Dtype;
-use anyjepa::config::Preset;
+use anyjepa::config::{Sources, resolve};
 use anyjepa::device::{self, Adapter, Api, Spec};
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::parity::{Outcome, Subject, Way, compare};
@@ -20,10 +20,13 @@ pub struct Command {
     /// A preset, whose weights are drawn, or weights of any form
     #[arg(value_name = "PRESET|WEIGHTS")]
     encoder: String,
+    /// One key of the preset's configuration, such as model.depth=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Devices to compare, separated by commas, or all
     #[arg(long, value_name = "all|DEVICE,..", default_value = "all")]
     devices: String,
-    /// Images of the batch, of normal noise
+    /// Images or clips of the batch, of normal noise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     batch: u16,
     /// Seed of the images, and of a preset's weights
@@ -44,14 +47,22 @@ impl Command {
     pub fn run(self) -> Result<()> {
         let batch = usize::from(self.batch);
         let subject = match Path::new(&self.encoder) {
+            path if path.exists() && !self.set.is_empty() => {
+                let message = format!("{} is a path, and --set is for presets", path.display());
+                return Err(Error::usage(message).with_remedy("leave out --set"));
+            }
             path if path.exists() => {
                 let loaded = weights::open(path, None)?;
                 Subject::new(&loaded.model, loaded.tensors, batch, self.seed)
             }
-            _ => Subject::untrained(&Preset::find(&self.encoder)?.config().model, batch, self.seed)?,
+            _ => {
+                let preset = Some(self.encoder.as_str());
+                let config = resolve(&Sources { preset, file: None, environment: Vec::new(), set: &self.set })?;
+                Subject::untrained(&config.model, batch, self.seed)?
+            }
         };
         let ways = ways(&self.devices)?;
-        say("the plain twins come first: a second for every two billion operations or so");
+        say("the plain twins come first: a second and core for every two billion operations or so");
         let measure = subject.measure()?;
         let mut outcomes = Vec::new();
         for way in &ways {

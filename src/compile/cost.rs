@@ -1,6 +1,6 @@
 //! What a plan asks of a device: arithmetic, traffic and memory.
 
-use super::{Dispatch, Kernel, Plan, Role};
+use super::{Dispatch, Kernel, Plan};
 
 impl Kernel {
     /// Additions and multiplications; those of elementary functions count as none.
@@ -35,10 +35,9 @@ impl Plan {
         self.dispatches.iter().map(|dispatch| dispatch.kernel.flops()).sum()
     }
 
-    /// Bytes of all weights, as they are stored.
+    /// Bytes of all weights and other constants, as they are stored.
     pub fn weight_bytes(&self) -> usize {
-        let weights = self.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight { .. }));
-        weights.map(|buffer| buffer.bytes()).sum()
+        self.buffers.iter().filter(|buffer| buffer.role.is_constant()).map(|buffer| buffer.bytes()).sum()
     }
 
     /// Bytes that a dispatch reads and writes if nothing is cached.

@@ -14,10 +14,16 @@ pub struct Id(pub usize);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    /// The images, `[B, C, H, W]`.
+    /// The images, `[B, C F, H, W]`: of clips the frames of a channel one after the other, of pictures one frame.
     Input,
     /// A parameter of the model, by the name that its checkpoints give it.
     Parameter(String),
+    /// The cosines and sines by which queries and keys are turned, `[1, N, 2 K]`, made by the rule of
+    /// `kernels::rotation`.
+    Angles {
+        /// Tokens along time, height and width.
+        grid: [usize; 3],
+    },
     /// The same values in another shape.
     Reshape,
     /// The same values with their axes in another order.
@@ -33,10 +39,14 @@ pub enum Op {
     },
     /// Values side by side along an axis.
     Concat(usize),
+    /// The same values, backwards along an axis.
+    Flip(usize),
     /// The product of the last two axes.
     MatMul,
     /// The sum; the second input may have axes of length 1.
     Add,
+    /// The product, value by value; the second input may have axes of length 1.
+    Mul,
     /// The exact GELU.
     Gelu,
     /// LayerNorm over the last axis; inputs are `x`, gain and offset.
@@ -51,8 +61,10 @@ pub enum Op {
     },
     /// The mean over an axis, which stays with length 1.
     Mean(usize),
-    /// Patches as rows, channel, row, column: `[B, C, H, W]` to `[B, N, C P P]`.
+    /// Tubelets as rows, channel, frame, row, column: `[B, C F, H, W]` to `[B, N, C T P P]`. Patches have one frame.
     Patchify {
+        /// Frames of a tubelet.
+        tubelet: usize,
         /// Side of a patch.
         patch: usize,
     },
@@ -79,6 +91,23 @@ pub enum Epilogue {
     Residual,
     /// Adds the bias and a table of one row a token: the position embeddings.
     Position,
+    /// Adds the bias, then turns the pairs of queries and keys, the first two thirds of the columns, by a table of cosines
+    /// and sines, one row a token.
+    Rotation {
+        /// K, the channels of a head.
+        size: usize,
+    },
+}
+
+impl Epilogue {
+    /// Values of a row of the table that it reads, for a product of `columns` columns; 0 where it reads none.
+    pub fn row(self, columns: usize) -> usize {
+        match self {
+            Self::Bias | Self::Gelu | Self::Residual => 0,
+            Self::Position => columns,
+            Self::Rotation { size } => size.saturating_mul(2),
+        }
+    }
 }
 
 /// One operation and the shape of its result.
@@ -153,14 +182,14 @@ impl Op {
     /// The number of inputs, or nothing where it varies.
     fn takes(&self) -> Option<usize> {
         Some(match self {
-            Self::Input | Self::Parameter(_) => 0,
+            Self::Input | Self::Parameter(_) | Self::Angles { .. } => 0,
             Self::Concat(_) => return None,
-            Self::Reshape | Self::Permute(_) | Self::Slice { .. } | Self::Gelu | Self::Mean(_) => 1,
+            Self::Reshape | Self::Permute(_) | Self::Slice { .. } | Self::Flip(_) | Self::Gelu | Self::Mean(_) => 1,
             Self::Patchify { .. } | Self::SelfAttention { .. } => 1,
-            Self::MatMul | Self::Add => 2,
+            Self::MatMul | Self::Add | Self::Mul => 2,
             Self::LayerNorm { .. } | Self::Attention { .. } => 3,
             Self::Linear(Epilogue::Bias | Epilogue::Gelu) => 3,
-            Self::Linear(Epilogue::Residual | Epilogue::Position) => 4,
+            Self::Linear(Epilogue::Residual | Epilogue::Position | Epilogue::Rotation { .. }) => 4,
         })
     }
 }
@@ -170,21 +199,26 @@ impl fmt::Display for Op {
         match self {
             Self::Input => write!(f, "input"),
             Self::Parameter(name) => write!(f, "parameter {name}"),
+            Self::Angles { grid } => write!(f, "angles {grid:?}"),
             Self::Reshape => write!(f, "reshape"),
             Self::Permute(axes) => write!(f, "permute {axes:?}"),
             Self::Slice { axis, start, length } => write!(f, "slice axis {axis}, {start} to {}", start + length),
             Self::Concat(axis) => write!(f, "concat axis {axis}"),
+            Self::Flip(axis) => write!(f, "flip axis {axis}"),
             Self::MatMul => write!(f, "matmul"),
             Self::Add => write!(f, "add"),
+            Self::Mul => write!(f, "mul"),
             Self::Gelu => write!(f, "gelu"),
             Self::LayerNorm { eps } => write!(f, "layer_norm eps {eps:e}"),
             Self::Attention { scale } => write!(f, "attention scale {scale:.6}"),
             Self::Mean(axis) => write!(f, "mean axis {axis}"),
-            Self::Patchify { patch } => write!(f, "patchify {patch}"),
+            Self::Patchify { tubelet: 1, patch } => write!(f, "patchify {patch}"),
+            Self::Patchify { tubelet, patch } => write!(f, "patchify {tubelet}x{patch}x{patch}"),
             Self::Linear(Epilogue::Bias) => write!(f, "linear"),
             Self::Linear(Epilogue::Gelu) => write!(f, "linear + gelu"),
             Self::Linear(Epilogue::Residual) => write!(f, "linear + residual"),
             Self::Linear(Epilogue::Position) => write!(f, "linear + position"),
+            Self::Linear(Epilogue::Rotation { .. }) => write!(f, "linear + rotation"),
             Self::SelfAttention { heads, scale } => write!(f, "self_attention {heads} heads, scale {scale:.6}"),
         }
     }

@@ -12,8 +12,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::graph::{Graph, Id, Op};
 use super::{ReadOut, Take};
-use crate::config::{Layers, ModelConfig, Precision};
+use crate::config::{Grid, Layers, ModelConfig, Positions, Precision};
 use crate::error::{Error, Kind, Result};
+use crate::kernels::rotation;
 use crate::model::{Encoder, Init};
 
 /// The graph of an encoder of `model` over `batch` images, read out as `read_out` says; no weights are made.
@@ -22,10 +23,10 @@ use crate::model::{Encoder, Init};
 /// A failure that names an operation which the compiler does not know.
 pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<Graph> {
     let device = Device::capture();
-    let mut names = Names { path: Vec::new(), found: HashMap::new() };
+    let mut known = Known { path: Vec::new(), found: HashMap::new() };
     let captured = device.capture_scope(|scope| {
         let encoder = Encoder::new(model, Precision::F32, Init::Constant, &device);
-        encoder.visit(&mut names);
+        encoder.visit(&mut known);
         let [planes, height, width] = model.input_shape();
         let shape = [batch, planes, height, width];
         let pixels = TensorData::new(vec![0f32; shape.iter().product()], shape);
@@ -44,7 +45,15 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
     });
     let captured =
         captured.map_err(|error| Error::new(Kind::Other, format!("the encoder cannot be captured: {error}")))?;
-    import(&captured.graph, &names.found)
+    if model.positions == Positions::Rope {
+        let Grid { time, side } = model.grid();
+        let grid = [time, side, side];
+        let angles = rotation::table(grid, model.dim / model.heads);
+        let same = |values: &TensorData| values.as_slice::<f32>().is_ok_and(|values| values == angles);
+        let tables = captured.values.iter().filter(|(_, values)| same(values));
+        known.found.extend(tables.map(|(id, _)| (*id, Op::Angles { grid })));
+    }
+    import(&captured.graph, &known.found)
 }
 
 /// The recorder's number of a tensor.
@@ -52,13 +61,13 @@ fn id<const D: usize>(tensor: &Tensor<D>) -> Option<TensorId> {
     tensor.clone().try_into_primitive::<Capture>().ok().map(|tensor| tensor.id())
 }
 
-/// Collects the names of all parameters.
-struct Names {
+/// Collects what tensors that exist before anything is computed are: all parameters, by their names.
+struct Known {
     path: Vec<String>,
-    found: HashMap<TensorId, String>,
+    found: HashMap<TensorId, Op>,
 }
 
-impl ModuleVisitor for Names {
+impl ModuleVisitor for Known {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -68,13 +77,13 @@ impl ModuleVisitor for Names {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.found.extend(id(&param.val()).map(|id| (id, self.path.join("."))));
+        self.found.extend(id(&param.val()).map(|id| (id, Op::Parameter(self.path.join(".")))));
     }
 }
 
-/// Translates what was recorded; `names` are those of the parameters.
-fn import(recorded: &GraphIr, names: &HashMap<TensorId, String>) -> Result<Graph> {
-    let mut import = Import { graph: Graph::default(), values: HashMap::new(), recorded, names };
+/// Translates what was recorded; `known` are the tensors that exist before anything is computed, but for the images.
+fn import(recorded: &GraphIr, known: &HashMap<TensorId, Op>) -> Result<Graph> {
+    let mut import = Import { graph: Graph::default(), values: HashMap::new(), recorded, known };
     for operation in &recorded.operations {
         import.operation(operation)?;
     }
@@ -90,7 +99,7 @@ struct Import<'a> {
     graph: Graph,
     values: HashMap<TensorId, Id>,
     recorded: &'a GraphIr,
-    names: &'a HashMap<TensorId, String>,
+    known: &'a HashMap<TensorId, Op>,
 }
 
 impl Import<'_> {
@@ -107,11 +116,18 @@ impl Import<'_> {
                 self.push(Op::Permute(axes), &[&op.input], &op.out)
             }
             OperationIr::BaseFloat(Base::Slice(op)) => self.slice(op),
+            OperationIr::BaseFloat(Base::Flip(op)) => match op.axes[..] {
+                [axis] => self.push(Op::Flip(axis), &[&op.input], &op.out),
+                _ => Err(unknown(op)),
+            },
             OperationIr::BaseFloat(Base::Cat(op)) => {
                 self.push(Op::Concat(op.dim), &op.tensors.iter().collect::<Vec<_>>(), &op.out)
             }
             OperationIr::NumericFloat(_, NumericOperationIr::Add(op)) => {
                 self.push(Op::Add, &[&op.lhs, &op.rhs], &op.out)
+            }
+            OperationIr::NumericFloat(_, NumericOperationIr::Mul(op)) => {
+                self.push(Op::Mul, &[&op.lhs, &op.rhs], &op.out)
             }
             OperationIr::NumericFloat(_, NumericOperationIr::MeanDim(op)) => {
                 self.push(Op::Mean(op.axis), &[&op.input], &op.out)
@@ -167,14 +183,16 @@ impl Import<'_> {
         self.push(Op::Slice { axis, start, length: to[axis] }, &[&op.tensor], &op.out)
     }
 
-    /// A tensor that exists before anything is computed: the images, or a parameter.
+    /// A tensor that exists before anything is computed: the images, a parameter, or what a rule makes.
     fn constant(&mut self, tensor: &TensorIr) -> Result<()> {
-        let op = match self.names.get(&tensor.id) {
-            Some(name) => Op::Parameter(name.clone()),
+        let op = match self.known.get(&tensor.id) {
+            Some(op) => op.clone(),
             None if self.recorded.inputs.contains(&tensor.id) => Op::Input,
             None => {
                 let shape = tensor.shape.as_slice();
-                let message = format!("there is no kernel for a constant of {shape:?} values that is no parameter");
+                let message = format!(
+                    "there is no kernel for a constant of {shape:?} values that is no parameter and has no rule"
+                );
                 return Err(Error::new(Kind::Other, message).with_remedy("run it with `--engine burn`"));
             }
         };

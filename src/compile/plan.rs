@@ -35,7 +35,7 @@ pub struct BufferId(pub usize);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The images, `[B, C, H, W]`, always of 32 bits.
+    /// The images, `[B, C F, H, W]`, always of 32 bits.
     Input,
     /// The features, always of 32 bits.
     Output,
@@ -46,11 +46,24 @@ pub enum Role {
         /// Whether the checkpoints hold the transpose, `[columns, rows]`.
         transposed: bool,
     },
+    /// The cosines and sines by which queries and keys are turned, `[1, N, 2 K]`, made by the rule of
+    /// `kernels::rotation`; always of 32 bits.
+    Angles {
+        /// Tokens along time, height and width.
+        grid: [usize; 3],
+    },
     /// Values between two dispatches, in memory that others use before and after.
     Scratch {
         /// The memory: buffers of one slot are never alive at once.
         slot: usize,
     },
+}
+
+impl Role {
+    /// Whether its values are known before anything runs: those of a parameter, or of a rule.
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Self::Weight { .. } | Self::Angles { .. })
+    }
 }
 
 /// Memory of the device that a kernel binds whole.
@@ -89,21 +102,25 @@ impl Buffer {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kernel {
-    /// Cuts images `[B, C, H, W]` into rows `[B N, C P P]`: images, rows.
+    /// Cuts clips `[B, C, F, H, W]` into rows `[B N, C T P P]`: images, rows. A picture is a clip of one frame.
     Patchify {
         /// B
         batch: usize,
         /// C
         channels: usize,
+        /// F
+        frames: usize,
         /// H
         height: usize,
         /// W
         width: usize,
+        /// T
+        tubelet: usize,
         /// P
         patch: usize,
     },
-    /// `y = x W + b`, `[M, K] x [K, N]`, and the epilogue: x, W, b, y; with positions x, W, b, table `[T, N]`, y. With
-    /// a residual, y holds the residual stream and is added to.
+    /// `y = x W + b`, `[M, K] x [K, N]`, and the epilogue: x, W, b, y; with a table, whose rows are as long as
+    /// [`Epilogue::row`] says, x, W, b, table, y. With a residual, y holds the residual stream and is added to.
     Matmul {
         /// Rows.
         m: usize,
@@ -113,7 +130,7 @@ pub enum Kernel {
         n: usize,
         /// What is done to the sums.
         epilogue: Epilogue,
-        /// T, the rows of the table that is added row after row, again and again; 0 without one.
+        /// T, the rows of the table that is read row after row, again and again; 0 without one.
         table: usize,
     },
     /// LayerNorm of each row, written to some columns of wider rows: x `[R, D]`, gain, offset, y `[R, stride]`.
@@ -158,14 +175,15 @@ impl Kernel {
     pub fn lengths(&self) -> Vec<usize> {
         let values = |sizes: &[usize]| sizes.iter().copied().fold(1, usize::saturating_mul);
         match *self {
-            Self::Patchify { batch, channels, height, width, patch } => {
-                let along = |side: usize| side.checked_div(patch).unwrap_or(0);
-                let rows = values(&[batch, along(height), along(width), channels, patch, patch]);
-                vec![values(&[batch, channels, height, width]), rows]
+            Self::Patchify { batch, channels, frames, height, width, tubelet, patch } => {
+                let along = |length: usize, span: usize| length.checked_div(span).unwrap_or(0);
+                let tokens = [along(frames, tubelet), along(height, patch), along(width, patch)];
+                let rows = values(&[batch, values(&tokens), channels, tubelet, patch, patch]);
+                vec![values(&[batch, channels, frames, height, width]), rows]
             }
             Self::Matmul { m, k, n, table: 0, .. } => vec![values(&[m, k]), values(&[k, n]), n, values(&[m, n])],
-            Self::Matmul { m, k, n, table, .. } => {
-                vec![values(&[m, k]), values(&[k, n]), n, values(&[table, n]), values(&[m, n])]
+            Self::Matmul { m, k, n, epilogue, table } => {
+                vec![values(&[m, k]), values(&[k, n]), n, values(&[table, epilogue.row(n)]), values(&[m, n])]
             }
             Self::Norm { rows, dim, stride, .. } => vec![values(&[rows, dim]), dim, dim, values(&[rows, stride])],
             Self::Attention { batch, tokens, heads, size, .. } => {

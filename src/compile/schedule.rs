@@ -70,6 +70,7 @@ impl Schedule<'_> {
         let inputs = &node.inputs;
         match &node.op {
             // Made where they are read.
+            Op::Angles { .. } => Ok(()),
             Op::Parameter(_) | Op::Permute(_) if self.weight(id).is_some() => Ok(()),
             Op::Reshape if self.weight(id).is_some() => Ok(()),
             Op::Input => {
@@ -82,9 +83,14 @@ impl Schedule<'_> {
                 Ok(())
             }
             Op::Concat(axis) if axis + 1 == node.shape.len() => Ok(()), // its parts write to where it stands
-            Op::Patchify { patch } => {
-                let [batch, channels, height, width] = self.graph.shape(inputs[0])[..] else { return self.lost(id) };
-                let kernel = Kernel::Patchify { batch, channels, height, width, patch: *patch };
+            Op::Patchify { tubelet, patch } => {
+                let ([batch, planes, height, width], [.., row]) = (self.graph.shape(inputs[0]), &node.shape[..]) else {
+                    return self.lost(id);
+                };
+                let (batch, height, width, tubelet, patch) = (*batch, *height, *width, *tubelet, *patch);
+                let channels = row / (tubelet * patch * patch);
+                let frames = planes / channels;
+                let kernel = Kernel::Patchify { batch, channels, frames, height, width, tubelet, patch };
                 self.dispatch(id, "patchify".into(), kernel, &[inputs[0]])
             }
             Op::LayerNorm { eps } => self.norm(id, *eps),
@@ -130,8 +136,8 @@ impl Schedule<'_> {
         let [k, n] = self.graph.shape(node.inputs[1])[..] else { return self.lost(id) };
         let m = node.shape.iter().product::<usize>() / n.max(1);
         let table = match epilogue {
-            Epilogue::Position => node.shape[node.shape.len() - 2],
-            _ => 0,
+            Epilogue::Position | Epilogue::Rotation { .. } => node.shape[node.shape.len() - 2],
+            Epilogue::Bias | Epilogue::Gelu | Epilogue::Residual => 0,
         };
         let kernel = Kernel::Matmul { m, k, n, epilogue, table };
         let label = self.label(node.inputs[1]);
@@ -165,10 +171,13 @@ impl Schedule<'_> {
         Ok(())
     }
 
-    /// The buffer of a value or of a weight.
+    /// The buffer of a value or of a constant.
     fn operand(&mut self, id: Id) -> Result<BufferId> {
         if let Some(place) = self.places[id.0] {
             return Ok(place);
+        }
+        if let Op::Angles { grid } = self.graph.node(id).op {
+            return Ok(self.place(id, "angles".into(), Role::Angles { grid }, Dtype::F32));
         }
         let Some((parameter, transposed)) = self.weight(id) else {
             return Err(lost(self.graph, id));

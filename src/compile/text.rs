@@ -17,7 +17,10 @@ impl fmt::Display for Dtype {
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Patchify { batch, channels, height, width, patch } => {
+            Self::Patchify { batch, channels, frames, height, width, tubelet, patch } if frames > 1 => {
+                write!(f, "patchify {batch}x{channels}x{frames}x{height}x{width} by {tubelet}x{patch}x{patch}")
+            }
+            Self::Patchify { batch, channels, height, width, patch, .. } => {
                 write!(f, "patchify {batch}x{channels}x{height}x{width} by {patch}")
             }
             Self::Matmul { m, k, n, epilogue, .. } => {
@@ -26,6 +29,7 @@ impl fmt::Display for Kernel {
                     Epilogue::Gelu => " + gelu",
                     Epilogue::Residual => " + residual",
                     Epilogue::Position => " + position",
+                    Epilogue::Rotation { .. } => " + rotation",
                 };
                 write!(f, "matmul {m}x{k}x{n}{then}")
             }
@@ -61,12 +65,12 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// The name of memory that changes, or nothing for a weight.
+    /// The name of memory that changes, or nothing for a constant.
     fn memory(&self, id: BufferId) -> Option<String> {
         Some(match &self.buffer(id).role {
             Role::Input => "images".into(),
             Role::Output => "features".into(),
-            Role::Weight { .. } => return None,
+            Role::Weight { .. } | Role::Angles { .. } => return None,
             Role::Scratch { slot } => format!("slot {slot}"),
         })
     }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::gelu;
 use super::panels::{PANEL, Panels};
+use super::rotation::turn;
 use super::workspace::Workspace;
 
 /// The deepest stretch that is summed in registers, for the sake of rounding.
@@ -37,6 +38,13 @@ pub enum Finish<'a> {
     Add,
     /// A table `[T, N]` is added, row after row, again and again.
     Table(&'a [f32]),
+    /// Queries and keys, the first two thirds of the columns, are turned by a table of [`super::rotation`].
+    Turn {
+        /// `[T, 2 K]`, row after row, again and again.
+        table: &'a [f32],
+        /// K, the channels of a head: an even number.
+        size: usize,
+    },
 }
 
 /// A matrix product but for its result: `left`, `[M, K]`, times `right`, `[K, N]`, and `bias`, `[N]`, on every row.
@@ -225,7 +233,7 @@ fn tile<S: Simd, const R: usize>(
             let row = place.row + r;
             let out = &mut out[row * place.columns..][columns.clone()];
             let sums = match product.finish {
-                Finish::Store | Finish::Gelu => sums,
+                Finish::Store | Finish::Gelu | Finish::Turn { .. } => sums,
                 Finish::Add => add(simd, load(simd, out), sums),
                 Finish::Table(table) => {
                     let row = (place.first + row) % (table.len() / place.columns);
@@ -233,10 +241,18 @@ fn tile<S: Simd, const R: usize>(
                 }
             };
             store(simd, out, sums);
-            if let Finish::Gelu = product.finish {
-                for x in out {
-                    *x = gelu::value(*x);
+            match product.finish {
+                Finish::Gelu => {
+                    for x in out {
+                        *x = gelu::value(*x);
+                    }
                 }
+                Finish::Turn { table, size } => {
+                    let row = (place.first + row) % (table.len() / (2 * size));
+                    let turned = (place.columns / 3 * 2).saturating_sub(column).min(out.len());
+                    turn(&mut out[..turned], column, &table[row * 2 * size..][..2 * size]);
+                }
+                Finish::Store | Finish::Add | Finish::Table(_) => {}
             }
         }
     }

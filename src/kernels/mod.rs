@@ -14,6 +14,7 @@ pub mod panels;
 pub mod patchify;
 pub mod pool;
 pub mod product;
+pub mod rotation;
 pub mod workspace;
 
 #[cfg(test)]

@@ -63,11 +63,14 @@ fn products_equal_their_sums() {
         [113, 7, 47],
         [230, 96, 80],
         [6, 900, 31],
+        // With two heads of 10 and 22 values.
+        [17, 20, 60],
+        [100, 5, 132],
     ];
     for [m, k, n] in sizes {
         let table = m.div_ceil(3);
         let (left, right, bias) = (random(1, m * k), random(2, k * n), random(3, n));
-        let (stream, positions) = (random(4, m * n), random(5, table * n));
+        let (stream, positions, turns) = (random(4, m * n), random(5, table * n), random(6, table * n / 3));
         let turned: Vec<f32> = (0..k).flat_map(|j| left[j..].iter().step_by(k).copied().collect::<Vec<_>>()).collect();
         let across: Vec<f32> = (0..n).flat_map(|j| right[j..].iter().step_by(n).copied().collect::<Vec<_>>()).collect();
         let sum = |row: usize, column: usize| -> f64 {
@@ -76,13 +79,23 @@ fn products_equal_their_sums() {
         };
         let lefts = [Matrix { values: &left, strides: [k, 1] }, Matrix { values: &turned, strides: [1, m] }];
         let rights = [Matrix { values: &right, strides: [n, 1] }, Matrix { values: &across, strides: [1, k] }];
-        for finish in [Finish::Store, Finish::Gelu, Finish::Add, Finish::Table(&positions)] {
+        let mut finishes = vec![Finish::Store, Finish::Gelu, Finish::Add, Finish::Table(&positions)];
+        if n.is_multiple_of(12) {
+            finishes.push(Finish::Turn { table: &turns, size: n / 6 });
+        }
+        for finish in finishes {
             let wanted: Vec<f64> = (0..m * n)
                 .map(|i| match finish {
                     Finish::Store => sum(i / n, i % n),
                     Finish::Gelu => gelu(sum(i / n, i % n)),
                     Finish::Add => sum(i / n, i % n) + f64::from(stream[i]),
                     Finish::Table(positions) => sum(i / n, i % n) + f64::from(positions[i % (table * n)]),
+                    Finish::Turn { table: turns, size } if i % n < 4 * size => {
+                        let [cosine, sine] =
+                            [0, size].map(|part| f64::from(turns[i / n % table * 2 * size + part + i % n % size]));
+                        sum(i / n, i % n) * cosine + sum(i / n, (i % n) ^ 1) * sine
+                    }
+                    Finish::Turn { .. } => sum(i / n, i % n),
                 })
                 .collect();
             for (arch, left, right) in
@@ -177,7 +190,7 @@ fn pooling_gives_the_mean() {
 
 #[test]
 fn patches_are_cut_in_raster_order() {
-    let shapes = patchify::Shapes { channels: 2, height: 4, width: 6, patch: 2 };
+    let shapes = patchify::Shapes { channels: 2, frames: 1, height: 4, width: 6, tubelet: 1, patch: 2 };
     // The value says where it stands: sample, channel, row, column.
     let images: Vec<f32> =
         (0..2 * 2 * 4 * 6).map(|i| (i / 48 * 1000 + i / 24 % 2 * 100 + i / 6 % 4 * 10 + i % 6) as f32).collect();
@@ -186,4 +199,21 @@ fn patches_are_cut_in_raster_order() {
     assert_eq!(rows[..8], [0.0, 1.0, 10.0, 11.0, 100.0, 101.0, 110.0, 111.0]);
     assert_eq!(rows[4 * 8..5 * 8], [22.0, 23.0, 32.0, 33.0, 122.0, 123.0, 132.0, 133.0]);
     assert_eq!(rows[11 * 8..], [1024.0, 1025.0, 1034.0, 1035.0, 1124.0, 1125.0, 1134.0, 1135.0]);
+}
+
+#[test]
+fn tubelets_are_cut_time_after_time() {
+    let shapes = patchify::Shapes { channels: 2, frames: 4, height: 2, width: 4, tubelet: 2, patch: 2 };
+    // The value says where it stands: sample, channel, frame, row, column.
+    let clips: Vec<f32> = (0..2 * 2 * 4 * 2 * 4)
+        .map(|i| (i / 64 * 10_000 + i / 32 % 2 * 1000 + i / 8 % 4 * 100 + i / 4 % 2 * 10 + i % 4) as f32)
+        .collect();
+    let mut rows = vec![f32::NAN; clips.len()];
+    patchify(&clips, shapes, &mut rows);
+    let tubelet = |first: f32| {
+        let offsets = [0, 1, 10, 11, 100, 101, 110, 111, 1000, 1001, 1010, 1011, 1100, 1101, 1110, 1111];
+        offsets.map(|offset| first + offset as f32)
+    };
+    let firsts = [0.0, 2.0, 200.0, 202.0, 10_000.0, 10_002.0, 10_200.0, 10_202.0];
+    assert_eq!(rows, firsts.map(tubelet).concat());
 }

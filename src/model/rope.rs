@@ -5,11 +5,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Gather;
+use crate::kernels::rotation;
 
 /// The angles of every token of a grid, on the host.
 #[derive(Debug, Clone)]
 pub struct Rope {
-    /// `[N, 2 K]`: the cosines of a token's channels, then the sines with the sign of what they multiply.
+    /// `[N, 2 K]`, as [`rotation::table`] gives it.
     table: Vec<f32>,
     size: usize,
 }
@@ -23,26 +24,8 @@ pub struct Rotation {
 
 impl Rope {
     /// The angles of a grid (time, rows, columns) for heads of `size` channels.
-    ///
-    /// Reference: each axis has `2 * ((K / 3) / 2)` channels in the order time, row, column, and what is left over is not
-    /// turned. The frequencies of an axis are tiled, `w0 w1 .. w0 w1 ..`, while neighbouring channels make the pairs.
-    pub fn new([time, rows, columns]: [usize; 3], size: usize) -> Self {
-        let channels = size / 3 / 2 * 2;
-        let half = channels / 2;
-        let frequency = |channel: usize| 10_000f64.powf(-((channel % half) as f64 / half as f64));
-        let mut table = Vec::with_capacity(time * rows * columns * 2 * size);
-        for token in 0..time * rows * columns {
-            let places = [token / (rows * columns), token / columns % rows, token % columns];
-            let angle = |channel: usize| match places.get(channel / channels.max(1)) {
-                Some(place) if channels > 0 => *place as f64 * frequency(channel % channels),
-                _ => 0.0,
-            };
-            // A pair (a, b) becomes (a cos - b sin, b cos + a sin).
-            let sign = |channel: usize| if channel.is_multiple_of(2) { -1.0 } else { 1.0 };
-            table.extend((0..size).map(|channel| angle(channel).cos() as f32));
-            table.extend((0..size).map(|channel| (sign(channel) * angle(channel).sin()) as f32));
-        }
-        Self { table, size }
+    pub fn new(grid: [usize; 3], size: usize) -> Self {
+        Self { table: rotation::table(grid, size), size }
     }
 
     /// The rotation of all tokens, of one sequence that stands for any.

@@ -20,7 +20,7 @@ pub struct Subject {
     pub model: ModelConfig,
     /// The encoder's tensors, without prefix.
     pub weights: Tensors,
-    /// `[B, C, H, W]`
+    /// `[B, C F, H, W]`
     pub images: Vec<f32>,
     /// B
     pub batch: usize,
@@ -74,7 +74,7 @@ impl Subject {
     /// An encoder with `weights`, on `batch` images of normal noise.
     pub fn new(model: &ModelConfig, weights: Tensors, batch: usize, seed: u64) -> Self {
         let mut noise = crate::random::Stream::new(seed, 0, 0, crate::random::Purpose::Augment);
-        let count = batch * model.channels * model.image_size * model.image_size;
+        let count = batch * model.input_shape().iter().product::<usize>();
         let images = (0..count).map(|_| noise.normal() as f32).collect();
         Self { model: model.clone(), weights, images, batch }
     }

@@ -117,9 +117,13 @@ fn operands(plan: &Plan, dispatch: &Dispatch) -> Result<()> {
 /// Whether the sizes of a kernel fit together and its numbers are finite. That no size is 0 shows in its operands.
 fn sound(kernel: Kernel) -> bool {
     match kernel {
-        // What a side has beyond whole patches is left out.
-        Kernel::Patchify { patch, .. } => patch > 0,
-        Kernel::Matmul { epilogue, table, .. } => (table > 0) == (epilogue == Epilogue::Position),
+        // What a side has beyond whole patches is left out, and so are frames beyond whole tubelets.
+        Kernel::Patchify { tubelet, patch, .. } => tubelet > 0 && patch > 0,
+        Kernel::Matmul { n, epilogue: Epilogue::Rotation { size }, table, .. } => {
+            let heads = n.is_multiple_of(3) && (n / 3).is_multiple_of(size);
+            table > 0 && size > 0 && size.is_multiple_of(2) && heads
+        }
+        Kernel::Matmul { n, epilogue, table, .. } => (table > 0) == (epilogue.row(n) > 0),
         Kernel::Norm { dim, stride, column, eps, .. } => {
             let ends = column.checked_add(dim).is_some_and(|end| end <= stride);
             ends && eps.is_finite() && eps >= 0.0

@@ -16,7 +16,7 @@ use crate::compile::{Buffer, Dispatch, Dtype, Kernel, Plan};
 use crate::device::{Api, Spec};
 use crate::error::{Error, Result};
 
-/// Gives the values of a weight's buffer, in the plan's layout.
+/// Gives the values of a constant's buffer, in the plan's layout.
 pub type Weights<'a> = &'a dyn Fn(&Buffer) -> Result<Vec<f32>>;
 
 /// A plan with its memory, ready to run.
@@ -24,7 +24,7 @@ pub trait Engine: Send {
     /// The plan.
     fn plan(&self) -> &Plan;
 
-    /// The features of a batch of images, `[B, C, H, W]`.
+    /// The features of a batch of images, `[B, C F, H, W]`.
     ///
     /// # Errors
     /// A data error where there are more or fewer values than the plan takes, a device error where the device fails.

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::report::Report;
 use super::tolerance::ACTIVATION;
-use super::{hf_ijepa, training};
+use super::{hf_ijepa, hf_vjepa2, training, vjepa_image};
 use crate::compile::{Dtype, ReadOut, Take, compile_within};
 use crate::config::ModelConfig;
 use crate::device::Spec;
@@ -13,6 +13,10 @@ use crate::weights::{HostTensor, Tensors, of_plan};
 
 /// Why golden values of a training step are left out.
 const BURN_ONLY: &str = "as masks, predictor and training are the work of `--engine burn`";
+/// Why those of other resolutions are.
+const OWN_SIZE: &str = "as other resolutions than the model's own are the work of `--engine burn`";
+/// Why those of patches without positions are.
+const FUSED: &str = "as the kernel that embeds patches adds their positions";
 
 /// Runs the case on `device`.
 ///
@@ -20,25 +24,56 @@ const BURN_ONLY: &str = "as masks, predictor and training are the work of `--eng
 /// As the same case on a device of burn; a usage error where the case is not one of an encoder.
 pub fn verify(case: &Case, device: Spec) -> Result<Report> {
     match case.kind.as_str() {
-        "ijepa" => ijepa(case, device),
+        "ijepa" | "vjepa" => step(case, device),
+        "vjepa_image" => vjepa_image(case, device),
         "hf_ijepa" => hf_ijepa(case, device),
+        "hf_vjepa2" => hf_vjepa2(case, device),
         other => Err(Error::usage(format!("a case of the kind `{other}` has no encoder to compile"))
             .with_remedy("verify it with `--engine burn`")),
     }
 }
 
-fn ijepa(case: &Case, device: Spec) -> Result<Report> {
+/// The encoders of a training step, over pictures or clips.
+fn step(case: &Case, device: Spec) -> Result<Report> {
     let mut report = Report::new(case.tensors("expected.safetensors")?);
     let training::Setup { run, images, shape, weights, .. } = training::setup(case)?;
     let (model, images) = (&run.model, &HostTensor { shape: shape.to_vec(), values: images });
     let encoder = encode(model, &under(&weights, "encoder."), images, device)?;
-    for (i, block) in encoder.blocks.iter().enumerate() {
-        report.host(&format!("encoder_block.{i}"), block, ACTIVATION);
+    if report.expects("encoder_block.") {
+        for (i, block) in encoder.blocks.iter().enumerate() {
+            report.host(&format!("encoder_block.{i}"), block, ACTIVATION);
+        }
     }
     report.host("encoder_full", &encoder.tokens, ACTIVATION);
     let target = encode(model, &under(&weights, "target_encoder."), images, device)?;
     report.host("target_raw", &target.tokens, ACTIVATION);
-    leave_out(&mut report, BURN_ONLY);
+    leave_out(&mut report, |name| match name {
+        "patch_embed" => FUSED,
+        name if name.contains("_res.") => OWN_SIZE,
+        _ => BURN_ONLY,
+    });
+    Ok(report)
+}
+
+fn vjepa_image(case: &Case, device: Spec) -> Result<Report> {
+    let mut report = Report::new(case.tensors("expected.safetensors")?);
+    let vjepa_image::Setup { model, weights, images, shape, .. } = vjepa_image::setup(case)?;
+    let images = HostTensor { shape: shape.to_vec(), values: images };
+    let found = encode(&model, &under(&weights, "encoder."), &images, device)?;
+    report.host("encoder_full", &found.tokens, ACTIVATION);
+    leave_out(&mut report, |_| OWN_SIZE);
+    Ok(report)
+}
+
+fn hf_vjepa2(case: &Case, device: Spec) -> Result<Report> {
+    let mut report = Report::new(case.tensors("expected.safetensors")?);
+    let hf_vjepa2::Setup { loaded, clips, still, .. } = hf_vjepa2::setup(case)?;
+    let found = encode(&loaded.model, &loaded.tensors, &clips, device)?;
+    report.host("last_hidden_state", &found.tokens, ACTIVATION);
+    let model = ModelConfig { frames: loaded.model.tubelet, ..loaded.model };
+    let found = encode(&model, &loaded.tensors, &still, device)?;
+    report.host("single_frame.last_hidden_state", &found.tokens, ACTIVATION);
+    leave_out(&mut report, |_| BURN_ONLY);
     Ok(report)
 }
 
@@ -54,19 +89,18 @@ fn hf_ijepa(case: &Case, device: Spec) -> Result<Report> {
         report.host("last_hidden_state", &found.tokens, ACTIVATION);
         report.host("mean_pooled", &found.pooled, ACTIVATION);
     }
-    leave_out(&mut report, "as other resolutions than the model's own are the work of `--engine burn`");
+    leave_out(&mut report, |_| OWN_SIZE);
     Ok(report)
 }
 
-/// Names every golden value that was not computed, with the `reason`.
-fn leave_out(report: &mut Report, reason: &str) {
-    let compared: Vec<String> = report.tensors.iter().map(|tensor| tensor.name.clone()).collect();
-    for name in report.names().into_iter().filter(|name| !compared.contains(name)) {
-        report.skip(&name, reason);
+/// Names every golden value that has not been seen, with its `reason`.
+fn leave_out(report: &mut Report, reason: impl Fn(&str) -> &'static str) {
+    for name in report.unseen() {
+        report.skip(&name, reason(&name));
     }
 }
 
-/// What an encoder makes of images, `[B, N, D]` but for the last.
+/// What an encoder makes of images or clips, `[B, N, D]` but for the last.
 struct Found {
     embedded: HostTensor,
     blocks: Vec<HostTensor>,

@@ -114,16 +114,16 @@ impl Report {
         self.expected.keys().cloned().collect()
     }
 
+    /// The names of the golden values that were neither compared nor left out.
+    pub fn unseen(&self) -> Vec<String> {
+        self.expected.keys().filter(|name| !self.seen.contains(*name)).cloned().collect()
+    }
+
     /// Ends the report: every golden value that nothing was compared with becomes a failure.
     #[must_use]
     pub fn finish(mut self) -> Self {
-        let unseen: Vec<(String, Vec<usize>)> = self
-            .expected
-            .iter()
-            .filter(|(name, _)| !self.seen.contains(*name))
-            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
-            .collect();
-        for (name, shape) in unseen {
+        for name in self.unseen() {
+            let shape = self.expected[&name].shape.clone();
             let problem = "nothing was computed to compare with this golden value".to_owned();
             self.tensors.push(Comparison::failed(&name, &shape, problem));
         }

@@ -11,7 +11,7 @@ use crate::config::{ModelConfig, Positions, Precision, Preset};
 use crate::error::Result;
 use crate::model::{Encoder, Init};
 use crate::train::upload;
-use crate::weights;
+use crate::weights::{self, Tensors};
 
 const INPUTS: &str = "inputs.safetensors";
 const WEIGHTS: &str = "weights.safetensors";
@@ -32,18 +32,13 @@ struct CaseConfig {
 /// # Errors
 /// A data error where the case is incomplete or its parts do not fit each other, a device error where the device fails.
 pub fn verify(case: &Case, device: &Device) -> Result<Report> {
-    let model = model(case)?;
-    let inputs = case.tensors(INPUTS)?;
+    let Setup { model, inputs, weights, images, shape } = setup(case)?;
     let mut report = Report::new(case.tensors("expected.safetensors")?);
-    let weights = case.tensors(WEIGHTS)?;
     let made = Encoder::new(&model, Precision::F32, Init::Constant, device);
     let encoder = weights::load(made, "encoder", &weights).map_err(|error| case.fault(WEIGHTS, error))?;
-    let (channels, side) = (Some(model.channels), Some(model.image_size));
+    report.tensor("encoder_full", encoder.forward(upload(images, shape, device), None), ACTIVATION)?;
 
-    let (images, shape) = case.images(INPUTS, &inputs, "images", "BCHW", [None, channels, side, side])?;
-    let images = upload(images.values.clone(), shape, device);
-    report.tensor("encoder_full", encoder.forward(images, None), ACTIVATION)?;
-
+    let channels = Some(model.channels);
     let (images, shape) = case.images(INPUTS, &inputs, "images_res", "BCHW", [None, channels, None, None])?;
     let resized = encoder.at_size([1, shape[2], shape[3]]).map_err(|error| case.fault(INPUTS, error))?;
     if let Some(table) = &resized.pos_embed {
@@ -52,6 +47,29 @@ pub fn verify(case: &Case, device: &Device) -> Result<Report> {
     let images = upload(images.values.clone(), shape, device);
     report.tensor("encoder_res", resized.forward(images, None), ACTIVATION)?;
     Ok(report)
+}
+
+/// What a forward pass of the case needs.
+pub(super) struct Setup {
+    /// The encoder that the case describes.
+    pub model: ModelConfig,
+    /// All of the case's inputs.
+    pub inputs: Tensors,
+    /// Of the encoder, under `encoder.`.
+    pub weights: Tensors,
+    /// Images of the model's own resolution.
+    pub images: Vec<f32>,
+    /// `B`, `C`, `H`, `W`.
+    pub shape: [usize; 4],
+}
+
+/// Reads the case's weights and images.
+pub(super) fn setup(case: &Case) -> Result<Setup> {
+    let (model, inputs, weights) = (model(case)?, case.tensors(INPUTS)?, case.tensors(WEIGHTS)?);
+    let (channels, side) = (Some(model.channels), Some(model.image_size));
+    let (images, shape) = case.images(INPUTS, &inputs, "images", "BCHW", [None, channels, side, side])?;
+    let images = images.values.clone();
+    Ok(Setup { model, inputs, weights, images, shape })
 }
 
 /// The encoder that the case describes, whose values can work.

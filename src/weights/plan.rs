@@ -3,14 +3,19 @@
 use super::{HostTensor, Tensors};
 use crate::compile::{Buffer, Role};
 use crate::error::{Error, Kind, Result};
+use crate::kernels::rotation;
 
-/// The values of a plan's buffer, in its layout.
+/// The values of a plan's constant, in its layout: of a parameter from `tensors`, of a rule by the rule.
 ///
 /// # Errors
 /// A data error where its parameter is missing or has another shape.
 pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
-    let Role::Weight { parameter, transposed } = &buffer.role else {
-        return Err(Error::new(Kind::Other, format!("{} is no weight", buffer.label)));
+    let (parameter, transposed) = match &buffer.role {
+        Role::Weight { parameter, transposed } => (parameter, transposed),
+        Role::Angles { grid } => return Ok(rotation::table(*grid, buffer.shape.last().map_or(0, |row| row / 2))),
+        Role::Input | Role::Output | Role::Scratch { .. } => {
+            return Err(Error::new(Kind::Other, format!("{} is no constant", buffer.label)));
+        }
     };
     let misfit =
         |problem: String| Error::new(Kind::Data, format!("the weights do not fit the model: {parameter} {problem}"));

@@ -5,16 +5,68 @@ mod plans;
 use anyjepa::compile::{BufferId, Dtype, Plan, Role};
 use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::twin;
-use plans::{Vit, draw, values, vit};
+use plans::{Positions, Vit, draw, values, vit};
 
 /// Both round in 32 bits, one dispatch at a time, in sums of at most 300 terms; over the largest value.
 const TOLERANCE: f32 = 3e-6;
 
-/// Head sizes and tokens that fill no vector and no tile; the last has two samples and one of each.
-const SHAPES: [Vit; 3] = [
-    Vit { batch: 1, dim: 24, depth: 1, heads: 3, side: 20, patch: 4 },
-    Vit { batch: 3, dim: 40, depth: 2, heads: 1, side: 6, patch: 2 },
-    Vit { batch: 2, dim: 72, depth: 1, heads: 3, side: 9, patch: 9 },
+/// Head sizes and tokens that fill no vector and no tile; the third has two samples and one of each, the last two are clips.
+const SHAPES: [Vit; 5] = [
+    Vit {
+        batch: 1,
+        dim: 24,
+        depth: 1,
+        heads: 3,
+        frames: 1,
+        side: 20,
+        tubelet: 1,
+        patch: 4,
+        positions: Positions::Table,
+    },
+    Vit {
+        batch: 3,
+        dim: 40,
+        depth: 2,
+        heads: 1,
+        frames: 1,
+        side: 6,
+        tubelet: 1,
+        patch: 2,
+        positions: Positions::Table,
+    },
+    Vit {
+        batch: 2,
+        dim: 72,
+        depth: 1,
+        heads: 3,
+        frames: 1,
+        side: 9,
+        tubelet: 1,
+        patch: 9,
+        positions: Positions::Table,
+    },
+    Vit {
+        batch: 2,
+        dim: 24,
+        depth: 1,
+        heads: 2,
+        frames: 6,
+        side: 10,
+        tubelet: 3,
+        patch: 5,
+        positions: Positions::Table,
+    },
+    Vit {
+        batch: 2,
+        dim: 60,
+        depth: 2,
+        heads: 6,
+        frames: 4,
+        side: 12,
+        tubelet: 2,
+        patch: 4,
+        positions: Positions::Rotation,
+    },
 ];
 
 fn engine(plan: Plan) -> CpuEngine {
@@ -39,7 +91,7 @@ fn every_dispatch_equals_its_twin() {
             .iter()
             .map(|buffer| match buffer.role {
                 Role::Input => images.clone(),
-                Role::Weight { .. } => values(buffer),
+                Role::Weight { .. } | Role::Angles { .. } => values(buffer),
                 Role::Output | Role::Scratch { .. } => vec![f32::NAN; buffer.len()],
             })
             .collect();
@@ -85,7 +137,17 @@ fn features_do_not_depend_on_the_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             // Large enough that a product is cut into bands.
-            let plan = vit(Vit { batch: 2, dim: 72, depth: 1, heads: 3, side: 24, patch: 2 });
+            let plan = vit(Vit {
+                batch: 2,
+                dim: 72,
+                depth: 1,
+                heads: 3,
+                frames: 1,
+                side: 24,
+                tubelet: 1,
+                patch: 2,
+                positions: Positions::Table,
+            });
             let images = images(&plan);
             bits(engine(plan).run(&images).unwrap())
         })

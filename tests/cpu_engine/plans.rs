@@ -2,20 +2,33 @@
 
 use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 
-/// The sizes of an encoder over square images of 3 channels.
+/// The sizes of an encoder over square clips of 3 channels; a picture is a clip of one frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Vit {
     pub batch: usize,
     pub dim: usize,
     pub depth: usize,
     pub heads: usize,
+    pub frames: usize,
     pub side: usize,
+    pub tubelet: usize,
     pub patch: usize,
+    pub positions: Positions,
+}
+
+/// How a plan knows where a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// By a table that is added to the tokens.
+    Table,
+    /// By turning queries and keys.
+    Rotation,
 }
 
 /// The encoder: patches, blocks, norm, pooled features.
-pub fn vit(Vit { batch, dim, depth, heads, side, patch }: Vit) -> Plan {
-    let n = (side / patch) * (side / patch);
+pub fn vit(Vit { batch, dim, depth, heads, frames, side, tubelet, patch, positions }: Vit) -> Plan {
+    let n = (frames / tubelet) * (side / patch) * (side / patch);
+    let k = 3 * tubelet * patch * patch;
     let (m, hidden) = (batch * n, 4 * dim);
     let mut buffers = Vec::new();
     let mut add = |label: &str, role: Role, shape: Vec<usize>| {
@@ -24,8 +37,8 @@ pub fn vit(Vit { batch, dim, depth, heads, side, patch }: Vit) -> Plan {
     };
     let w = |name: &str| Role::Weight { parameter: name.into(), transposed: false };
     let s = |slot| Role::Scratch { slot };
-    let images = add("images", Role::Input, vec![batch, 3, side, side]);
-    let patches = add("patches", s(0), vec![m, 3 * patch * patch]);
+    let images = add("images", Role::Input, vec![batch, 3 * frames, side, side]);
+    let patches = add("patches", s(0), vec![m, k]);
     let x = add("x", s(1), vec![m, dim]);
     let h = add("h", s(2), vec![m, dim]);
     let qkv = add("qkv", s(3), vec![m, 3 * dim]);
@@ -36,17 +49,29 @@ pub fn vit(Vit { batch, dim, depth, heads, side, patch }: Vit) -> Plan {
     let mut push = |label: String, kernel, operands: Vec<BufferId>| d.push(Dispatch { label, kernel, operands });
     push(
         "patchify".into(),
-        Kernel::Patchify { batch, channels: 3, height: side, width: side, patch },
+        Kernel::Patchify { batch, channels: 3, frames, height: side, width: side, tubelet, patch },
         vec![images, patches],
     );
-    let k = 3 * patch * patch;
-    let (pw, pb, pt) =
-        (add("patch.w", w("pw"), vec![k, dim]), add("patch.b", w("pb"), vec![dim]), add("pos", w("pos"), vec![n, dim]));
-    push(
-        "patch".into(),
-        Kernel::Matmul { m, k, n: dim, epilogue: Epilogue::Position, table: n },
-        vec![patches, pw, pb, pt, x],
-    );
+    let size = dim / heads;
+    let (pw, pb) = (add("patch.w", w("pw"), vec![k, dim]), add("patch.b", w("pb"), vec![dim]));
+    let (pt, embedded, qkv_epilogue) = match positions {
+        Positions::Table => (add("pos", w("pos"), vec![n, dim]), Epilogue::Position, Epilogue::Bias),
+        Positions::Rotation => {
+            let role = Role::Angles { grid: [frames / tubelet, side / patch, side / patch] };
+            (add("angles", role, vec![1, n, 2 * size]), Epilogue::Bias, Epilogue::Rotation { size })
+        }
+    };
+    // The table stands behind the bias of the product that reads it.
+    let product = |sizes: [usize; 3], epilogue: Epilogue, reads: [BufferId; 3], y| {
+        let [m, k, columns] = sizes;
+        let table = if epilogue.row(columns) > 0 { n } else { 0 };
+        let mut operands = reads.to_vec();
+        operands.extend((table > 0).then_some(pt));
+        operands.push(y);
+        (Kernel::Matmul { m, k, n: columns, epilogue, table }, operands)
+    };
+    let (kernel, operands) = product([m, k, dim], embedded, [patches, pw, pb], x);
+    push("patch".into(), kernel, operands);
     for i in 0..depth {
         let mut weight = |name: &str, shape: Vec<usize>| add(&format!("{i}.{name}"), w(name), shape);
         let (g1, o1) = (weight("norm1.gain", vec![dim]), weight("norm1.b", vec![dim]));
@@ -57,33 +82,20 @@ pub fn vit(Vit { batch, dim, depth, heads, side, patch }: Vit) -> Plan {
         let (w2, b2) = (weight("fc2.w", vec![hidden, dim]), weight("fc2.b", vec![dim]));
         let norm = Kernel::Norm { rows: m, dim, eps: 1e-6, stride: dim, column: 0 };
         push("norm1".into(), norm, vec![x, g1, o1, h]);
-        push(
-            "qkv".into(),
-            Kernel::Matmul { m, k: dim, n: 3 * dim, epilogue: Epilogue::Bias, table: 0 },
-            vec![h, wq, bq, qkv],
-        );
-        let size = dim / heads;
+        let (kernel, operands) = product([m, dim, 3 * dim], qkv_epilogue, [h, wq, bq], qkv);
+        push("qkv".into(), kernel, operands);
         push(
             "attention".into(),
             Kernel::Attention { batch, tokens: n, heads, size, scale: 1.0 / (size as f32).sqrt() },
             vec![qkv, mixed],
         );
-        push(
-            "proj".into(),
-            Kernel::Matmul { m, k: dim, n: dim, epilogue: Epilogue::Residual, table: 0 },
-            vec![mixed, wp, bp, x],
-        );
+        let (kernel, operands) = product([m, dim, dim], Epilogue::Residual, [mixed, wp, bp], x);
+        push("proj".into(), kernel, operands);
         push("norm2".into(), norm, vec![x, g2, o2, h]);
-        push(
-            "fc1".into(),
-            Kernel::Matmul { m, k: dim, n: hidden, epilogue: Epilogue::Gelu, table: 0 },
-            vec![h, w1, b1, hid],
-        );
-        push(
-            "fc2".into(),
-            Kernel::Matmul { m, k: hidden, n: dim, epilogue: Epilogue::Residual, table: 0 },
-            vec![hid, w2, b2, x],
-        );
+        let (kernel, operands) = product([m, dim, hidden], Epilogue::Gelu, [h, w1, b1], hid);
+        push("fc1".into(), kernel, operands);
+        let (kernel, operands) = product([m, hidden, dim], Epilogue::Residual, [hid, w2, b2], x);
+        push("fc2".into(), kernel, operands);
     }
     let (g, o) = (add("norm.gain", w("norm.gain"), vec![dim]), add("norm.b", w("norm.b"), vec![dim]));
     push("norm".into(), Kernel::Norm { rows: m, dim, eps: 1e-6, stride: dim, column: 0 }, vec![x, g, o, h]);

@@ -15,9 +15,19 @@ use anyjepa::runtime::twin::TwinEngine;
 use anyjepa::weights::{self, Manifest, Which};
 
 use super::child::{anyjepa, watch};
-use super::vit::{Vit, draw, values, vit};
+use super::vit::{Positions, Vit, draw, values, vit};
 
-const SHAPE: Vit = Vit { batch: 2, dim: 24, depth: 1, heads: 3, side: 20, patch: 4 };
+const SHAPE: Vit = Vit {
+    batch: 2,
+    dim: 24,
+    depth: 1,
+    heads: 3,
+    frames: 1,
+    side: 20,
+    tubelet: 1,
+    patch: 4,
+    positions: Positions::Table,
+};
 
 fn role<'a>(plan: &'a mut Plan, name: &str) -> &'a mut Role {
     &mut buffer(plan, name).role
@@ -34,6 +44,16 @@ fn kernel<'a>(plan: &'a mut Plan, name: &str) -> &'a mut Kernel {
 /// Another buffer of a role, which nothing reads or writes.
 fn add(plan: &mut Plan, name: &str, role: Role, shape: Vec<usize>) {
     plan.buffers.push(Buffer { label: name.into(), role, shape, dtype: Dtype::F32 });
+}
+
+/// The cut of pictures of the plan's size into tubelets of these spans.
+fn patchify(tubelet: usize, patch: usize) -> Kernel {
+    Kernel::Patchify { batch: 2, channels: 3, frames: 1, height: 20, width: 20, tubelet, patch }
+}
+
+/// The plan's packed product, whose queries and keys are turned in heads of `size` values.
+fn turned(size: usize, table: usize) -> Kernel {
+    Kernel::Matmul { m: 50, k: 24, n: 72, epilogue: Epilogue::Rotation { size }, table }
 }
 
 /// What is done to a sound plan.
@@ -61,17 +81,25 @@ const DAMAGES: &[fn(&mut Plan)] = &[
     |plan| plan.dispatches[1].operands[1] = plan.dispatches[1].operands[0],
     |plan| *role(plan, "x") = Role::Weight { parameter: "x".into(), transposed: false },
     |plan| *role(plan, "x") = role(plan, "patches").clone(),
-    |plan| {
-        *kernel(plan, "patchify") = Kernel::Patchify { batch: 2, channels: 3, height: 20, width: 20, patch: 0 };
-    },
-    |plan| {
-        *kernel(plan, "patchify") = Kernel::Patchify { batch: 2, channels: 3, height: 20, width: 20, patch: 3 };
-    },
+    |plan| *kernel(plan, "patchify") = patchify(1, 0),
+    |plan| *kernel(plan, "patchify") = patchify(1, 3),
+    |plan| *kernel(plan, "patchify") = patchify(0, 4),
+    |plan| *kernel(plan, "patchify") = patchify(2, 4),
     |plan| {
         *kernel(plan, "qkv") = Kernel::Matmul { m: usize::MAX, k: 2, n: 3, epilogue: Epilogue::Bias, table: 0 };
     },
     |plan| *kernel(plan, "qkv") = Kernel::Matmul { m: 50, k: 24, n: 72, epilogue: Epilogue::Position, table: 0 },
     |plan| *kernel(plan, "patch") = Kernel::Matmul { m: 50, k: 48, n: 24, epilogue: Epilogue::Bias, table: 25 },
+    |plan| {
+        *plan = vit(Vit { positions: Positions::Rotation, ..SHAPE });
+        buffer(plan, "angles").shape = vec![1, 24, 16];
+    },
+    |plan| *kernel(plan, "qkv") = turned(0, 0),
+    |plan| *kernel(plan, "qkv") = turned(0, 25),
+    |plan| *kernel(plan, "qkv") = turned(3, 25),
+    |plan| *kernel(plan, "qkv") = turned(10, 25),
+    |plan| *kernel(plan, "qkv") = turned(8, 25),
+    |plan| *kernel(plan, "qkv") = turned(usize::MAX - 1, 25),
     |plan| *kernel(plan, "norm1") = Kernel::Norm { rows: 50, dim: 24, eps: 1e-6, stride: 24, column: 1 },
     |plan| *kernel(plan, "norm1") = Kernel::Norm { rows: 50, dim: 24, eps: 1e-6, stride: 24, column: usize::MAX },
     |plan| *kernel(plan, "norm1") = Kernel::Norm { rows: 50, dim: 24, eps: f32::INFINITY, stride: 24, column: 0 },

@@ -92,6 +92,36 @@ fn products_whose_sizes_are_no_multiples_of_four_equal_their_twins() {
 }
 
 #[test]
+fn products_of_16_bits_may_begin_the_residual_stream() {
+    let begins = |m, k, n| {
+        let mut operation = Operation::new(Kernel::Matmul { m, k, n, epilogue: Epilogue::Bias, table: 0 }, true);
+        operation.operands.last_mut().unwrap().0 = Dtype::F32;
+        operation
+    };
+    for tile in MATMUL_TILES {
+        check(&[begins(1, 4, 4), begins(197, 68, 132)], Some(tile));
+    }
+    check(&[begins(49, 49, 96)], None);
+}
+
+#[test]
+fn queries_and_keys_are_turned_as_their_twins_turn_them() {
+    let turned = |m: usize, k, heads: usize, size, half| {
+        let epilogue = Epilogue::Rotation { size };
+        let kernel = Kernel::Matmul { m, k, n: 3 * heads * size, epilogue, table: m.div_ceil(2) };
+        Operation::new(kernel, half)
+    };
+    for half in [false, true] {
+        for tile in MATMUL_TILES {
+            check(&[turned(197, 68, 2, 88, half)], Some(tile));
+        }
+        check(&[turned(1, 4, 1, 4, half), turned(70, 16, 3, 20, half)], None);
+        // Heads that are no whole number of groups of four, and a depth that is none.
+        check(&[turned(1, 1, 1, 2, half), turned(67, 36, 4, 6, half), turned(9, 33, 2, 64, half)], None);
+    }
+}
+
+#[test]
 fn attention_of_every_head_size_equals_its_twin() {
     let attention = |batch, tokens, heads, size| Kernel::Attention {
         batch,
@@ -123,10 +153,20 @@ fn norms_equal_their_twins_and_leave_other_columns_alone() {
 
 #[test]
 fn patches_are_copied_exactly() {
-    let patchify = |batch, channels, height, width, patch| Kernel::Patchify { batch, channels, height, width, patch };
-    let kernels = [patchify(1, 1, 28, 28, 7), patchify(2, 3, 48, 32, 16), patchify(3, 3, 30, 45, 14)];
+    let patchify = |batch, channels, [frames, height, width]: [usize; 3], [tubelet, patch]: [usize; 2]| {
+        Kernel::Patchify { batch, channels, frames, height, width, tubelet, patch }
+    };
+    let pictures = [(1, 1, 28, 28, 7), (2, 3, 48, 32, 16), (3, 3, 30, 45, 14)]
+        .map(|(batch, channels, height, width, patch)| patchify(batch, channels, [1, height, width], [1, patch]));
+    let clips = [
+        patchify(1, 1, [4, 12, 8], [2, 4]),
+        patchify(2, 3, [7, 30, 45], [3, 14]),
+        patchify(3, 2, [5, 9, 6], [1, 3]),
+        patchify(1, 3, [4, 8, 8], [4, 8]),
+    ];
+    let kernels = [pictures.as_slice(), &clips].concat();
     for half in [false, true] {
-        check(&kernels.map(|kernel| Operation::new(kernel, half)), None);
+        check(&kernels.iter().map(|kernel| Operation::new(*kernel, half)).collect::<Vec<_>>(), None);
     }
 }
 

@@ -74,7 +74,8 @@ fn encoder(half: bool) -> Plan {
     let images = draft.buffer("images", Role::Input, BATCH * CHANNELS * SIDE * SIDE, Dtype::F32);
     let stream = draft.buffer("stream", scratch(0), rows * DIM, Dtype::F32);
     let patches = draft.buffer("patches", scratch(1), rows * depth, narrow);
-    let kernel = Kernel::Patchify { batch: BATCH, channels: CHANNELS, height: SIDE, width: SIDE, patch: PATCH };
+    let (channels, height, width) = (CHANNELS, SIDE, SIDE);
+    let kernel = Kernel::Patchify { batch: BATCH, channels, frames: 1, height, width, tubelet: 1, patch: PATCH };
     draft.dispatch("patchify", kernel, images, patches);
     draft.matmul("patch_embed", [depth, DIM], Epilogue::Position, [patches, stream]);
     for block in 0..2 {

@@ -1,22 +1,24 @@
 //! WebGPU's default limits, which any browser and any adapter has: every preset's encoder fits them at batch 1.
 
+use std::sync::Arc;
+
 use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile, wgsl};
-use anyjepa::config::{PRESETS, Precision, Preset};
+use anyjepa::config::{ModelConfig, PRESETS, Precision, Preset};
 use anyjepa::device;
 use anyjepa::error::Result;
 use anyjepa::model::{Encoder, Init};
 use anyjepa::runtime::check;
 use anyjepa::runtime::cpu::CpuEngine;
-use anyjepa::runtime::gpu::GpuEngine;
+use anyjepa::runtime::gpu::{Gpu, GpuEngine};
 use anyjepa::weights::{self, Tensors, Values};
 use wgpu::Limits;
 
 use crate::device::{Operation, computed, gpu, normal};
 
 const POOLED: ReadOut = ReadOut { layers: 1, take: Take::Mean };
-/// Tokens of ViT-H/16 over 16 frames of 384 pixels, and the values of its heads; of these one is enough.
-const TOKENS: usize = 4608;
-const SIZE: usize = 80;
+/// Tokens of 16 frames of 224 and of 384 pixels, and the values of the heads of ViT-L/16 and ViT-H/16; of these one is
+/// enough.
+const LONG: [(usize, usize); 2] = [(1568, 64), (4608, 80)];
 /// Relative distance of the features of twelve blocks: sums of 32 bits in another order.
 const FEATURES: f64 = 1e-5;
 /// What a softmax over all tokens and the mean by it may be off: units of 32 bits x sqrt(tokens).
@@ -70,13 +72,7 @@ fn the_plan_of_every_preset_fits_at_batch_1() {
     for preset in PRESETS {
         let model = preset.config().model;
         for dtype in [Dtype::F32, Dtype::F16] {
-            let compiled = compile(&model, 1, POOLED, dtype);
-            if model.frames > 1 {
-                // As long as clips have no kernels; this fails once they have.
-                assert!(compiled.unwrap_err().to_string().starts_with("there is no kernel for "), "{}", preset.name);
-                continue;
-            }
-            let plan = compiled.unwrap();
+            let plan = compile(&model, 1, POOLED, dtype).unwrap();
             check(&plan).unwrap();
             assert_eq!(beyond(&plan), Vec::<String>::new(), "{} in {dtype}", preset.name);
         }
@@ -93,40 +89,53 @@ fn what_does_not_fit_is_found() {
 #[test]
 fn an_encoder_runs_on_a_device_that_has_no_more() {
     let Some(gpu) = gpu() else { return };
-    let model = Preset::find("ijepa-vit-tiny16").unwrap().config().model;
-    let encoder = Encoder::new(&model, Precision::F32, Init::Seed(1), &device::open("cpu".parse().unwrap()).unwrap());
+    // Of 196, 1,568 and 512 tokens.
+    for (preset, frames, depth) in [("ijepa-vit-tiny16", 1, 12), ("vjepa-vit-tiny16", 16, 1), ("vjepa2-vit-tiny", 4, 1)]
+    {
+        let distance = distance(&gpu, &ModelConfig { frames, depth, ..Preset::find(preset).unwrap().config().model });
+        assert!(distance < FEATURES, "{preset} is off by {distance:e}");
+    }
+}
+
+/// How far an encoder's features on the GPU are from those on the processor.
+fn distance(gpu: &Arc<Gpu>, model: &ModelConfig) -> f64 {
+    let encoder = Encoder::new(model, Precision::F32, Init::Seed(1), &device::open("cpu".parse().unwrap()).unwrap());
     let tensors: Tensors = weights::collect(&encoder, "", &Values).unwrap();
     let weights = |buffer: &Buffer| -> Result<Vec<f32>> { weights::of_plan(&tensors, buffer) };
-    let plan = compile(&model, 1, POOLED, Dtype::F32).unwrap();
+    let plan = compile(model, 1, POOLED, Dtype::F32).unwrap();
     let images = normal(1, plan.buffer(plan.input().unwrap()).len(), 1.0);
     let expected = CpuEngine::new(plan.clone(), &mut |buffer| weights(buffer)).unwrap().run(&images).unwrap().to_vec();
-    let found = GpuEngine::new(gpu, plan, &weights, &|_, _| None).unwrap().run(&images).unwrap();
+    let found = GpuEngine::new(gpu.clone(), plan, &weights, &|_, _| None).unwrap().run(&images).unwrap();
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
     let off = square(&mut found.iter().zip(&expected).map(|(found, expected)| f64::from(found - expected)));
-    let distance = (off / square(&mut expected.iter().map(|value| f64::from(*value)))).sqrt();
-    assert!(distance < FEATURES, "off by {distance:e}");
+    (off / square(&mut expected.iter().map(|value| f64::from(*value)))).sqrt()
 }
 
 #[test]
 fn attention_runs_over_the_tokens_of_a_long_clip() {
     let Some(gpu) = gpu() else { return };
-    let scale = 1.0 / (SIZE as f32).sqrt();
-    let kernel = Kernel::Attention { batch: 1, tokens: TOKENS, heads: 1, size: SIZE, scale };
-    let operation = Operation::new(kernel, false);
-    let found = computed(&gpu, std::slice::from_ref(&operation), None).remove(0);
+    for (tokens, size) in LONG {
+        attends(&gpu, tokens, size);
+    }
+}
+
+fn attends(gpu: &Arc<Gpu>, tokens: usize, size: usize) {
+    let scale = 1.0 / (size as f32).sqrt();
+    let operation = Operation::new(Kernel::Attention { batch: 1, tokens, heads: 1, size, scale }, false);
+    let found = computed(gpu, std::slice::from_ref(&operation), None).remove(0);
     assert!(found.iter().all(|value| value.is_finite()));
 
     // Of some queries, in 64 bits; `[N, 3, K]`.
     let packed = &operation.operands[0].1;
-    let value = |token: usize, part: usize, k: usize| f64::from(packed[(token * 3 + part) * SIZE + k]);
-    for token in [0, 31, 2303, 4575, 4607] {
+    let value = |token: usize, part: usize, k: usize| f64::from(packed[(token * 3 + part) * size + k]);
+    for token in [0, 31, tokens / 2 - 1, tokens - 33, tokens - 1] {
         let score =
-            |key: usize| f64::from(scale) * (0..SIZE).map(|k| value(token, 0, k) * value(key, 1, k)).sum::<f64>();
-        let weights: Vec<f64> = (0..TOKENS).map(|key| score(key).exp()).collect();
+            |key: usize| f64::from(scale) * (0..size).map(|k| value(token, 0, k) * value(key, 1, k)).sum::<f64>();
+        let weights: Vec<f64> = (0..tokens).map(|key| score(key).exp()).collect();
         let sum: f64 = weights.iter().sum();
-        for k in 0..SIZE {
-            let expected = (0..TOKENS).map(|key| weights[key] * value(key, 2, k)).sum::<f64>() / sum;
-            let found = f64::from(found[token * SIZE + k]);
+        for k in 0..size {
+            let expected = (0..tokens).map(|key| weights[key] * value(key, 2, k)).sum::<f64>() / sum;
+            let found = f64::from(found[token * size + k]);
             assert!((found - expected).abs() < ATTENDED, "query {token}, {k}: {found}, {expected}");
         }
     }

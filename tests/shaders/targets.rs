@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyjepa::compile::wgsl::{self, MATMUL_TILES, Shader, permutations};
-use anyjepa::compile::{Epilogue, Kernel};
+use anyjepa::compile::{Dtype, Epilogue, Kernel};
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
@@ -21,11 +21,12 @@ const HLSL: hlsl::ShaderModel = hlsl::ShaderModel::V6_2;
 /// A shader of every variant, with the number of its operands.
 fn shaders() -> Vec<(Shader, usize)> {
     let mut cases = Vec::new();
-    let product = |k: usize, epilogue| {
-        let table = if epilogue == Epilogue::Position { 196 } else { 0 };
+    let product = |k: usize, epilogue: Epilogue| {
+        let table = if epilogue.row(768) > 0 { 196 } else { 0 };
         Kernel::Matmul { m: 392, k, n: 768, epilogue, table }
     };
-    for epilogue in [Epilogue::Bias, Epilogue::Gelu, Epilogue::Residual, Epilogue::Position] {
+    let rotation = Epilogue::Rotation { size: 64 };
+    for epilogue in [Epilogue::Bias, Epilogue::Gelu, Epilogue::Residual, Epilogue::Position, rotation] {
         cases.extend(MATMUL_TILES.map(|tile| (product(768, epilogue), Some(tile))));
         cases.push((product(49, epilogue), None));
     }
@@ -33,7 +34,9 @@ fn shaders() -> Vec<(Shader, usize)> {
     cases.extend([32, 64, 128].map(|size| (attention(2, size), None)));
     cases.extend([6, 24, 32, 48, 64, 80, 88, 100, 104, 128, 160].map(|size| (attention(8, size), None)));
     cases.push((Kernel::Norm { rows: 392, dim: 768, eps: 1e-6, stride: 1536, column: 768 }, None));
-    cases.push((Kernel::Patchify { batch: 2, channels: 3, height: 224, width: 224, patch: 16 }, None));
+    let (height, width) = (224, 224);
+    let patchify = Kernel::Patchify { batch: 2, channels: 3, frames: 16, height, width, tubelet: 2, patch: 16 };
+    cases.push((patchify, None));
     cases.push((Kernel::Pool { batch: 2, tokens: 196, dim: 768 }, None));
     let mut shaders = Vec::new();
     for half in [false, true] {
@@ -45,6 +48,11 @@ fn shaders() -> Vec<(Shader, usize)> {
             shaders.push((wgsl::shader(kernel, &stored, *tile).unwrap(), stored.len()));
         }
     }
+    // Products of 16 bits that begin the residual stream.
+    for (k, tile) in MATMUL_TILES.map(|tile| (768, Some(tile))).into_iter().chain([(49, None)]) {
+        let stored = [Dtype::F16, Dtype::F16, Dtype::F32, Dtype::F32];
+        shaders.push((wgsl::shader(&product(k, Epilogue::Bias), &stored, tile).unwrap(), stored.len()));
+    }
     shaders
 }
 
@@ -53,7 +61,7 @@ fn module(shader: &Shader) -> (Module, ModuleInfo) {
     let name = &shader.permutation;
     let parsed = naga::front::wgsl::parse_str(&shader.source);
     let parsed = parsed.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&shader.source)));
-    let can = if name.ends_with("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+    let can = if name.contains("f16") { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
     let info = Validator::new(ValidationFlags::all(), can).validate(&parsed);
     let info = info.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&shader.source)));
     let constants: PipelineConstants = shader.constants.iter().map(|(name, value)| ((*name).into(), *value)).collect();
@@ -82,7 +90,8 @@ fn every_variant_is_valid_and_as_large_as_it_says() {
         assert_eq!(threads, shader.threads, "threads of {name}");
         assert_eq!(bindings(&module), operands, "bindings of {name}");
         assert!(threads <= 256 && shader.workgroup_bytes <= 16_384 && operands <= 8, "{name} exceeds WebGPU's limits");
-        let head = shader.constants.iter().find(|(name, _)| *name == "SIZE");
+        let head =
+            shader.constants.iter().find(|(name, _)| *name == "SIZE" && shader.permutation.starts_with("attention"));
         let name = head.map_or_else(|| name.clone(), |(_, size)| format!("{name}, size {size}"));
         rows.insert(format!("{name:32} {operands:8} {:8} {threads:8}", shader.workgroup_bytes));
     }
@@ -151,7 +160,8 @@ fn accepted(bytes: &[u8]) -> Result<(), String> {
 
 #[test]
 fn the_final_text_of_some_variants_is_known() {
-    for name in ["matmul_64x64_gelu_f32", "attention_to64_f16", "norm_f16"] {
+    for name in ["matmul_64x64_gelu_f32", "matmul_64x64_rotation_f16", "attention_to64_f16", "norm_f16", "patchify_f32"]
+    {
         let permutation = permutations().find(|permutation| permutation.name == name).unwrap();
         insta::assert_snapshot!(name, permutation.source().unwrap());
     }

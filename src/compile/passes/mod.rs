@@ -7,6 +7,7 @@ mod order;
 mod patches;
 mod reshapes;
 mod rewrite;
+mod rotation;
 
 pub use rewrite::bare;
 
@@ -17,6 +18,7 @@ pub const PASSES: &[(&str, fn(&Graph) -> Graph)] = &[
     ("linear", linear::recognise),
     ("reshapes", reshapes::merge),
     ("patches", patches::recognise),
+    ("rotation", rotation::recognise),
     ("attention", attention::recognise),
     ("gelu", epilogue::gelu),
     ("position", epilogue::position),

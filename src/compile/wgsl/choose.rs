@@ -63,8 +63,10 @@ impl Tile {
     }
 
     /// The largest tile that keeps a large GPU busy, or else the smallest.
-    fn fit(m: usize, k: usize, n: usize) -> Self {
-        if !k.is_multiple_of(4) || !n.is_multiple_of(4) {
+    fn fit(m: usize, k: usize, n: usize, epilogue: Epilogue) -> Self {
+        // Groups of four columns belong to one head.
+        let head = if let Epilogue::Rotation { size } = epilogue { size } else { 0 };
+        if [k, n, head].into_iter().any(|size| !size.is_multiple_of(4)) {
             return Self::Scalar;
         }
         let workgroups = |tile: Self| m.div_ceil(tile.size().0) * n.div_ceil(tile.size().1);
@@ -107,28 +109,36 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
         Error::usage(format!("no shader serves {kernel:?} with operands {operands:?}: {why}"))
             .with_remedy("run the encoder with `--engine burn`")
     };
+    if let Kernel::Matmul { n, epilogue, table, .. } = *kernel
+        && (epilogue.row(n) > 0) != (table > 0)
+    {
+        return Err(unserved("a table belongs to the epilogues of position and rotation, and to no other"));
+    }
     if kernel.lengths().into_iter().any(|values| !(1..=VALUES).contains(&values)) {
         return Err(unserved("a buffer is empty, or larger than 32-bit indices reach"));
     }
     let (groups, mut choice) = match *kernel {
         Kernel::Matmul { m, k, n, epilogue, table } => {
-            let tile = match (tile, Tile::fit(m, k, n)) {
-                (_, Tile::Scalar) | (None, _) => Tile::fit(m, k, n),
+            let tile = match (tile, Tile::fit(m, k, n, epilogue)) {
+                (_, fit @ Tile::Scalar) | (None, fit) => fit,
                 (Some(tile), _) => tile,
             };
             let half = matmul_stored(epilogue, operands).ok_or_else(|| unserved("they are stored in another way"))?;
-            if (epilogue == Epilogue::Position) != (table > 0) {
-                return Err(unserved("a table belongs to the position epilogue, and to no other"));
-            }
             let (rows, columns, threads) = tile.size();
-            let choice = Choice {
+            let mut choice = Choice {
                 permutation: format!("matmul_{}_{}_{half}", tile.name(), epilogue_name(epilogue)),
                 constants: vec![("M", m as f64), ("K", k as f64), ("N", n as f64)],
                 workgroups: [0; 3],
                 threads,
                 workgroup_bytes: (16 * 4 * (rows + columns)) as u32,
             };
-            ([n.div_ceil(columns), m.div_ceil(rows), 1], choice.with(table > 0, "T", table))
+            if table > 0 {
+                choice.constants.push(("T", table as f64));
+            }
+            if let Epilogue::Rotation { size } = epilogue {
+                choice.constants.push(("SIZE", size as f64));
+            }
+            ([n.div_ceil(columns), m.div_ceil(rows), 1], choice)
         }
         Kernel::Attention { batch, tokens, heads, size, scale } => {
             let Some(heads_to) = HeadsTo::fit(size) else { return Err(unserved("heads are of at most 256")) };
@@ -167,18 +177,18 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
             let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 1024 };
             (spread(rows.div_ceil(4)), choice)
         }
-        Kernel::Patchify { batch, channels, height, width, patch } => {
+        Kernel::Patchify { batch, channels, frames, height, width, tubelet, patch } => {
             let half = match operands {
                 [Dtype::F32, result] => half(*result),
                 _ => None,
             };
             let half = half.ok_or_else(|| unserved("images are of f32"))?;
-            let sizes = [batch, channels, height, width, patch].map(|value| value as f64);
-            let names = ["BATCH", "CHANNELS", "HEIGHT", "WIDTH", "PATCH"];
+            let sizes = [batch, channels, frames, height, width, tubelet, patch].map(|value| value as f64);
+            let names = ["BATCH", "CHANNELS", "FRAMES", "HEIGHT", "WIDTH", "TUBELET", "PATCH"];
             let constants = names.into_iter().zip(sizes).collect();
             let permutation = format!("patchify_{half}");
             let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 0 };
-            let values = batch * channels * (height / patch) * (width / patch) * patch * patch;
+            let values = kernel.lengths()[1];
             (spread(values.div_ceil(256)), choice)
         }
         Kernel::Pool { batch, tokens, dim } => {
@@ -198,26 +208,19 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
     Ok(choice)
 }
 
-impl Choice {
-    fn with(mut self, wanted: bool, name: &'static str, value: usize) -> Self {
-        if wanted {
-            self.constants.push((name, value as f64));
-        }
-        self
-    }
-}
-
 /// The variant's name for how x, W and y are stored; the bias and the table are always of 32 bits, and so is a result
-/// that belongs to the residual stream.
+/// that belongs to the residual stream, be it its first.
 fn matmul_stored(epilogue: Epilogue, operands: &[Dtype]) -> Option<&'static str> {
     let [x, w, rest @ .., y] = operands else { return None };
     let stream = matches!(epilogue, Epilogue::Residual | Epilogue::Position);
-    let count = if epilogue == Epilogue::Position { 2 } else { 1 };
+    // The bias, and a table where there is one.
+    let count = if epilogue.row(1) > 0 { 2 } else { 1 };
     let plain = rest.len() == count && rest.iter().all(|operand| *operand == Dtype::F32);
     match (plain, x, w, y) {
         (true, Dtype::F32, Dtype::F32, Dtype::F32) => Some("f32"),
         (true, Dtype::F16, Dtype::F16, Dtype::F32) if stream => Some("f16"),
         (true, Dtype::F16, Dtype::F16, Dtype::F16) if !stream => Some("f16"),
+        (true, Dtype::F16, Dtype::F16, Dtype::F32) if epilogue == Epilogue::Bias => Some("f16_f32"),
         _ => None,
     }
 }
@@ -236,6 +239,7 @@ fn epilogue_name(epilogue: Epilogue) -> &'static str {
         Epilogue::Gelu => "gelu",
         Epilogue::Residual => "residual",
         Epilogue::Position => "position",
+        Epilogue::Rotation { .. } => "rotation",
     }
 }
 
@@ -254,8 +258,10 @@ mod tests {
     fn larger_products_take_larger_tiles() {
         let cases =
             [(196, 768, 768), (196, 768, 3072), (1568, 768, 768), (1568, 768, 3072), (6272, 768, 3072), (49, 49, 96)];
-        let table: Vec<String> =
-            cases.iter().map(|(m, k, n)| format!("{m} x {k} x {n}: {}", Tile::fit(*m, *k, *n).name())).collect();
+        let table: Vec<String> = cases
+            .iter()
+            .map(|(m, k, n)| format!("{m} x {k} x {n}: {}", Tile::fit(*m, *k, *n, Epilogue::Bias).name()))
+            .collect();
         insta::assert_snapshot!(table.join("\n"));
     }
 

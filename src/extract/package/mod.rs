@@ -5,8 +5,8 @@
 //! | `plan.json` | the [`Plan`](crate::compile::Plan) |
 //! | `launches.json` | for each dispatch its shader, constants, workgroups and operands: enough for a browser |
 //! | `shaders/*.wgsl` | the shaders, with nothing left to expand |
-//! | `weights-*.safetensors` | the weights in the plan's layout, by the labels of their buffers, at most 64 MiB a file |
-//! | `preprocess.json` | how a picture becomes an input |
+//! | `weights-*.safetensors` | the weights and other constants in the plan's layout, by the labels of their buffers, at most 64 MiB a file |
+//! | `preprocess.json` | how a picture or a film becomes an input |
 //! | `provenance.json` | where the features come from |
 //! | `manifest.json` | size and BLAKE3 sum of every other file; a folder without it is no package |
 

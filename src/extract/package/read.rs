@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{PLAN, PREPROCESS, PROVENANCE, shard};
-use crate::compile::{Buffer, Plan, Role};
+use crate::compile::{Buffer, Plan};
 use crate::data::{EvalTransform, InputFormat};
 use crate::device::Spec;
 use crate::error::{Error, IoContext as _, Kind, Result};
@@ -65,7 +65,7 @@ impl Package {
     /// A data error where one is missing, mis-shaped, or holds a value that is no number.
     pub fn verify(&self) -> Result<()> {
         let stores = stores(&self.folder)?;
-        let mut weights = self.plan.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight { .. }));
+        let mut weights = self.plan.buffers.iter().filter(|buffer| buffer.role.is_constant());
         weights.try_for_each(|buffer| {
             let found = weight(&self.folder, &stores, buffer)?;
             if found.is_finite() {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{LAUNCHES, PLAN, PREPROCESS, PROVENANCE, SHADERS, shard};
 use crate::atomic::{self, partial_path};
-use crate::compile::{Buffer, Dtype, Plan, Role, wgsl};
+use crate::compile::{Buffer, Dtype, Plan, wgsl};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::Provenance;
 use crate::weights::{Loaded, Manifest, of_plan};
@@ -127,7 +127,7 @@ impl View for &Weight {
 }
 
 fn weights(folder: &Path, contents: &Contents, files: &mut Vec<String>) -> Result<()> {
-    let buffers = contents.plan.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight { .. }));
+    let buffers = contents.plan.buffers.iter().filter(|buffer| buffer.role.is_constant());
     let (mut held, mut bytes) = (Vec::new(), 0);
     for buffer in buffers {
         if bytes > 0 && bytes + buffer.bytes() > SHARD {

@@ -1,7 +1,7 @@
 //! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits, and weights where
 //! weights belong.
 
-use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan, Role};
+use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan};
 use crate::error::Result;
 use crate::runtime::check::{self as all, Ends, broken};
 
@@ -25,7 +25,7 @@ pub fn check(plan: &Plan) -> Result<Ends> {
 fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 2]>>]) -> Result<()> {
     let read = dispatch.operands.len().saturating_sub(1);
     for (place, id) in dispatch.operands[..read].iter().enumerate() {
-        let is_weight = matches!(plan.buffer(*id).role, Role::Weight { .. });
+        let is_weight = plan.buffer(*id).role.is_constant();
         let sizes = packed(dispatch, *id);
         let before = reads[id.0].replace(sizes);
         if is_weight != (place > 0) || is_weight && before.is_some_and(|before| before != sizes) {

@@ -67,7 +67,7 @@ impl CpuEngine {
                     Home::Memory(slots.len())
                 }
                 Role::Scratch { slot } => Home::Memory(slot),
-                Role::Weight { .. } => {
+                Role::Weight { .. } | Role::Angles { .. } => {
                     packed.push(Weight::new(&plan, BufferId(i), weights(buffer)?)?);
                     Home::Weight(packed.len() - 1)
                 }
@@ -86,7 +86,7 @@ impl CpuEngine {
         Ok(Self { plan, input, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
     }
 
-    /// The features, `[B, ..]`, of `images`, `[B, C, H, W]`.
+    /// The features, `[B, ..]`, of `images`, `[B, C F, H, W]`.
     ///
     /// # Errors
     /// A data error where there are more or fewer values than the plan takes.
@@ -126,8 +126,8 @@ impl CpuEngine {
         let operands = &self.plan.dispatches[i].operands;
         let at = |place: usize| self.values(operands[place], images);
         match self.plan.dispatches[i].kernel {
-            Kernel::Patchify { channels, height, width, patch, .. } => {
-                patchify(at(0), patchify::Shapes { channels, height, width, patch }, y);
+            Kernel::Patchify { channels, frames, height, width, tubelet, patch, .. } => {
+                patchify(at(0), patchify::Shapes { channels, frames, height, width, tubelet, patch }, y);
             }
             Kernel::Matmul { k, epilogue, .. } => {
                 if let Home::Weight(w) = self.places[operands[1].0]
@@ -138,6 +138,7 @@ impl CpuEngine {
                         Epilogue::Gelu => Finish::Gelu,
                         Epilogue::Residual => Finish::Add,
                         Epilogue::Position => Finish::Table(at(3)),
+                        Epilogue::Rotation { size } => Finish::Turn { table: at(3), size },
                     };
                     let left = Matrix { values: at(0), strides: [k, 1] };
                     let product = Product { left, right, bias: Some(at(2)), finish };

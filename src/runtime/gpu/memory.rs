@@ -43,7 +43,7 @@ impl Memory {
                 Role::Scratch { slot } => slots[slot].clone(),
                 _ => make(gpu, &buffer.label, buffer.bytes())?,
             };
-            if matches!(buffer.role, Role::Weight { .. }) {
+            if buffer.role.is_constant() {
                 let values = weights(buffer)?;
                 write(gpu, &made, buffer, &values)?;
                 waiting += buffer.bytes();

@@ -1,5 +1,7 @@
 //! What `shaders/attention.wgsl` computes, as plain loops.
 
+use rayon::prelude::*;
+
 /// Sizes of self-attention over packed queries, keys and values.
 pub struct Attention {
     /// N
@@ -17,7 +19,7 @@ pub fn attention(sizes: &Attention, qkv: &[f32], y: &mut [f32]) {
     let Attention { tokens, heads, size, scale } = *sizes;
     let width = heads * size;
     let at = |token: usize, which: usize, head: usize| (token * 3 + which) * width + head * size;
-    for (query, y) in y.chunks_mut(width).enumerate() {
+    y.par_chunks_mut(width).enumerate().for_each(|(query, y)| {
         let keys = query / tokens * tokens..(query / tokens + 1) * tokens;
         for head in 0..heads {
             let q = &qkv[at(query, 0, head)..][..size];
@@ -31,7 +33,7 @@ pub fn attention(sizes: &Attention, qkv: &[f32], y: &mut [f32]) {
                 *y = (values.zip(&weights).map(|(value, weight)| value * weight).sum::<f64>() / total) as f32;
             }
         }
-    }
+    });
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -4,7 +4,7 @@
 use half::{bf16, f16};
 
 use super::run;
-use crate::compile::{BufferId, Dispatch, Dtype, Plan, Role};
+use crate::compile::{BufferId, Dispatch, Dtype, Plan};
 use crate::error::Result;
 use crate::runtime::check::{Ends, check, count, room};
 use crate::runtime::{Engine, Weights};
@@ -26,13 +26,13 @@ impl TwinEngine {
     pub fn new(plan: Plan, weights: Weights<'_>) -> Result<Self> {
         let ends = check(&plan)?;
         room(plan.buffers.iter().map(|buffer| buffer.len() * size_of::<f32>()))?;
-        let values = plan.buffers.iter().map(|buffer| match buffer.role {
-            Role::Weight { .. } => {
-                let values = weights(buffer)?;
-                count(buffer, &values)?;
-                Ok(stored(values, buffer.dtype))
+        let values = plan.buffers.iter().map(|buffer| {
+            if !buffer.role.is_constant() {
+                return Ok(vec![0.0; buffer.len()]);
             }
-            _ => Ok(vec![0.0; buffer.len()]),
+            let values = weights(buffer)?;
+            count(buffer, &values)?;
+            Ok(stored(values, buffer.dtype))
         });
         Ok(Self { values: values.collect::<Result<_>>()?, plan, ends })
     }

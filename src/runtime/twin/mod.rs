@@ -33,8 +33,8 @@ pub fn run(kernel: &Kernel, read: &[&[f32]], y: &mut [f32]) -> Result<()> {
         return Err(Error::new(Kind::Other, format!("{kernel:?} takes operands of {lengths:?} values, not {given:?}")));
     }
     match (*kernel, read) {
-        (Kernel::Patchify { channels, height, width, patch, .. }, [images]) => {
-            patchify(&Patchify { channels, height, width, patch }, images, y);
+        (Kernel::Patchify { channels, frames, height, width, tubelet, patch, .. }, [images]) => {
+            patchify(&Patchify { channels, frames, height, width, tubelet, patch }, images, y);
         }
         (Kernel::Matmul { k, epilogue, .. }, [x, w, b, table @ ..]) => {
             let table = table.first().copied().unwrap_or_default();
