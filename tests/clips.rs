@@ -1,0 +1,81 @@
+//! What `anyjepa extract` makes of clips: pooled, of each tubelet or of each time, and when they are seen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyjepa::extract::FeatureSet;
+use assert_cmd::Command;
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(name).display().to_string()
+}
+
+fn anyjepa(arguments: &[&str]) -> Output {
+    Command::cargo_bin("anyjepa").unwrap().arg("-q").args(arguments).output().unwrap()
+}
+
+/// A folder of two films, each a folder of 25 frames, of which 25 are shown in a second.
+fn films(folder: &Path) -> PathBuf {
+    for (film, light) in [("slow", 3), ("fast", 9)] {
+        fs::create_dir_all(folder.join(film)).unwrap();
+        for t in 0..25u8 {
+            let picture = image::RgbImage::from_fn(40, 32, |x, y| image::Rgb([light * t, 5 * x as u8, 7 * y as u8]));
+            picture.save(folder.join(film).join(format!("{t}.png"))).unwrap();
+        }
+    }
+    folder.to_owned()
+}
+
+#[test]
+fn features_of_clips_are_pooled_or_of_each_tubelet_or_time_with_the_seconds_at_which_they_are_seen() {
+    /// The order of sums.
+    const ROUNDING: f32 = 1e-5;
+    let folder = tempfile::tempdir().unwrap();
+    let films = format!("frames:{}", films(&folder.path().join("films")).display());
+    let weights = fixture("hf_vjepa2");
+    let clips = |tokens: &str, format: &str, more: &[&str]| {
+        let out = folder.path().join(format!("{tokens}-{format}"));
+        let (out_text, arguments) = (out.display().to_string(), ["--engine", "burn", "--tokens", tokens]);
+        let all = ["extract", &films, "--weights", &weights, "--out", &out_text, "--format", format];
+        let output = anyjepa(&[&all[..], &arguments, more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        FeatureSet::open(&out).unwrap()
+    };
+    let [pooled, patch, time] = ["pooled", "patch", "time"].map(|tokens| clips(tokens, "safetensors", &[]));
+    // 4 frames, 4 a second, from the middle: two tubelets of two frames, each of 4 x 4 places.
+    assert_eq!([&pooled, &patch, &time].map(|set| (set.shape.tokens, set.shape.dim)), [(1, 32), (32, 32), (2, 32)]);
+    let seen = [0.08, 0.32, 0.6, 0.84];
+    let near = |found: &[f64], expected: &[f64]| {
+        found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9)
+    };
+    assert!(near(&pooled.times, &[seen[0], seen[3]].repeat(2)), "{:?}", pooled.times);
+    assert!(near(&patch.times, &seen.repeat(2)) && near(&time.times, &seen.repeat(2)), "{:?}", time.times);
+    for film in 0..2 {
+        for (t, time) in time.features.row(film).chunks(32).enumerate() {
+            let places = &patch.features.row(film)[t * 16 * 32..][..16 * 32];
+            for (d, value) in time.iter().enumerate() {
+                let mean = places.iter().skip(d).step_by(32).sum::<f32>() / 16.0;
+                assert!((value - mean).abs() <= ROUNDING, "film {film}, time {t}, value {d}: {value}, mean {mean}");
+            }
+        }
+        let means = time.features.row(film).chunks(32).collect::<Vec<_>>();
+        assert!(means[0] != means[1], "the film changes");
+        for (d, value) in pooled.features.row(film).iter().enumerate() {
+            assert!((value - (means[0][d] + means[1][d]) / 2.0).abs() <= ROUNDING);
+        }
+    }
+    for (format, more) in [("npy", &["--shard-rows", "1"][..]), ("parquet", &[]), ("npy", &["--dtype", "f16"])] {
+        let _ = fs::remove_dir_all(folder.path().join("time-npy"));
+        let again = clips("time", format, more);
+        assert_eq!((&again.times, &again.names), (&time.times, &time.names), "{format}");
+    }
+    let (pictures, out) = (fixture("hf_ijepa"), folder.path().join("pictures").display().to_string());
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let output = anyjepa(&["extract", &photos, "--weights", &pictures, "--out", &out, "--tokens", "time"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr).trim_end(), @"
+    error: a picture has no time: the model does not see clips
+      help: take pooled features or those of each patch: --tokens pooled or patch
+    ");
+}
