@@ -1,70 +1,81 @@
-//! Clips compiled: films become the same features by every engine, and from a package.
+//! What `anyjepa extract` makes of clips: pooled, of each tubelet or of each time, and when they are seen.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyjepa::extract::FeatureSet;
 use assert_cmd::Command;
-use image::{Rgb, RgbImage};
 
-/// The order of sums in 32 bits, through two blocks, of features of the size of 1.
-const ROUNDING: f32 = 1e-5;
-
-/// Three films of two seconds, each a folder of frames in which a wave moves.
-fn films(folder: &Path) {
-    for film in 0..3u32 {
-        let film_folder = folder.join(format!("film{film}"));
-        std::fs::create_dir_all(&film_folder).unwrap();
-        for t in 0..50 {
-            let level = |x: u32, y: u32| ((x * (film + 3) + y * 5 + t * (film + 1) * 4) % 256) as u8;
-            let frame = RgbImage::from_fn(48, 40, |x, y| Rgb([level(x, y), level(y, x), level(x + t, y)]));
-            frame.save(film_folder.join(format!("{t:03}.png"))).unwrap();
-        }
-    }
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference").join(name).display().to_string()
 }
 
-/// What `anyjepa` says on standard output.
-fn said(arguments: &[&str]) -> String {
-    let output = Command::cargo_bin("anyjepa").unwrap().arg("-q").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+fn anyjepa(arguments: &[&str]) -> Output {
+    Command::cargo_bin("anyjepa").unwrap().arg("-q").args(arguments).output().unwrap()
+}
+
+/// A folder of two films, each a folder of 25 frames, of which 25 are shown in a second.
+fn films(folder: &Path) -> PathBuf {
+    for (film, light) in [("slow", 3), ("fast", 9)] {
+        fs::create_dir_all(folder.join(film)).unwrap();
+        for t in 0..25u8 {
+            let picture = image::RgbImage::from_fn(40, 32, |x, y| image::Rgb([light * t, 5 * x as u8, 7 * y as u8]));
+            picture.save(folder.join(film).join(format!("{t}.png"))).unwrap();
+        }
+    }
+    folder.to_owned()
 }
 
 #[test]
-fn films_give_the_same_features_by_every_engine_and_from_a_package() {
+fn features_of_clips_are_pooled_or_of_each_tubelet_or_time_with_the_seconds_at_which_they_are_seen() {
+    /// The order of sums.
+    const ROUNDING: f32 = 1e-5;
     let folder = tempfile::tempdir().unwrap();
-    films(&folder.path().join("films"));
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let input = format!("frames:{}", at("films"));
-    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/reference/hf_vjepa2");
-    let extracted = |name: &str, arguments: &[&str]| {
-        said(&[&["extract", &input, "--out", &at(name)], arguments].concat());
-        FeatureSet::open(&folder.path().join(name)).unwrap()
+    let films = format!("frames:{}", films(&folder.path().join("films")).display());
+    let weights = fixture("hf_vjepa2");
+    let clips = |tokens: &str, format: &str, more: &[&str]| {
+        let out = folder.path().join(format!("{tokens}-{format}"));
+        let (out_text, arguments) = (out.display().to_string(), ["--engine", "burn", "--tokens", tokens]);
+        let all = ["extract", &films, "--weights", &weights, "--out", &out_text, "--format", format];
+        let output = anyjepa(&[&all[..], &arguments, more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        FeatureSet::open(&out).unwrap()
     };
-    let near = |name: &str, found: &FeatureSet, expected: &FeatureSet| {
-        assert_eq!((found.shape, &found.names), (expected.shape, &expected.names));
-        for (found, expected) in found.features.values.iter().zip(&expected.features.values) {
-            assert!((found - expected).abs() < ROUNDING, "{name}: {found}, expected {expected}");
+    let [pooled, patch, time] = ["pooled", "patch", "time"].map(|tokens| clips(tokens, "safetensors", &[]));
+    // 4 frames, 4 a second, from the middle: two tubelets of two frames, each of 4 x 4 places.
+    assert_eq!([&pooled, &patch, &time].map(|set| (set.shape.tokens, set.shape.dim)), [(1, 32), (32, 32), (2, 32)]);
+    let seen = [0.08, 0.32, 0.6, 0.84];
+    let near = |found: &[f64], expected: &[f64]| {
+        found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9)
+    };
+    assert!(near(&pooled.times, &[seen[0], seen[3]].repeat(2)), "{:?}", pooled.times);
+    assert!(near(&patch.times, &seen.repeat(2)) && near(&time.times, &seen.repeat(2)), "{:?}", time.times);
+    for film in 0..2 {
+        for (t, time) in time.features.row(film).chunks(32).enumerate() {
+            let places = &patch.features.row(film)[t * 16 * 32..][..16 * 32];
+            for (d, value) in time.iter().enumerate() {
+                let mean = places.iter().skip(d).step_by(32).sum::<f32>() / 16.0;
+                assert!((value - mean).abs() <= ROUNDING, "film {film}, time {t}, value {d}: {value}, mean {mean}");
+            }
         }
-    };
-
-    let tokens = ["--weights", weights, "--batch", "2", "--tokens", "patch"];
-    let burn = extracted("burn", &[&tokens[..], &["--engine", "burn"]].concat());
-    assert_eq!((burn.names.len(), burn.shape.tokens, burn.shape.dim), (3, 32, 32));
-    let compiled = extracted("compiled", &tokens);
-    near("compiled", &compiled, &burn);
-
-    said(&["compile", weights, "--batch", "2", "--tokens", "patch", "--out", &at("package")]);
-    let preprocess = std::fs::read_to_string(folder.path().join("package/preprocess.json")).unwrap();
-    let preprocess: serde_json::Value = serde_json::from_str(&preprocess).unwrap();
-    assert_eq!((&preprocess["clips"]["frames"], &preprocess["clips"]["sampling"]["fps"]), (&4.into(), &4.0.into()));
-    let packed = extracted("packed", &["--package", &at("package")]);
-    assert!(packed.features == compiled.features, "a package gives other features than its weights");
-    assert_eq!(packed.provenance, compiled.provenance);
-    assert!(said(&["inspect", &at("package"), "--verify"]).contains("4 frames, 4 a second"));
-
-    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was given films");
-        return;
+        let means = time.features.row(film).chunks(32).collect::<Vec<_>>();
+        assert!(means[0] != means[1], "the film changes");
+        for (d, value) in pooled.features.row(film).iter().enumerate() {
+            assert!((value - (means[0][d] + means[1][d]) / 2.0).abs() <= ROUNDING);
+        }
     }
-    near("vulkan", &extracted("vulkan", &["--package", &at("package"), "--device", "vulkan"]), &burn);
+    for (format, more) in [("npy", &["--shard-rows", "1"][..]), ("parquet", &[]), ("npy", &["--dtype", "f16"])] {
+        let _ = fs::remove_dir_all(folder.path().join("time-npy"));
+        let again = clips("time", format, more);
+        assert_eq!((&again.times, &again.names), (&time.times, &time.names), "{format}");
+    }
+    let (pictures, out) = (fixture("hf_ijepa"), folder.path().join("pictures").display().to_string());
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let output = anyjepa(&["extract", &photos, "--weights", &pictures, "--out", &out, "--tokens", "time"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr).trim_end(), @"
+    error: a picture has no time: the model does not see clips
+      help: take pooled features or those of each patch: --tokens pooled or patch
+    ");
 }

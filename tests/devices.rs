@@ -95,7 +95,7 @@ fn sweep(device: &Device) -> SweepOutcome {
     let tokens = TokenSet::new(SHAPE, values).unwrap();
     let labelled = LabelledTokens { tokens: &tokens, labels: &labels };
     let rates = Rates::grid(&[1e-3, 1e-4], &[0.1]);
-    let sweep = AttentiveSweep { rates, epochs: 4, batch: 8, depth: 2, ..AttentiveSweep::published(2) };
+    let sweep = AttentiveSweep { rates, epochs: 3, ..AttentiveSweep::published(2) };
     let data = SweepData { train: labelled, test: labelled, classes: 2 };
     sweep.fit(&data, device, &Stop::default(), &mut |_, _| ()).unwrap()
 }
@@ -105,13 +105,11 @@ fn a_vulkan_adapter_fits_the_attentive_probes_that_the_cpu_fits() {
     let Some(vulkan) = vulkan() else { return };
     let (expected, found) = (sweep(&cpu()), sweep(&vulkan));
     for (found, expected) in found.heads.iter().zip(&expected.heads) {
-        assert_eq!((found.losses.len(), found.rates), (4, expected.rates));
+        assert_eq!((found.losses.len(), found.rates), (3, expected.rates));
         for (found, expected) in found.losses.iter().zip(&expected.losses) {
             assert!((found - expected).abs() <= CURVE * expected, "{found}, expected {expected}");
         }
     }
-    let tokens = TokenSet::new([1, 6, 16], (0..96u8).map(|at| f32::from(at % 7)).collect()).unwrap();
-    assert_eq!(expected.head.predict(&tokens, &vulkan).unwrap(), expected.head.predict(&tokens, &cpu()).unwrap());
 }
 
 #[test]
