@@ -134,7 +134,7 @@ impl Common {
         out: &Path,
         run: impl FnOnce(&Demo) -> Result<Outcome<Row>>,
     ) -> Result<Outcome<Row>> {
-        let device = device::open(self.device.device.clone())?;
+        let device = device::open(self.device.device)?;
         let seeds: Vec<u64> = (0..self.seeds).collect();
         let stop = Stop { signal: signals::listen()?, deadline: None };
         run(&Demo { config, data, out, device: &device, seeds: &seeds, stop })
