@@ -81,6 +81,12 @@ fn clips_are_probed_before_and_after_under_every_control_and_the_report_shows_it
         }
         assert!(row["axis"].as_f64() >= row["directions"].as_f64(), "{row}");
     }
+    // A control changes what the encoder sees, and therefore what is found.
+    let found = |control: &str| {
+        let rows = rows.iter().filter(|row| row["control"] == control && row["labels_per_class"].is_null());
+        rows.map(|row| [&row["directions"], &row["axis"], &row["right_left"]]).collect::<Vec<_>>()
+    };
+    assert!(["repeated", "shuffled", "reversed"].iter().all(|control| found(control) != found("none")));
     assert!(outcome.checkpoint.starts_with(folder.path().join("seed-3")));
     let page = std::fs::read_to_string(&outcome.report).unwrap();
     for heading in ["Probes", "Which direction", "Training", "Clips", "Controls", "Masks", "Feature maps over time"] {

@@ -47,7 +47,7 @@ pub struct AttentiveArgs {
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = parse_rate, default_values_t = Rates::PUBLISHED_WEIGHT_DECAY)]
     weight_decay: Vec<f64>,
     /// Passes over the features
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     epochs: u32,
     /// Samples of a step
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
@@ -113,6 +113,11 @@ impl AttentiveArgs {
     }
 
     fn fit(&self, train: &Path) -> Result<(Outcome, Result<()>)> {
+        // A place that cannot be written to is found before the work.
+        if let Some(folder) = self.out.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder).at("create", folder)?;
+        }
         let device = device::open(self.source.probe_device()?)?;
         let ([train, test], bad) = self.source.sets([(train, Split::Train), (&self.test, Split::Test)])?;
         train.compatible(&test)?;
@@ -142,17 +147,16 @@ impl AttentiveArgs {
             progress.get_or_insert_with(|| CountProgress::new(of, "steps")).at(done as u64);
         })?;
         drop(progress);
+        let mut saved = Ok(());
         if let Some(out) = &self.out {
             let Rates { lr, weight_decay } = outcome.heads[outcome.chosen].rates;
             let features =
                 serde_json::to_value(&provenance).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
             let card = HeadCard { heads, classes: names, features, lr, weight_decay, seed: self.seed };
-            if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                std::fs::create_dir_all(folder).at("create", folder)?;
-            }
-            outcome.head.save(out, &card)?;
+            saved = outcome.head.save(out, &card);
         }
-        Ok((Outcome::of(&sweep, &outcome), bad))
+        // What was found is shown, also where it could not be kept.
+        Ok((Outcome::of(&sweep, &outcome), saved.and(bad)))
     }
 
     /// Tests the probe in the file `head`.
@@ -170,6 +174,16 @@ impl AttentiveArgs {
                 test.labels_among(&card.classes)?
             }
         };
+        let classes = probe.shape.classes;
+        if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
+            let message = format!(
+                "{}: the probe tells {classes} classes apart, and the test set has class {label}",
+                head.display()
+            );
+            return Err(
+                Error::data(&self.test, message).with_remedy("give samples whose classes are numbered as the probe's")
+            );
+        }
         let predictions = probe.predict(&token_set(test)?, &device)?;
         let accuracy = Accuracy::count(&predictions, &labels).fraction();
         let (lr, weight_decay) = (card.as_ref().map(|card| card.lr), card.as_ref().map(|card| card.weight_decay));
@@ -209,12 +223,12 @@ fn check_features(card: &HeadCard, features: &Provenance) -> Result<(), String> 
 
 fn parse_rate(text: &str) -> Result<f64> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0);
-    rate.ok_or_else(|| Error::usage("this is no rate").with_remedy("write numbers from 0 on, such as 1e-3,3e-4"))
+    rate.ok_or_else(|| Error::usage("this is no rate; write numbers from 0 on, such as 1e-3,3e-4"))
 }
 
 fn parse_share(text: &str) -> Result<f64> {
     let share = text.parse().ok().filter(|share| *share > 0.0 && *share < 1.0);
-    share.ok_or_else(|| Error::usage("this is no share").with_remedy("write a number between 0 and 1, such as 0.2"))
+    share.ok_or_else(|| Error::usage("this is no share; write a number between 0 and 1, such as 0.2"))
 }
 
 impl Outcome {

@@ -135,6 +135,19 @@ impl ModelConfig {
                 format!("{what}.dim = {dim} is no multiple of {least}, which its position embedding needs"),
             );
         }
+        if self.positions == Positions::Rope {
+            for (what, dim, heads) in
+                [("model", self.dim, self.heads), ("model.predictor", self.predictor.dim, self.predictor.heads)]
+            {
+                let size = dim.checked_div(heads).unwrap_or(0);
+                problems.must(
+                    size % 2 == 0 && size >= ROTATED,
+                    format!(
+                        "{what}'s heads of {size} values cannot be rotated: they must be even and at least {ROTATED}"
+                    ),
+                );
+            }
+        }
         let (image, patch) = (self.image_size, self.patch_size);
         let (frames, tubelet) = (self.frames, self.tubelet);
         problems.must(
@@ -254,6 +267,9 @@ impl TubeConfig {
         problems
     }
 }
+
+/// Values of a head at least, so that each of three axes turns a pair.
+const ROTATED: usize = 6;
 
 /// What a width must be a multiple of, so that each axis has as many sines as cosines.
 fn position_channels(model: &ModelConfig) -> usize {

@@ -69,6 +69,9 @@ pub(super) struct Shard {
     pub classes: Vec<String>,
 }
 
+/// More classes than any probe tells apart; a file may claim any number.
+const MOST_CLASSES: i64 = 65_536;
+
 impl Shard {
     pub fn rows(&self) -> usize {
         self.index.len()
@@ -100,8 +103,13 @@ impl Shard {
         if self.index.iter().any(|&place| place < 0) || !self.index.is_sorted_by(|a, b| a < b) {
             return Err(Error::data(path, "places in the input do not ascend"));
         }
-        if self.labels.iter().any(|&label| label != NO_LABEL && u32::try_from(label).is_err()) {
-            return Err(Error::data(path, "a label is neither -1 nor a class"));
+        if let Some(label) = self.labels.iter().find(|&&label| label != NO_LABEL && !(0..MOST_CLASSES).contains(&label))
+        {
+            let message = format!("{label} is neither -1 nor a class, counted from 0 and below {MOST_CLASSES}");
+            return Err(Error::data(path, message));
+        }
+        if shape.width() == 0 {
+            return Err(Error::data(path, format!("rows of {shape} hold no feature")));
         }
         Ok(())
     }
@@ -117,5 +125,23 @@ pub(super) fn example() -> Shard {
         features: vec![0.0, 1.0, -2.5, 65504.0, 6.103_515_6e-5, 0.333_251_95],
         times: Vec::new(),
         classes: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_probe_can_use_is_refused() {
+        let path = Path::new("shard");
+        let shape = Shape { tokens: 1, dim: 3 };
+        assert!(example().check(shape, path).is_ok());
+        let mut shard = example();
+        shard.labels[0] = MOST_CLASSES;
+        let refused = |shard: &Shard, shape| shard.check(shape, path).unwrap_err().to_string();
+        insta::assert_snapshot!(refused(&shard, shape), @"shard: 65536 is neither -1 nor a class, counted from 0 and below 65536");
+        let empty = Shard { features: Vec::new(), ..example() };
+        insta::assert_snapshot!(refused(&empty, Shape { tokens: 0, dim: 3 }), @"shard: rows of 0 x 3 values hold no feature");
     }
 }

@@ -180,6 +180,18 @@ fn a_plan_larger_than_the_machine_is_refused_before_memory_is_taken() {
     }
 }
 
+#[test]
+fn what_the_processor_packs_is_read_as_a_weight_alone() {
+    // 108 tokens, so that a table of angles has as many values as the weight.
+    let mut plan = vit(Vit { batch: 1, frames: 3, side: 24, ..SHAPE });
+    let qkv = plan.dispatches.iter_mut().find(|dispatch| dispatch.label == "qkv").unwrap();
+    qkv.kernel = Kernel::Matmul { m: 108, k: 24, n: 72, epilogue: Epilogue::Rotation { size: 8 }, table: 108 };
+    qkv.operands.insert(3, qkv.operands[1]);
+    assert!(TwinEngine::new(plan.clone(), &|buffer| Ok(values(buffer))).is_ok(), "the sizes fit");
+    let message = said(&CpuEngine::new(plan, &mut unread).unwrap_err());
+    assert!(message.contains("cannot be its operand 3"), "{message}");
+}
+
 /// Writes a package of the reference's encoder, with `damage` done to its plan and sums that fit.
 fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
     let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/hf_ijepa");

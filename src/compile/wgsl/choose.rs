@@ -63,7 +63,7 @@ impl Tile {
     }
 
     /// The largest tile that keeps a large GPU busy, or else the smallest.
-    fn fit(m: usize, k: usize, n: usize, epilogue: Epilogue) -> Self {
+    pub fn fit(m: usize, k: usize, n: usize, epilogue: Epilogue) -> Self {
         // Groups of four columns belong to one head.
         let head = if let Epilogue::Rotation { size } = epilogue { size } else { 0 };
         if [k, n, head].into_iter().any(|size| !size.is_multiple_of(4)) {

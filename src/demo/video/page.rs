@@ -40,8 +40,10 @@ pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, prob
             text: "Shares of the test clips whose direction of motion was found by probes on frozen features: a logistic \
                    regression on the mean of the tokens, and an attentive probe. Chance is 12.5 % for eight directions, \
                    25 % for the axis and 50 % for right or left, which no single frame tells. Probes learn from clips as \
-                   they are; where a test clip's frames are all the same or shuffled they should be at chance, where \
-                   they come backwards, right and left should change places."
+                   they are. One frame repeated should leave all three at chance; shuffled frames right or left, while \
+                   the line of motion may still show; backwards, right and left should change places. An attentive \
+                   probe reads motion from an untrained encoder as well: what training adds is in the rows of the mean \
+                   and of few labels."
                 .into(),
             body: vec![Body::Table(
                 MotionRow::HEADER.map(str::to_owned).to_vec(),

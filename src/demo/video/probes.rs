@@ -8,8 +8,8 @@ use crate::data::DIRECTIONS;
 use crate::demo::{Demo, percent};
 use crate::error::Result;
 use crate::eval::{
-    AttentiveHead, AttentiveSweep, Labelled, LabelledTokens, Logistic, LogisticConfig, Rates, Standardiser, SweepData,
-    TokenSet, chosen_penalty, few_labels, largest,
+    AttentiveHead, AttentiveSweep, Labelled, LabelledTokens, Logistic, LogisticConfig, Rates, SweepData, TokenSet,
+    chosen_penalty, few_labels, largest,
 };
 use crate::extract::Shape;
 use crate::matrix::Matrix;
@@ -66,8 +66,8 @@ pub struct Motion {
     pub directions: f64,
     /// Clips of whose direction and its opposite one scores highest; chance is 0.25.
     pub axis: f64,
-    /// Of the clips that move right or left, those whose side scores higher than the other; chance is 0.5. It alone proves
-    /// motion: what tells right from left is the order of the frames.
+    /// Of the clips that move right or left, those whose side scores higher than the other; chance is 0.5. Nothing but the
+    /// order of the frames tells them apart.
     pub right_left: f64,
 }
 
@@ -185,7 +185,7 @@ impl Clips {
 
 /// A fitted probe of a clip's direction.
 pub(super) enum Fitted {
-    Mean(Standardiser, Logistic),
+    Mean(Logistic),
     Attentive(AttentiveHead),
 }
 
@@ -197,11 +197,9 @@ impl Fitted {
 
     /// Logistic regression on the mean of the tokens; its penalty is the best on held-out training clips.
     fn mean(known: &Clips, device: &Device) -> Result<Self> {
-        let standardiser = Standardiser::fit(&known.mean);
-        let features = standardiser.apply(&known.mean)?;
-        let train = Labelled { features: &features, labels: &known.labels };
+        let train = Labelled { features: &known.mean, labels: &known.labels };
         let config = LogisticConfig { l2: chosen_penalty(train, COUNT, device)?, ..LogisticConfig::default() };
-        Ok(Self::Mean(standardiser, Logistic::fit(train, COUNT, &config, device)?))
+        Ok(Self::Mean(Logistic::fit(train, COUNT, &config, device)?))
     }
 
     /// The attentive probe that is best on held-out training clips, of a small sweep.
@@ -209,7 +207,8 @@ impl Fitted {
         let [train, test] = [known, test].map(|clips| LabelledTokens { tokens: &clips.tokens, labels: &clips.labels });
         let rates = Rates::grid(&LEARNING_RATES, &WEIGHT_DECAYS);
         let published = AttentiveSweep::published(HEADS);
-        let epochs = STEPS.div_ceil(known.labels.len().div_ceil(published.batch));
+        let learnt = ((1.0 - published.held_out) * known.labels.len() as f64) as usize;
+        let epochs = STEPS.div_ceil(learnt.div_ceil(published.batch).max(1));
         let sweep = AttentiveSweep { rates, seed, epochs, ..published };
         let data = SweepData { train, test, classes: COUNT };
         Ok(Self::Attentive(sweep.fit(&data, device, stop, &mut |_, _| ())?.head))
@@ -218,7 +217,7 @@ impl Fitted {
     /// How it pools tokens.
     pub fn pooling(&self) -> Pooling {
         match self {
-            Self::Mean(..) => Pooling::Mean,
+            Self::Mean(_) => Pooling::Mean,
             Self::Attentive(_) => Pooling::Attentive,
         }
     }
@@ -226,7 +225,7 @@ impl Fitted {
     /// What it makes of each clip, `[N, 8]`.
     pub fn scores(&self, clips: &Clips, device: &Device) -> Result<Matrix> {
         match self {
-            Self::Mean(standardiser, probe) => probe.scores(&standardiser.apply(&clips.mean)?, device),
+            Self::Mean(probe) => probe.scores(&clips.mean, device),
             Self::Attentive(head) => head.scores(&clips.tokens, device),
         }
     }

@@ -106,7 +106,7 @@ impl AttentiveSweep {
         let mut stacks: Vec<Stack> = stacks.collect::<Result<_>>()?;
 
         let steps = self.epochs * learnt.len().div_ceil(self.batch);
-        let mut losses = vec![Vec::with_capacity(self.epochs); self.rates.len()];
+        let mut losses = vec![Vec::new(); self.rates.len()];
         let mut step = 0;
         for epoch in 0..self.epochs {
             Stream::new(self.seed, epoch as u64, 0, Purpose::Order).shuffle(&mut learnt);

@@ -5,6 +5,9 @@ use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan};
 use crate::error::Result;
 use crate::runtime::check::{self as all, Ends, broken};
 
+/// The operand of a product that is packed; no other place can read what is.
+const WEIGHT: usize = 1;
+
 /// Checks all of `plan`.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 
     let read = dispatch.operands.len().saturating_sub(1);
     for (place, id) in dispatch.operands[..read].iter().enumerate() {
         let is_weight = plan.buffer(*id).role.is_constant();
-        let sizes = packed(dispatch, *id);
+        let sizes = packed(dispatch, *id).filter(|_| place == WEIGHT);
         let before = reads[id.0].replace(sizes);
         if is_weight != (place > 0) || is_weight && before.is_some_and(|before| before != sizes) {
             return Err(broken(&dispatch.label, &format!("{} cannot be its operand {place}", plan.buffer(*id).label)));
@@ -38,7 +41,7 @@ fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 
 /// Rows and columns of the weight `id`, where it is the one that a product packs.
 pub fn packed(dispatch: &Dispatch, id: BufferId) -> Option<[usize; 2]> {
     match dispatch.kernel {
-        Kernel::Matmul { k, n, .. } if dispatch.operands.get(1) == Some(&id) => Some([k, n]),
+        Kernel::Matmul { k, n, .. } if dispatch.operands.get(WEIGHT) == Some(&id) => Some([k, n]),
         _ => None,
     }
 }

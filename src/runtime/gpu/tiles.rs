@@ -105,8 +105,8 @@ pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile
 /// What a product is known by; nothing for other kernels, and for products with one tile only.
 fn name(kernel: &Kernel, stored: &[Dtype]) -> Option<String> {
     match *kernel {
-        Kernel::Matmul { m, k, n, epilogue, .. } if k.is_multiple_of(4) && n.is_multiple_of(4) => {
-            Some(format!("{m}x{k}x{n} {epilogue:?} {:?}", stored.first()?))
+        Kernel::Matmul { m, k, n, epilogue, .. } if Tile::fit(m, k, n, epilogue) != Tile::Scalar => {
+            Some(format!("{m}x{k}x{n} {epilogue:?} {:?} {:?}", stored.first()?, stored.last()?))
         }
         _ => None,
     }
