@@ -59,7 +59,9 @@ fn films_give_the_same_features_by_every_engine_and_from_a_package() {
     assert_eq!((&preprocess["clips"]["frames"], &preprocess["clips"]["sampling"]["fps"]), (&4.into(), &4.0.into()));
     let packed = extracted("packed", &["--package", &at("package")]);
     assert!(packed.features == compiled.features, "a package gives other features than its weights");
-    assert_eq!(packed.provenance, compiled.provenance);
+    assert_eq!((packed.provenance, &packed.times), (compiled.provenance, &compiled.times));
+    // Of each film the first and the last frame of two tubelets.
+    assert_eq!(compiled.times.len(), 3 * 2 * 2);
     assert!(said(&["inspect", &at("package"), "--verify"]).contains("4 frames, 4 a second"));
 
     if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {

@@ -6,7 +6,7 @@ use anyjepa::config::Layers;
 use anyjepa::device::{Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::Package;
-use anyjepa::extract::{FeatureDtype, Frozen, Times, Tokens};
+use anyjepa::extract::{FeatureDtype, Frozen, Times};
 use clap::{Args, ValueEnum};
 
 use super::{EncoderArg, TokensArg};
@@ -76,12 +76,7 @@ impl FrozenArgs {
     /// The compiled encoder in the folder `package`, on the device `spec`.
     pub fn open_package(&self, package: &Path, dtype: FeatureDtype, spec: Spec) -> Result<Opened> {
         let package = Package::open(package)?;
-        let batch = package.plan.batch;
-        let times = match package.provenance.tokens {
-            Tokens::Pooled if package.transform.input().frames() > 1 => Times::Whole,
-            // A package does not say how many frames a tubelet has.
-            _ => Times::None,
-        };
+        let (batch, times) = (package.plan.batch, package.times());
         Ok(Opened { frozen: package.load(spec, dtype)?, times, batch, workers: self.workers(spec) })
     }
 

@@ -234,6 +234,14 @@ impl Plan {
         self.buffers.iter().position(|buffer| buffer.role == Role::Output).map(BufferId)
     }
 
+    /// Frames of a clip and of a tubelet, where the plan cuts its images; of pictures both are 1.
+    pub fn spans(&self) -> Option<[usize; 2]> {
+        self.dispatches.iter().find_map(|dispatch| match dispatch.kernel {
+            Kernel::Patchify { frames, tubelet, .. } => Some([frames, tubelet]),
+            _ => None,
+        })
+    }
+
     /// Bytes of each slot of scratch memory: the largest of its buffers.
     pub fn slots(&self) -> Vec<usize> {
         let mut slots = Vec::new();

@@ -1,7 +1,6 @@
 //! When what a row holds is seen in its film: the first and the last frame of each tubelet, or of the whole clip.
 
 use super::Tokens;
-use crate::config::ModelConfig;
 use crate::data::Batch;
 
 /// How the times of frames become those of a row's features.
@@ -16,13 +15,13 @@ pub enum Times {
 }
 
 impl Times {
-    /// Those of features of `tokens` of an encoder of `model`, of films of which `clips` clips are seen.
-    pub fn of(model: &ModelConfig, tokens: Tokens, clips: usize) -> Self {
+    /// Those of features of `tokens` of clips of so many frames and times, of films of which `clips` clips are seen.
+    pub fn of([frames, times]: [usize; 2], tokens: Tokens, clips: usize) -> Self {
         match tokens {
-            _ if model.frames < 2 => Self::None,
+            _ if frames < 2 => Self::None,
             Tokens::Pooled => Self::Whole,
             Tokens::Patch | Tokens::Time if clips > 1 => Self::None,
-            Tokens::Patch | Tokens::Time => Self::Each(model.grid().time),
+            Tokens::Patch | Tokens::Time => Self::Each(times),
         }
     }
 
@@ -60,7 +59,8 @@ mod tests {
     #[test]
     fn features_of_clips_have_times_and_those_of_pictures_none() {
         let of = |preset: &str, tokens, clips| {
-            Times::of(&Preset::find(preset).unwrap().config().model, tokens, clips).count()
+            let model = Preset::find(preset).unwrap().config().model;
+            Times::of([model.frames, model.grid().time], tokens, clips).count()
         };
         assert_eq!(of("ijepa-vit-b16", Tokens::Patch, 1), 0);
         assert_eq!(

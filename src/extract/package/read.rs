@@ -10,7 +10,7 @@ use crate::compile::{Buffer, Plan};
 use crate::data::{EvalTransform, InputFormat};
 use crate::device::Spec;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Tokens};
+use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Times, Tokens};
 use crate::runtime;
 use crate::weights::{HostTensor, Manifest, Preprocessing, Store};
 
@@ -59,6 +59,12 @@ impl Package {
         shape(&self.provenance, features(&self.plan)?)
     }
 
+    /// How the times of frames become those of a row's features.
+    pub fn times(&self) -> Times {
+        let [frames, tubelet] = self.plan.spans().unwrap_or([1, 1]);
+        Times::of([frames, frames / tubelet.max(1)], self.provenance.tokens, self.transform.sampling().clips)
+    }
+
     /// Reads every weight.
     ///
     /// # Errors
@@ -90,12 +96,20 @@ impl Package {
     }
 }
 
-/// Checks that the plan's images are what the pictures become.
-fn takes(plan: &Plan, format: &InputFormat) -> Result<()> {
+/// Checks that the plan's images are what the pictures become, and its clips what the films become.
+pub(super) fn takes(plan: &Plan, format: &InputFormat) -> Result<()> {
     let [channels, height, width] = format.shape();
     let found = plan.input().map(|input| plan.buffer(input).shape.as_slice()).unwrap_or_default();
     if found == [plan.batch, channels, height, width] {
-        return Ok(());
+        return match plan.spans() {
+            Some([frames, tubelet]) if frames != format.frames() || !frames.is_multiple_of(tubelet) => {
+                let becomes = format.frames();
+                let message =
+                    format!("the plan cuts {frames} frames by {tubelet}, and films become clips of {becomes}");
+                Err(Error::new(Kind::Data, message).with_remedy("compile it again"))
+            }
+            _ => Ok(()),
+        };
     }
     let message = format!(
         "the plan takes images of the shape {found:?}, and pictures become {channels}x{height}x{width}, {} at once",

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::compile::{Dtype, ReadOut, Take, compile};
-use crate::config::Layers;
+use crate::compile::{Dtype, Kernel, ReadOut, Take, compile};
+use crate::config::{Layers, ModelConfig, Preset};
 use crate::data::Batch;
 use crate::extract::{self, FeatureDtype, Frozen, Provenance, Tokens, Views, Way};
 use crate::weights::{self, Loaded, Which};
@@ -58,4 +58,27 @@ fn a_damaged_package_is_refused() {
     assert!(error.to_string().contains("weights-00001.safetensors"), "{error}");
     std::fs::remove_file(path.join("manifest.json")).unwrap();
     assert!(Package::open(&path).unwrap_err().to_string().ends_with("is no package"));
+}
+
+#[test]
+fn a_plan_that_cuts_other_clips_than_films_become_is_refused() {
+    let model = ModelConfig { depth: 1, ..Preset::find("vjepa2-vit-tiny").unwrap().config().model };
+    let transform = weights::Preprocessing::published(&model).transform(model.image_size).unwrap();
+    let plan = compile(&model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    assert_eq!(plan.spans(), Some([16, 2]));
+    read::takes(&plan, transform.input()).unwrap();
+    let refused = |cut: [usize; 3]| {
+        let mut plan = plan.clone();
+        for dispatch in &mut plan.dispatches {
+            if let Kernel::Patchify { channels, frames, tubelet, .. } = &mut dispatch.kernel {
+                [*channels, *frames, *tubelet] = cut;
+            }
+        }
+        read::takes(&plan, transform.input()).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!([refused([6, 8, 2]), refused([3, 16, 5]), refused([3, 16, 0])].join("\n"), @"
+    the plan cuts 8 frames by 2, and films become clips of 16
+    the plan cuts 16 frames by 5, and films become clips of 16
+    the plan cuts 16 frames by 0, and films become clips of 16
+    ");
 }
