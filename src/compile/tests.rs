@@ -1,6 +1,5 @@
 use super::*;
-use crate::config::ModelConfig;
-use crate::config::{PRESETS, Preset};
+use crate::config::{ModelConfig, PRESETS, Preset};
 
 fn model(name: &str, depth: usize) -> ModelConfig {
     ModelConfig { depth, ..Preset::find(name).unwrap().config().model }
@@ -19,6 +18,16 @@ fn what_is_recorded_becomes_seven_dispatches_a_block() {
 fn features_of_several_layers_are_written_where_they_are_joined() {
     let read_out = ReadOut { layers: 3, take: Take::Tokens };
     insta::assert_snapshot!("layers", compile(&model("ijepa-vit-tiny16", 4), 2, read_out, Dtype::F16).unwrap());
+}
+
+#[test]
+fn one_head_is_an_attention_like_several() {
+    for positions in ["ijepa-vit-tiny16", "vjepa2-vit-tiny"] {
+        let one = ModelConfig { heads: 1, ..model(positions, 1) };
+        let plan = compile(&one, 1, POOLED, Dtype::F32).unwrap();
+        let mut kernels = plan.dispatches.iter().map(|dispatch| dispatch.kernel);
+        assert!(kernels.any(|kernel| matches!(kernel, Kernel::Attention { heads: 1, size: 192, .. })), "{positions}");
+    }
 }
 
 #[test]

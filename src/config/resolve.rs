@@ -215,7 +215,7 @@ mod tests {
             with(&["mask.context_scale=[0.85]"], &[]),
             with(&["model.heads=5", "data.flip=2"], &[]),
             with(&[], &[("ANYJEPA_OPTIM_LRR", "1")]),
-            with(&["model.positions=rope", "model.heads=128", "model.predictor.heads=64"], &[]),
+            with(&["model.positions=rope", "model.heads=256", "model.predictor.heads=96"], &[]),
         ]
         .into_iter()
         .map(|result| {

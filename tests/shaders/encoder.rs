@@ -217,7 +217,7 @@ fn the_fastest_tile_is_measured_and_kept_for_this_device_only() {
     assert_eq!(Tiles::read(&path, &gpu), tiles);
     let text = std::fs::read_to_string(&path).unwrap();
     let of_another = text.replacen(&gpu.adapter().driver, "another driver", 1);
-    let known = r#""fastest": {"8x8x8 Residual F32": "64x64"}"#;
+    let known = r#""fastest": {"8x8x8 Residual F32 F32": "64x64"}"#;
     let with = |text: &str| text.replacen(r#""fastest": {}"#, known, 1);
     for (text, found) in [(with(&text), true), (with(&of_another), false), ("{".into(), false)] {
         std::fs::write(&path, text).unwrap();
