@@ -104,7 +104,7 @@ fn sweep(device: &Device) -> SweepOutcome {
 fn a_vulkan_adapter_fits_the_attentive_probes_that_the_cpu_fits() {
     let Some(vulkan) = vulkan() else { return };
     let (expected, found) = (sweep(&cpu()), sweep(&vulkan));
-    for (found, expected) in found.heads.iter().zip(&expected.heads) {
+    for (found, expected) in found.probes.iter().zip(&expected.probes) {
         assert_eq!((found.losses.len(), found.rates), (3, expected.rates));
         for (found, expected) in found.losses.iter().zip(&expected.losses) {
             assert!((found - expected).abs() <= CURVE * expected, "{found}, expected {expected}");

@@ -152,31 +152,31 @@ fn attentive_probes_learn_are_kept_and_are_tested_again() {
         extract(&test, &folder.path().join("test"), &["--tokens", "patch", "--dtype", "f16", "--format", "npy"]),
     ];
     let (train, test, weights) = (train.display().to_string(), test.display().to_string(), weights());
-    let head = folder.path().join("heads/best.safetensors").display().to_string();
+    let file = folder.path().join("probes/best.safetensors").display().to_string();
     let rates = "--lr 1e-2,1e-3 --weight-decay 0.01,0.4 --epochs 30 --probe-batch 8 --heads 2";
     let rates: Vec<&str> = rates.split(' ').collect();
     let encoder = ["--weights", &weights];
 
-    let pictures = ["attentive", "--train", &train, "--test", &test, "--out", &head];
+    let pictures = ["attentive", "--train", &train, "--test", &test, "--out", &file];
     let swept = probe(&[&pictures[..], &encoder, &rates].concat());
     let keys: Vec<_> = swept.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["probe", "attention_heads", "depth", "heads", "chosen", "chosen_on_test"]);
-    let rates_of = |head: &Value| (head["lr"].as_f64().unwrap(), head["weight_decay"].as_f64().unwrap());
-    let heads = swept["heads"].as_array().unwrap();
-    assert_eq!(heads.iter().map(rates_of).collect::<Vec<_>>(), [(1e-2, 0.01), (1e-2, 0.4), (1e-3, 0.01), (1e-3, 0.4)]);
-    let chosen = heads.iter().find(|head| rates_of(head) == rates_of(&swept["chosen"])).unwrap();
+    assert_eq!(keys, ["probe", "heads", "depth", "probes", "chosen", "chosen_on_test"]);
+    let rates_of = |probe: &Value| (probe["lr"].as_f64().unwrap(), probe["weight_decay"].as_f64().unwrap());
+    let probes = swept["probes"].as_array().unwrap();
+    assert_eq!(probes.iter().map(rates_of).collect::<Vec<_>>(), [(1e-2, 0.01), (1e-2, 0.4), (1e-3, 0.01), (1e-3, 0.4)]);
+    let chosen = probes.iter().find(|probe| rates_of(probe) == rates_of(&swept["chosen"])).unwrap();
     assert_eq!(chosen["accuracy"], swept["chosen"]["accuracy"]);
-    let best = |field: &str| heads.iter().map(|head| head[field].as_f64().unwrap()).fold(0.0, f64::max);
+    let best = |field: &str| probes.iter().map(|probe| probe[field].as_f64().unwrap()).fold(0.0, f64::max);
     assert_eq!(chosen["held_out_accuracy"], best("held_out_accuracy"));
     assert_eq!(swept["chosen_on_test"]["accuracy"], best("accuracy"));
     assert_eq!(swept["chosen"]["accuracy"], 1.0, "{swept}");
 
     // The same features from disk, of which the test's are of 16 bits, are taken by the probe that was kept.
-    let on_disk = ["attentive", "--head", &head, "--test", &features[1]];
-    for arguments in [&on_disk[..], &[&["attentive", "--head", &head, "--test", &test][..], &encoder].concat()] {
+    let on_disk = ["attentive", "--probe", &file, "--test", &features[1]];
+    for arguments in [&on_disk[..], &[&["attentive", "--probe", &file, "--test", &test][..], &encoder].concat()] {
         let tested = probe(arguments);
         assert_eq!((&tested["chosen"], &tested["chosen_on_test"]), (&swept["chosen"], &Value::Null));
-        assert_eq!((&tested["attention_heads"], &tested["heads"]), (&2.into(), &Value::Array(vec![])));
+        assert_eq!((&tested["heads"], &tested["probes"]), (&2.into(), &Value::Array(vec![])));
     }
     let (code, table, said) = anyjepa(&[&["probe"], &on_disk[..]].concat());
     assert_eq!(code, 0, "{said}");
@@ -204,10 +204,10 @@ fn mistakes_with_attentive_probes_are_named_with_a_remedy() {
     let (few, unknown) = (patch(&lonely, "few", &[]), patch(&other, "unknown", &[]));
     let unlabelled = patch(&plain, "unlabelled", &[]);
     let pooled = extract(&train, &path("pooled"), &[]);
-    let head = path("head.safetensors").display().to_string();
+    let file = path("probe.safetensors").display().to_string();
     let (train, weights) = (train.display().to_string(), weights());
     let quick = ["--epochs", "1", "--lr", "1e-3", "--weight-decay", "0"];
-    probe(&[&["attentive", "--train", &features, "--test", &features, "--out", &head], &quick[..]].concat());
+    probe(&[&["attentive", "--train", &features, "--test", &features, "--out", &file], &quick[..]].concat());
     let published = root().join("tests/fixtures/probe/published.pth.tar").display().to_string();
 
     let on = |train, test| ["--train", train, "--test", test];
@@ -219,17 +219,17 @@ fn mistakes_with_attentive_probes_are_named_with_a_remedy() {
         &on(&few, &features),
         &[&on(&features, &features)[..], &["--heads", "5"]].concat(),
         &[&on(&features, &features)[..], &["--lr", "1e-3,fast"]].concat(),
-        &[&on(&features, &features)[..], &["--out", &head]].concat(),
+        &[&on(&features, &features)[..], &["--out", &file]].concat(),
         &[&on(&train, &train)[..], &["--weights", &weights, "--tokens", "pooled"]].concat(),
     ];
     let tested: [&[&str]; 7] = [
         &["--test", &features],
-        &["--head", &head, "--test", &pooled],
-        &["--head", &head, "--test", &deeper],
-        &["--head", &head, "--test", &unknown],
-        &["--head", &head, "--test", &features, "--epochs", "3"],
-        &["--head", &published, "--test", &features],
-        &["--head", &weights, "--test", &features],
+        &["--probe", &file, "--test", &pooled],
+        &["--probe", &file, "--test", &deeper],
+        &["--probe", &file, "--test", &unknown],
+        &["--probe", &file, "--test", &features, "--epochs", "3"],
+        &["--probe", &published, "--test", &features],
+        &["--probe", &weights, "--test", &features],
     ];
     let mut said = String::new();
     for arguments in fitted.iter().chain(&tested) {

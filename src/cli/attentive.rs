@@ -6,7 +6,7 @@ use anyjepa::data::Split;
 use anyjepa::device;
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
 use anyjepa::eval::{
-    Accuracy, AttentiveHead, AttentiveSweep, HeadCard, LabelledTokens, Rates, SweepData, SweepOutcome, SweptHead,
+    Accuracy, AttentiveSweep, FittedAttentive, LabelledTokens, ProbeCard, Rates, SweepData, SweepOutcome, SweptProbe,
     TokenSet,
 };
 use anyjepa::extract::{FeatureDtype, FeatureSet, Provenance};
@@ -23,14 +23,14 @@ use super::{OutputArgs, TokensArg, signals};
 #[derive(Debug, Args)]
 pub struct AttentiveArgs {
     /// What to learn from: features of every token, or with --weights pictures, of which the training part
-    #[arg(long, value_name = "PATH", required_unless_present = "head")]
+    #[arg(long, value_name = "PATH", required_unless_present = "probe")]
     train: Option<PathBuf>,
     /// What to be tested on: features, or with --weights pictures, of which the test part
     #[arg(long, value_name = "PATH")]
     test: PathBuf,
     /// A probe to be tested, instead of learning: of --out, or a published one of V-JEPA
     #[arg(long, value_name = "FILE", conflicts_with_all = ["train", "depth", "lr", "weight_decay", "epochs", "probe_batch", "held_out", "seed", "out"])]
-    head: Option<PathBuf>,
+    probe: Option<PathBuf>,
     /// Where the chosen probe is kept, as safetensors with the published names
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -67,9 +67,9 @@ pub struct AttentiveArgs {
 #[derive(Serialize)]
 struct Outcome {
     probe: &'static str,
-    attention_heads: usize,
+    heads: usize,
     depth: usize,
-    heads: Vec<Swept>,
+    probes: Vec<Swept>,
     chosen: Chosen,
     chosen_on_test: Option<Chosen>,
 }
@@ -100,8 +100,8 @@ impl AttentiveArgs {
             );
         }
         self.source.frozen.tokens.get_or_insert(TokensArg::Patch);
-        let (outcome, bad) = match (&self.head, &self.train) {
-            (Some(head), _) => self.judge(head)?,
+        let (outcome, bad) = match (&self.probe, &self.train) {
+            (Some(probe), _) => self.judge(probe)?,
             (None, Some(train)) => self.fit(train)?,
             (None, None) => return Err(Error::usage("there is nothing to learn from").with_remedy("give --train")),
         };
@@ -149,26 +149,26 @@ impl AttentiveArgs {
         drop(progress);
         let mut saved = Ok(());
         if let Some(out) = &self.out {
-            let Rates { lr, weight_decay } = outcome.heads[outcome.chosen].rates;
+            let Rates { lr, weight_decay } = outcome.probes[outcome.chosen].rates;
             let features =
                 serde_json::to_value(&provenance).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
-            let card = HeadCard { heads, classes: names, features, lr, weight_decay, seed: self.seed };
-            saved = outcome.head.save(out, &card);
+            let card = ProbeCard { heads, classes: names, features, lr, weight_decay, seed: self.seed };
+            saved = outcome.probe.save(out, &card);
         }
         // What was found is shown, also where it could not be kept.
         Ok((Outcome::of(&sweep, &outcome), saved.and(bad)))
     }
 
-    /// Tests the probe in the file `head`.
-    fn judge(&self, head: &Path) -> Result<(Outcome, Result<()>)> {
-        let (probe, card) = AttentiveHead::load(head, self.heads.map(usize::from))?;
+    /// Tests the probe in the file `file`.
+    fn judge(&self, file: &Path) -> Result<(Outcome, Result<()>)> {
+        let (probe, card) = FittedAttentive::load(file, self.heads.map(usize::from))?;
         let device = device::open(self.source.probe_device()?)?;
         let ([test], bad) = self.source.sets([(&self.test, Split::Test)])?;
         let labels = match &card {
             None => test.labels()?,
             Some(card) => {
                 check_features(card, &test.provenance).map_err(|problem| {
-                    Error::data(head, problem)
+                    Error::data(file, problem)
                         .with_remedy("extract with the weights and the options of the features that it learnt from")
                 })?;
                 test.labels_among(&card.classes)?
@@ -178,7 +178,7 @@ impl AttentiveArgs {
         if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
             let message = format!(
                 "{}: the probe tells {classes} classes apart, and the test set has class {label}",
-                head.display()
+                file.display()
             );
             return Err(
                 Error::data(&self.test, message).with_remedy("give samples whose classes are numbered as the probe's")
@@ -189,9 +189,9 @@ impl AttentiveArgs {
         let (lr, weight_decay) = (card.as_ref().map(|card| card.lr), card.as_ref().map(|card| card.weight_decay));
         let outcome = Outcome {
             probe: "attentive",
-            attention_heads: probe.shape.heads,
+            heads: probe.shape.heads,
             depth: probe.shape.depth,
-            heads: Vec::new(),
+            probes: Vec::new(),
             chosen: Chosen { lr, weight_decay, accuracy },
             chosen_on_test: None,
         };
@@ -212,7 +212,7 @@ fn token_set(set: FeatureSet) -> Result<TokenSet> {
 }
 
 /// Refuses features of another encoder or other options than a probe learnt from; how they were stored may differ.
-fn check_features(card: &HeadCard, features: &Provenance) -> Result<(), String> {
+fn check_features(card: &ProbeCard, features: &Provenance) -> Result<(), String> {
     let learnt: Provenance = serde_json::from_value(card.features.clone())
         .map_err(|error| format!("where its features come from cannot be read: {error}"))?;
     let differences = learnt.differences(features).into_iter();
@@ -233,24 +233,24 @@ fn parse_share(text: &str) -> Result<f64> {
 
 impl Outcome {
     fn of(sweep: &AttentiveSweep, outcome: &SweepOutcome) -> Self {
-        let swept = |head: &SweptHead| Swept {
-            lr: head.rates.lr,
-            weight_decay: head.rates.weight_decay,
-            loss: head.losses.last().copied().unwrap_or(f64::NAN),
-            held_out_accuracy: head.held_out.fraction(),
-            held_out_loss: head.held_out_loss,
-            accuracy: head.test.fraction(),
+        let swept = |probe: &SweptProbe| Swept {
+            lr: probe.rates.lr,
+            weight_decay: probe.rates.weight_decay,
+            loss: probe.losses.last().copied().unwrap_or(f64::NAN),
+            held_out_accuracy: probe.held_out.fraction(),
+            held_out_loss: probe.held_out_loss,
+            accuracy: probe.test.fraction(),
         };
         let chosen = |at: usize| {
-            let head = &outcome.heads[at];
-            let Rates { lr, weight_decay } = head.rates;
-            Chosen { lr: Some(lr), weight_decay: Some(weight_decay), accuracy: head.test.fraction() }
+            let probe = &outcome.probes[at];
+            let Rates { lr, weight_decay } = probe.rates;
+            Chosen { lr: Some(lr), weight_decay: Some(weight_decay), accuracy: probe.test.fraction() }
         };
         Self {
             probe: "attentive",
-            attention_heads: sweep.heads,
+            heads: sweep.heads,
             depth: sweep.depth,
-            heads: outcome.heads.iter().map(swept).collect(),
+            probes: outcome.probes.iter().map(swept).collect(),
             chosen: chosen(outcome.chosen),
             chosen_on_test: Some(chosen(outcome.chosen_on_test)),
         }
@@ -260,7 +260,7 @@ impl Outcome {
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
         let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| rate.to_string());
         let mut rows = table(&["probe", "lr", "weight decay", "loss", "held out", "accuracy"]);
-        for Swept { lr, weight_decay, loss, held_out_accuracy, accuracy, .. } in &self.heads {
+        for Swept { lr, weight_decay, loss, held_out_accuracy, accuracy, .. } in &self.probes {
             let shares = [percent(*held_out_accuracy), percent(*accuracy)];
             let [held_out, accuracy] = shares;
             let rates = [lr.to_string(), weight_decay.to_string(), format!("{loss:.4}")];

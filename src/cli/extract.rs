@@ -1,4 +1,4 @@
-//! `anyjepa extract INPUT... --weights PATH --out PATH`: features of pictures, written a shard at a time.
+//! `anyjepa extract INPUT... --weights PATH --out PATH`: features of pictures or films, written a shard at a time.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -186,7 +186,8 @@ fn strips(path: &Path, config: &RunConfig, count: usize) -> Result<Vec<Vec<RgbIm
     let batches = seen::batches(config, &data, 0..data.len())?;
     let strips: Vec<_> = batches.take(count).map(|batch| seen::strip(config, &batch)).collect();
     if strips.is_empty() {
-        return Err(Error::data(path, "no picture can be read"));
+        let cause = data.picture(0).err().map_or(String::new(), |skip| format!(": {skip}"));
+        return Err(Error::data(path, format!("no picture can be read{cause}")));
     }
     Ok(strips)
 }

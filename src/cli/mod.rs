@@ -80,9 +80,9 @@ struct Verbosity {
 enum Command {
     /// Watch a vision transformer learn from real pictures, in minutes on a CPU
     Demo(demo::Command),
-    /// Pre-train I-JEPA on images
+    /// Pre-train I-JEPA on pictures, or V-JEPA on films
     Train(train::Command),
-    /// Compute the features of pictures with a frozen encoder
+    /// Compute the features of pictures or films with a frozen encoder
     Extract(extract::Command),
     /// Fit a linear, nearest-neighbour or attentive probe on frozen features
     Probe(probe::Command),

@@ -16,7 +16,7 @@ use super::progress::CountProgress;
 /// Where features come from, and where probes compute.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// A run, a checkpoint, or weights of any form, to compute the features of pictures with
+    /// A run, a checkpoint, or weights of any form, to compute the features of pictures or films with
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     #[command(flatten, next_help_heading = "With --weights")]
@@ -37,6 +37,9 @@ impl SourceArgs {
         let mut sets = Vec::with_capacity(N);
         let bad = match &self.weights {
             None => {
+                let indices =
+                    parts.iter().filter(|(path, _)| path.is_dir()).filter_map(|(path, _)| Index::find(path).ok()?);
+                require_room(&indices.map(|index| (index.rows as usize, index.shape)).collect::<Vec<_>>())?;
                 for (path, _) in parts {
                     sets.push(features(path)?);
                 }
@@ -54,7 +57,7 @@ impl SourceArgs {
         let inputs = data.iter().map(|data| data.len()).sum();
         let Opened { frozen, batch, workers, .. } =
             self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
-        require_room(inputs, frozen.engine.shape())?;
+        require_room(&[(inputs, frozen.engine.shape())])?;
         let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
         progress.at(0);
         for data in &data {
@@ -73,11 +76,6 @@ impl SourceArgs {
 
 /// The features at `path`; pictures need an encoder first.
 fn features(path: &Path) -> Result<FeatureSet> {
-    if path.is_dir()
-        && let Ok(Some(index)) = Index::find(path)
-    {
-        require_room(index.rows as usize, index.shape)?;
-    }
     FeatureSet::open(path).map_err(|error| match error.kind() {
         Kind::Data if !FeatureSet::stand_at(path) => Error::data(path, "holds no features")
             .with_remedy("give what `anyjepa extract` wrote, or pictures together with --weights"),
@@ -85,11 +83,14 @@ fn features(path: &Path) -> Result<FeatureSet> {
     })
 }
 
-/// Refuses rows of features that memory cannot hold: probes look at all of them again and again.
-fn require_room(rows: usize, shape: Shape) -> Result<()> {
-    let bytes = rows as f64 * shape.width() as f64 * size_of::<f32>() as f64;
+/// Refuses sets of features, each so many rows of a shape, that memory cannot hold together: probes look at all of them
+/// again and again.
+fn require_room(sets: &[(usize, Shape)]) -> Result<()> {
+    let values = |(rows, shape): &(usize, Shape)| *rows as f64 * shape.width() as f64;
+    let bytes = sets.iter().map(values).sum::<f64>() * size_of::<f32>() as f64;
     device::require_memory(Spec { api: device::Api::Cpu, index: None }, bytes, 0.0).map_err(|error| {
-        Error::new(Kind::Data, format!("{rows} rows of {shape} are held in memory, and do not fit: {error}"))
+        let rows: Vec<String> = sets.iter().map(|(rows, shape)| format!("{rows} rows of {shape}")).collect();
+        Error::new(Kind::Data, format!("{} are held in memory, and do not fit: {error}", rows.join(" and ")))
             .with_remedy(
                 "give fewer inputs, or take fewer values of each: --tokens pooled, --layers last, a smaller model",
             )
@@ -102,9 +103,10 @@ mod tests {
 
     #[test]
     fn features_that_memory_cannot_hold_are_a_data_error_with_a_remedy() {
-        let error = require_room(usize::MAX, Shape { tokens: 1568, dim: 1024 }).unwrap_err();
+        let set = (usize::MAX / 2, Shape { tokens: 1568, dim: 1024 });
+        let error = require_room(&[set, set]).unwrap_err();
         assert_eq!((error.kind(), error.remedy().is_some()), (Kind::Data, true));
         assert!(error.to_string().contains("rows of 1568 x 1024 values are held in memory"), "{error}");
-        assert!(require_room(10, Shape { tokens: 4, dim: 4 }).is_ok());
+        assert!(require_room(&[(10, Shape { tokens: 4, dim: 4 })]).is_ok());
     }
 }

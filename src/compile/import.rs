@@ -226,3 +226,22 @@ fn unknown(operation: &impl std::fmt::Debug) -> Error {
 fn broken(what: &str) -> Error {
     Error::new(Kind::Other, format!("the recorded graph has {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_that_is_no_parameter_and_has_no_rule_is_refused() {
+        let device = Device::capture();
+        let captured = device.capture_scope(|scope| {
+            let images = Tensor::<2>::from_data(TensorData::new(vec![0f32; 6], [2, 3]), &device);
+            let table = Tensor::<2>::from_data(TensorData::new(vec![1f32; 3], [1, 3]), &device);
+            let input = id(&images);
+            let sum = images + table;
+            scope.complete(input, id(&sum))
+        });
+        let error = import(&captured.unwrap().graph, &HashMap::new()).unwrap_err();
+        insta::assert_snapshot!(error, @"there is no kernel for a constant of [1, 3] values that is no parameter and has no rule");
+    }
+}

@@ -17,7 +17,7 @@ mod tokens;
 mod tests;
 
 pub use crate::matrix::Matrix;
-pub use attentive::{AttentiveHead, AttentiveSweep, HeadCard, Rates, SweepData, SweepOutcome, SweptHead};
+pub use attentive::{AttentiveSweep, FittedAttentive, ProbeCard, Rates, SweepData, SweepOutcome, SweptProbe};
 pub use health::{Health, health};
 pub use knn::{KnnConfig, Metric, Neighbour, knn, neighbours};
 pub use logistic::{Logistic, LogisticConfig, logistic};

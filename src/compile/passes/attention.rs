@@ -12,14 +12,9 @@ pub fn recognise(graph: &Graph) -> Graph {
 fn found(graph: &Graph, id: Id) -> Option<Change> {
     let joined = graph.node(id);
     let heads_last = source(graph, id, Op::Reshape)?;
-    let permuted = source(graph, heads_last, Op::Permute(vec![0, 2, 1, 3]));
-    let attention = permuted.unwrap_or(heads_last);
+    let attention = source(graph, heads_last, Op::Permute(vec![0, 2, 1, 3]))?;
     let Op::Attention { scale } = graph.node(attention).op else { return None };
     let [batch, heads, tokens, size] = graph.shape(attention)[..] else { return None };
-    // One head is last without a permutation.
-    if permuted.is_none() && heads > 1 {
-        return None;
-    }
     let packed = graph.node(attention).inputs.iter().enumerate().map(|(i, &input)| part(graph, input, i));
     let packed: Vec<Id> = packed.collect::<Option<_>>()?;
     let split = source(graph, packed[0], Op::Permute(vec![2, 0, 3, 1, 4]))?;

@@ -8,7 +8,7 @@ use crate::data::DIRECTIONS;
 use crate::demo::{Demo, percent};
 use crate::error::Result;
 use crate::eval::{
-    AttentiveHead, AttentiveSweep, Labelled, LabelledTokens, Logistic, LogisticConfig, Rates, SweepData, TokenSet,
+    AttentiveSweep, FittedAttentive, Labelled, LabelledTokens, Logistic, LogisticConfig, Rates, SweepData, TokenSet,
     chosen_penalty, few_labels, largest,
 };
 use crate::extract::Shape;
@@ -186,7 +186,7 @@ impl Clips {
 /// A fitted probe of a clip's direction.
 pub(super) enum Fitted {
     Mean(Logistic),
-    Attentive(AttentiveHead),
+    Attentive(FittedAttentive),
 }
 
 impl Fitted {
@@ -211,7 +211,7 @@ impl Fitted {
         let epochs = STEPS.div_ceil(learnt.div_ceil(published.batch).max(1));
         let sweep = AttentiveSweep { rates, seed, epochs, ..published };
         let data = SweepData { train, test, classes: COUNT };
-        Ok(Self::Attentive(sweep.fit(&data, device, stop, &mut |_, _| ())?.head))
+        Ok(Self::Attentive(sweep.fit(&data, device, stop, &mut |_, _| ())?.probe))
     }
 
     /// How it pools tokens.
@@ -226,7 +226,7 @@ impl Fitted {
     pub fn scores(&self, clips: &Clips, device: &Device) -> Result<Matrix> {
         match self {
             Self::Mean(probe) => probe.scores(&clips.mean, device),
-            Self::Attentive(head) => head.scores(&clips.tokens, device),
+            Self::Attentive(probe) => probe.scores(&clips.tokens, device),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The attentive probe over frozen token features: a sweep of learning rates and weight decays in one pass over them.
 
-mod head;
+mod fitted;
 mod stack;
 mod sweep;
 
 #[cfg(test)]
 mod tests;
 
-pub use head::{AttentiveHead, HeadCard};
-pub use sweep::{AttentiveSweep, SweepData, SweepOutcome, SweptHead};
+pub use fitted::{FittedAttentive, ProbeCard};
+pub use sweep::{AttentiveSweep, SweepData, SweepOutcome, SweptProbe};
 
 /// Learning rate and weight decay of one probe of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq)]

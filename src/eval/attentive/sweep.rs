@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::stack::Stack;
-use super::{AttentiveHead, Rates};
+use super::{FittedAttentive, Rates};
 use crate::device::read;
 use crate::error::{Error, Kind, Result};
 use crate::eval::probe::largest;
@@ -51,7 +51,7 @@ pub struct SweepData<'a> {
 
 /// What one probe of a sweep came to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SweptHead {
+pub struct SweptProbe {
     /// Its rates.
     pub rates: Rates,
     /// Its cross-entropy in each epoch, the mean over the samples as they were met; not finite where it diverged.
@@ -68,13 +68,13 @@ pub struct SweptHead {
 #[derive(Debug, Clone)]
 pub struct SweepOutcome {
     /// The probes, in the order of their rates.
-    pub heads: Vec<SweptHead>,
+    pub probes: Vec<SweptProbe>,
     /// The one that is best on the held-out samples: the result.
     pub chosen: usize,
     /// The one that is best on the test set, which is better than can be known before.
     pub chosen_on_test: usize,
     /// The chosen one, to be kept and used on other features.
-    pub head: AttentiveHead,
+    pub probe: FittedAttentive,
     /// What the chosen one takes each sample of the test set for.
     pub predictions: Vec<u32>,
 }
@@ -139,20 +139,20 @@ impl AttentiveSweep {
         let all: Vec<usize> = (0..data.test.tokens.len()).collect();
         let on_test = self.judge(&stacks, data.test.tokens, &all, data.test.labels, device)?;
         let judged = self.rates.iter().zip(losses).zip(on_held.iter().zip(&on_test));
-        let heads = judged.map(|((rates, losses), (held, test))| SweptHead {
+        let probes = judged.map(|((rates, losses), (held, test))| SweptProbe {
             rates: *rates,
             losses,
             held_out: Accuracy::count(&held.predictions, &held_labels),
             held_out_loss: held.loss,
             test: Accuracy::count(&test.predictions, data.test.labels),
         });
-        let heads: Vec<SweptHead> = heads.collect();
-        let [chosen, chosen_on_test] = best(&heads)?;
+        let probes: Vec<SweptProbe> = probes.collect();
+        let [chosen, chosen_on_test] = best(&probes)?;
         let tensors = stacks[chosen / together].tensors(chosen % together)?;
         Ok(SweepOutcome {
-            head: AttentiveHead { shape, tensors },
+            probe: FittedAttentive { shape, tensors },
             predictions: on_test[chosen].predictions.clone(),
-            heads,
+            probes,
             chosen,
             chosen_on_test,
         })
@@ -237,17 +237,18 @@ impl Judged {
 }
 
 /// The best on what was held out and the best on the test set, among those whose values stayed finite.
-fn best(heads: &[SweptHead]) -> Result<[usize; 2]> {
+fn best(probes: &[SweptProbe]) -> Result<[usize; 2]> {
     let finite = || {
-        let is_finite = |head: &SweptHead| head.held_out_loss.is_finite() && head.losses.iter().all(|l| l.is_finite());
-        heads.iter().enumerate().filter(move |(_, head)| is_finite(head))
+        let is_finite =
+            |probe: &SweptProbe| probe.held_out_loss.is_finite() && probe.losses.iter().all(|l| l.is_finite());
+        probes.iter().enumerate().filter(move |(_, probe)| is_finite(probe))
     };
     // Of equals the first: `min_by` keeps it, `max_by` would not.
     let chosen = finite().min_by(|(_, a), (_, b)| {
         let by_loss = a.held_out_loss.total_cmp(&b.held_out_loss);
         b.held_out.correct.cmp(&a.held_out.correct).then(by_loss)
     });
-    let on_test = finite().min_by_key(|(_, head)| std::cmp::Reverse(head.test.correct));
+    let on_test = finite().min_by_key(|(_, probe)| std::cmp::Reverse(probe.test.correct));
     match (chosen, on_test) {
         (Some((chosen, _)), Some((on_test, _))) => Ok([chosen, on_test]),
         _ => Err(Error::new(Kind::Diverged, "no attentive probe's values stayed finite")

@@ -156,16 +156,16 @@ fn attention_tells_classes_whose_means_are_the_same() {
         ..AttentiveSweep::published(2)
     };
     let outcome = fit(&sweep, &train, &test);
-    let chosen = &outcome.heads[outcome.chosen];
+    let chosen = &outcome.probes[outcome.chosen];
     assert_eq!(Accuracy::count(&outcome.predictions, &test.1), chosen.test);
-    assert!(chosen.test.fraction() > 0.95, "{:?}", outcome.heads);
+    assert!(chosen.test.fraction() > 0.95, "{:?}", outcome.probes);
     assert!(chosen.losses[0] > 0.6 && chosen.losses[29] < 0.2, "{:?}", chosen.losses);
-    assert!(outcome.heads[outcome.chosen_on_test].test.correct >= chosen.test.correct);
-    assert!(outcome.heads.iter().all(|head| head.held_out.correct <= chosen.held_out.correct));
+    assert!(outcome.probes[outcome.chosen_on_test].test.correct >= chosen.test.correct);
+    assert!(outcome.probes.iter().all(|probe| probe.held_out.correct <= chosen.held_out.correct));
     assert_eq!((chosen.held_out.total, chosen.test.total), (120, 200));
     // Other samples, by the model's own forward pass, in 16 bits.
     let more = marked(200, 2);
-    let found = outcome.head.predict(&more.0.clone().halved().unwrap(), &Device::flex()).unwrap();
+    let found = outcome.probe.predict(&more.0.clone().halved().unwrap(), &Device::flex()).unwrap();
     assert!(Accuracy::count(&found, &more.1).fraction() > 0.95);
 
     let mean = |(tokens, labels): &(TokenSet, Vec<u32>)| {
@@ -191,8 +191,8 @@ fn a_sweep_is_a_function_of_its_seed() {
         fit(&AttentiveSweep { rates, epochs: 2, batch: 16, seed, ..AttentiveSweep::published(2) }, &train, &test)
     };
     let (one, same, other) = (sweep(0), sweep(0), sweep(1));
-    assert_eq!((&one.heads, &one.head, &one.predictions), (&same.heads, &same.head, &same.predictions));
-    assert_ne!(one.heads[0].losses, other.heads[0].losses);
+    assert_eq!((&one.probes, &one.probe, &one.predictions), (&same.probes, &same.probe, &same.predictions));
+    assert_ne!(one.probes[0].losses, other.probes[0].losses);
 }
 
 #[test]
@@ -205,9 +205,9 @@ fn a_probe_that_diverges_is_not_chosen_and_does_not_touch_the_others() {
         ..AttentiveSweep::published(2)
     };
     let (both, alone) = (fit(&sweep(&[1e38, 1e-3]), &train, &test), fit(&sweep(&[1e-3]), &train, &test));
-    assert!(!both.heads[0].held_out_loss.is_finite(), "{:?}", both.heads[0]);
+    assert!(!both.probes[0].held_out_loss.is_finite(), "{:?}", both.probes[0]);
     assert_eq!((both.chosen, both.chosen_on_test), (1, 1));
-    assert_eq!((&both.heads[1], &both.predictions), (&alone.heads[0], &alone.predictions));
+    assert_eq!((&both.probes[1], &both.predictions), (&alone.probes[0], &alone.predictions));
     let error =
         sweep(&[1e38]).fit(&data(&train, &test), &Device::flex(), &Stop::default(), &mut |_, _| ()).unwrap_err();
     assert_eq!(error.kind(), Kind::Diverged);
@@ -257,8 +257,8 @@ fn a_stop_ends_a_sweep_between_two_steps() {
     assert_eq!((error.kind(), steps), (Kind::Interrupted(15), vec![(1, 40), (2, 40), (3, 40)]));
 }
 
-fn card(heads: usize) -> HeadCard {
-    HeadCard {
+fn card(heads: usize) -> ProbeCard {
+    ProbeCard {
         heads,
         classes: vec!["left".into(), "right".into()],
         features: serde_json::json!({"weights_blake3": "0123"}),
@@ -272,16 +272,16 @@ fn card(heads: usize) -> HeadCard {
 fn a_probe_comes_back_from_its_file_bit_for_bit() {
     let (train, test) = (marked(40, 0), marked(16, 1));
     let sweep = AttentiveSweep { depth: 2, epochs: 1, batch: 16, ..AttentiveSweep::published(4) };
-    let SweepOutcome { head, .. } = fit(&sweep, &train, &test);
+    let SweepOutcome { probe, .. } = fit(&sweep, &train, &test);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("head.safetensors");
-    head.save(&path, &card(4)).unwrap();
-    let (found, said) = AttentiveHead::load(&path, None).unwrap();
-    assert_eq!((&found, said), (&head, Some(card(4))));
+    let path = folder.path().join("probe.safetensors");
+    probe.save(&path, &card(4)).unwrap();
+    let (found, said) = FittedAttentive::load(&path, None).unwrap();
+    assert_eq!((&found, said), (&probe, Some(card(4))));
     let device = Device::flex();
-    assert_eq!(found.predict(&test.0, &device).unwrap(), head.predict(&test.0, &device).unwrap());
+    assert_eq!(found.predict(&test.0, &device).unwrap(), probe.predict(&test.0, &device).unwrap());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    insta::assert_snapshot!(AttentiveHead::load(&path, Some(2)).unwrap_err().to_string().replace(&path.display().to_string(), "FILE"), @"FILE: the probe has 4 heads, not 2");
+    insta::assert_snapshot!(FittedAttentive::load(&path, Some(2)).unwrap_err().to_string().replace(&path.display().to_string(), "FILE"), @"FILE: the probe has 4 heads, not 2");
 }
 
 /// The published layout of one variant of the reference's case, under `prefix`.
@@ -310,12 +310,12 @@ fn the_published_probes_are_read_and_predict_as_the_reference_does() {
     for (variant, depth) in [("depth1", 1), ("depth3", 3)] {
         let named = ["", "module."].map(|prefix| published(variant, prefix, folder.path()));
         for path in named.iter().chain((depth == 1).then_some(&archive)) {
-            let (head, card) = AttentiveHead::load(path, Some(3)).unwrap();
-            assert_eq!((head.shape.depth, head.shape.classes, card), (depth, 7, None));
+            let (probe, card) = FittedAttentive::load(path, Some(3)).unwrap();
+            assert_eq!((probe.shape.depth, probe.shape.classes, card), (depth, 7, None));
             let logits = &expected[&format!("{variant}.logits")];
             let best = |row: &[f32]| (0..7).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as u32;
             let best: Vec<u32> = logits.values.chunks_exact(7).map(best).collect();
-            assert_eq!(head.predict(&tokens, &Device::flex()).unwrap(), best, "{}", path.display());
+            assert_eq!(probe.predict(&tokens, &Device::flex()).unwrap(), best, "{}", path.display());
         }
     }
 }
@@ -324,7 +324,7 @@ fn the_published_probes_are_read_and_predict_as_the_reference_does() {
 fn files_that_hold_no_such_probe_are_refused_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &Path, heads: Option<usize>| {
-        let error = AttentiveHead::load(path, heads).unwrap_err();
+        let error = FittedAttentive::load(path, heads).unwrap_err();
         let said = format!("{error} ({})", error.remedy().unwrap_or("no remedy"));
         said.replace(&path.display().to_string(), "FILE")
     };

@@ -26,7 +26,7 @@ const MOST_VALUES: usize = 16 << 20;
 
 /// A fitted attentive probe.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AttentiveHead {
+pub struct FittedAttentive {
     /// Its sizes.
     pub shape: AttentiveShape,
     /// Its parameters by the published names, in the published layout.
@@ -36,7 +36,7 @@ pub struct AttentiveHead {
 /// What a probe's file says beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HeadCard {
+pub struct ProbeCard {
     /// Heads of its attention, which tensors do not show.
     pub heads: usize,
     /// The names of the classes 0, 1, ...; none where they are not known.
@@ -51,11 +51,11 @@ pub struct HeadCard {
     pub seed: u64,
 }
 
-impl AttentiveHead {
+impl FittedAttentive {
     /// The class of each sample; of classes that score the same, the lowest.
     ///
     /// # Errors
-    /// As [`AttentiveHead::scores`].
+    /// As [`FittedAttentive::scores`].
     pub fn predict(&self, tokens: &TokenSet, device: &Device) -> Result<Vec<u32>> {
         Ok(self.scores(tokens, device)?.iter_rows().map(largest).collect())
     }
@@ -90,7 +90,7 @@ impl AttentiveHead {
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn save(&self, path: &Path, card: &HeadCard) -> Result<()> {
+    pub fn save(&self, path: &Path, card: &ProbeCard) -> Result<()> {
         let text = serde_json::to_string(card).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
         let partial = partial_path(path);
         weights::write(&partial, &self.tensors, &Metadata::from([(KEY.to_owned(), text)]))
@@ -99,16 +99,16 @@ impl AttentiveHead {
             .inspect_err(|_| drop(std::fs::remove_file(&partial)))
     }
 
-    /// Reads a probe that [`AttentiveHead::save`] wrote, with what its file says, or one in the published layout, as
+    /// Reads a probe that [`FittedAttentive::save`] wrote, with what its file says, or one in the published layout, as
     /// PyTorch's archive or safetensors, whose number of heads is `heads`.
     ///
     /// # Errors
     /// Of kind `Usage` where the file does not say how many heads the attention has and `heads` does not either, or both do
     /// and differ; of kind `Data` where the file holds no such probe, or a value is not finite.
-    pub fn load(path: &Path, heads: Option<usize>) -> Result<(Self, Option<HeadCard>)> {
+    pub fn load(path: &Path, heads: Option<usize>) -> Result<(Self, Option<ProbeCard>)> {
         let path = &require_exists(path)?;
         let store = Store::open(path)?;
-        let card: Option<HeadCard> = match store.metadata.get(KEY) {
+        let card: Option<ProbeCard> = match store.metadata.get(KEY) {
             None => None,
             Some(text) => Some(serde_json::from_str(text).map_err(|error| {
                 Error::data(path, format!("what it says of its probe cannot be read: {error}"))
