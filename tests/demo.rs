@@ -55,24 +55,24 @@ fn clips_are_probed_before_and_after_under_every_control_and_the_report_shows_it
     insta::assert_snapshot!(rows.iter().map(name).collect::<Vec<_>>().join("\n"), @r"
     untrained none mean null
     untrained none attentive null
+    untrained none mean 8
+    untrained none attentive 8
     untrained repeated mean null
     untrained repeated attentive null
     untrained shuffled mean null
     untrained shuffled attentive null
     untrained reversed mean null
     untrained reversed attentive null
-    untrained none mean 8
-    untrained none attentive 8
     trained none mean null
     trained none attentive null
+    trained none mean 8
+    trained none attentive 8
     trained repeated mean null
     trained repeated attentive null
     trained shuffled mean null
     trained shuffled attentive null
     trained reversed mean null
     trained reversed attentive null
-    trained none mean 8
-    trained none attentive 8
     ");
     for row in &rows {
         assert_eq!(row["seed"], 3);

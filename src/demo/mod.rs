@@ -3,6 +3,7 @@
 pub mod pictures;
 pub mod video;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use burn::tensor::Device;
 
 use crate::config::RunConfig;
 use crate::data::{Batch, Dataset, Split};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::matrix::Matrix;
 use crate::model::{Encoder, Init};
 use crate::stop::Stop;
@@ -101,6 +102,13 @@ impl Demo<'_> {
         Ok(Learned { pair, metrics: out.join("metrics.jsonl"), checkpoint: outcome.checkpoint, out })
     }
 
+    /// Writes the report `page` on the run of the first seed and says what was found.
+    fn finish<Row>(&self, probes: Vec<Row>, page: &str, first: Learned) -> Result<Outcome<Row>> {
+        let report = self.out.join("report.html");
+        fs::write(&report, page).at("write", &report)?;
+        Ok(Outcome { probes, report, checkpoint: first.checkpoint })
+    }
+
     /// Ends the demonstration where it was told to.
     fn go_on(&self) -> Result<()> {
         self.stop.error("the training", "the same command continues it").map_or(Ok(()), Err)
@@ -125,6 +133,10 @@ fn part(path: &Path, split: Split) -> Result<Part> {
             .with_remedy("give a folder for each class, IDX files with labels, or a list with a label in each line")
     })?;
     Ok(Part { data: Arc::new(data), labels })
+}
+
+fn no_seed() -> Error {
+    Error::usage("a demonstration needs one seed at least").with_remedy("give --seeds 1 or more")
 }
 
 /// A share as it stands in tables.

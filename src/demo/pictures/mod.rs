@@ -11,7 +11,7 @@ use burn::tensor::Device;
 pub use probes::{Features, ProbeRow};
 use probes::{RawPixels, probe};
 
-use super::{Demo, Learned, Outcome, Part};
+use super::{Demo, Learned, Outcome, Part, no_seed};
 use crate::config::Layers;
 use crate::data::{EvalPlan, EvalTransform};
 use crate::error::{Error, IoContext as _, Kind, Result};
@@ -82,13 +82,9 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome<ProbeRow>
             first = Some(First { learned, sets });
         }
     }
-    let Some(first) = first else {
-        return Err(Error::usage("a demonstration needs one seed at least"));
-    };
+    let first = first.ok_or_else(no_seed)?;
     let page = page::render(demo, &first, &test, &data, &probes)?;
-    let report = demo.out.join("report.html");
-    fs::write(&report, page).at("write", &report)?;
-    Ok(Outcome { probes, report, checkpoint: first.learned.checkpoint })
+    demo.finish(probes, &page, first.learned)
 }
 
 /// An engine that reads the features of this demonstration.

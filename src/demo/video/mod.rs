@@ -7,17 +7,14 @@ mod probes;
 pub use controls::Control;
 pub use probes::{Features, Motion, MotionRow, Pooling};
 
-use std::fs;
-
 use controls::Controlled;
 use probes::{Clips, Confusion, Fitted};
 
-use super::{Demo, Learned, Outcome, Part};
+use super::{Demo, Learned, Outcome, Part, no_seed};
 use crate::config::Layers;
 use crate::data::{DIRECTIONS, EvalPlan, EvalTransform};
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, Result};
 use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views, encode_all};
-use crate::matrix::Matrix;
 use crate::model::Encoder;
 use crate::train::Observer;
 
@@ -57,45 +54,33 @@ pub fn run(
         for (features, encoder) in encoders {
             demo.go_on()?;
             say(&format!("probing the {} encoder, seed {seed}", features.name()));
-            let row = |fitted: &Fitted, scores: &Matrix, labels: &[u32], labels_per_class, control| {
-                let motion = Motion::of(scores, labels);
-                MotionRow { features, pooling: fitted.pooling(), labels_per_class, control, seed, motion }
-            };
             let known = encode(demo, encoder, &data, clips, Control::None)?;
             let mut seen = encode(demo, encoder, &test, clips / 2, Control::None)?;
-            let fitted = Fitted::both(&known, &seen, seed, demo)?;
+            let of_all = Fitted::both(&known, &seen, seed, demo)?;
             let of_few = Fitted::both(&known.few(few, seed)?, &seen, seed, demo)?;
             drop(known);
-            let few_scores =
-                of_few.iter().map(|fitted| fitted.scores(&seen, demo.device)).collect::<Result<Vec<_>>>()?;
-            let of_few = of_few.iter().zip(&few_scores);
-            let of_few = of_few.map(|(fitted, scores)| row(fitted, scores, &seen.labels, Some(few), Control::None));
-            let of_few: Vec<MotionRow> = of_few.collect();
             for control in Control::ALL {
                 demo.go_on()?;
                 if control != Control::None {
                     seen = encode(demo, encoder, &test, clips / 2, control)?;
                 }
-                for fitted in &fitted {
-                    let scores = fitted.scores(&seen, demo.device)?;
-                    if (fitted.pooling(), control) == (Pooling::Attentive, Control::None) {
+                let of_few = of_few.iter().filter(|_| control == Control::None).map(|fitted| (Some(few), fitted));
+                for (labels_per_class, fitted) in of_all.iter().map(|fitted| (None, fitted)).chain(of_few) {
+                    let (pooling, scores) = (fitted.pooling(), fitted.scores(&seen, demo.device)?);
+                    if (pooling, control, labels_per_class) == (Pooling::Attentive, Control::None, None) {
                         // The trained encoder comes last.
                         confusion = probes::confusion(&scores, &seen.labels);
                     }
-                    probes.push(row(fitted, &scores, &seen.labels, None, control));
+                    let motion = Motion::of(&scores, &seen.labels);
+                    probes.push(MotionRow { features, pooling, labels_per_class, control, seed, motion });
                 }
             }
-            probes.extend(of_few);
         }
         first.get_or_insert(First { learned, confusion });
     }
-    let Some(first) = first else {
-        return Err(Error::usage("a demonstration needs one seed at least"));
-    };
+    let first = first.ok_or_else(no_seed)?;
     let page = page::render(demo, &first, &test, &data, &probes)?;
-    let report = demo.out.join("report.html");
-    fs::write(&report, page).at("write", &report)?;
-    Ok(Outcome { probes, report, checkpoint: first.learned.checkpoint })
+    demo.finish(probes, &page, first.learned)
 }
 
 /// The features of a part's first `count` clips under a control.

@@ -169,9 +169,7 @@ impl Clips {
         let tokens = TokenSet::new([features.rows, shape.tokens, shape.dim], features.values)?;
         Ok(Self { labels, mean, tokens })
     }
-}
 
-impl Clips {
     /// `count` clips of each direction, which `seed` chooses.
     pub fn few(&self, count: usize, seed: u64) -> Result<Self> {
         let rows = few_labels(&self.labels, count, seed)?;

@@ -99,9 +99,21 @@ impl AttentiveSweep {
         stop: &Stop,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<SweepOutcome> {
+        self.fit_within(MOST_VALUES, data, device, stop, progress)
+    }
+
+    /// Fits all probes, in stacks whose largest tensor has no more than `most` values, or of one probe.
+    pub(super) fn fit_within(
+        &self,
+        most: usize,
+        data: &SweepData,
+        device: &Device,
+        stop: &Stop,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<SweepOutcome> {
         let shape = self.check(data)?;
         let [mut learnt, held] = held_out(data.train.labels, self.held_out, self.seed)?;
-        let together = Stack::fitting(shape, self.batch.saturating_mul(data.train.tokens.tokens()), MOST_VALUES);
+        let together = Stack::fitting(shape, self.batch.saturating_mul(data.train.tokens.tokens()), most);
         let stacks = self.rates.chunks(together).map(|rates| Stack::new(shape, self.seed, rates, device));
         let mut stacks: Vec<Stack> = stacks.collect::<Result<_>>()?;
 

@@ -196,6 +196,20 @@ fn a_sweep_is_a_function_of_its_seed() {
 }
 
 #[test]
+fn probes_in_several_stacks_become_what_they_are_in_one() {
+    let (train, test) = (marked(60, 0), marked(20, 1));
+    let rates = Rates::grid(&[1e-4, 1e-2, 1e-3], &[0.01]);
+    let sweep = AttentiveSweep { rates, epochs: 2, batch: 16, ..AttentiveSweep::published(2) };
+    let within = |most: usize| {
+        sweep.fit_within(most, &data(&train, &test), &Device::flex(), &Stop::default(), &mut |_, _| ()).unwrap()
+    };
+    let (one, several) = (within(usize::MAX), within(1));
+    assert_eq!((&one.probes, &one.probe, &one.predictions), (&several.probes, &several.probe, &several.predictions));
+    assert_eq!((one.chosen, one.chosen_on_test), (several.chosen, several.chosen_on_test));
+    assert_ne!(one.probes[0].losses, one.probes[1].losses);
+}
+
+#[test]
 fn a_probe_that_diverges_is_not_chosen_and_does_not_touch_the_others() {
     let (train, test) = (marked(60, 0), marked(20, 1));
     let sweep = |lr: &[f64]| AttentiveSweep {
