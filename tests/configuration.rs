@@ -64,7 +64,7 @@ fn keys(types: &BTreeMap<String, Vec<Item>>, owner: &str, prefix: &str, rows: &m
                 }
             }
             Some(items) if items.iter().all(|item| item.kind.is_empty()) => {
-                let values = items.iter().map(|item| format!("`\"{}\"`: {}", snake(&item.name), uncapital(&item.says)));
+                let values = items.iter().map(|item| format!("`\"{}\"`: {}", snake(&item.name), item.says));
                 rows.push((key, format!("{says} {}", values.collect::<Vec<_>>().join(" "))));
             }
             Some(_) => keys(types, inner, &format!("{key}."), rows),
@@ -83,11 +83,6 @@ fn snake(name: &str) -> String {
         out.extend(char.to_lowercase());
     }
     out
-}
-
-fn uncapital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 fn page() -> (String, Vec<String>) {
