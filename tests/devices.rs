@@ -1,5 +1,5 @@
 //! Forward, gradients, a loss curve and attentive probes are the same on a GPU's API as on the CPU.
-#![cfg(feature = "wgpu")]
+#![cfg(feature = "wgpu-unfused")]
 
 use anyjepa::config::{Preset, RunConfig};
 use anyjepa::device::{self, Spec, read};

@@ -22,10 +22,14 @@ fn anyjepa(arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn probe(arguments: &[&str]) -> Value {
-    let (code, out, said) = anyjepa(&[&["probe"], arguments, &["--json"]].concat());
+fn json(arguments: &[&str]) -> Value {
+    let (code, out, said) = anyjepa(&[arguments, &["--json"]].concat());
     assert_eq!(code, 0, "{said}");
     serde_json::from_str(&out).unwrap()
+}
+
+fn probe(arguments: &[&str]) -> Value {
+    json(&[&["probe"], arguments].concat())
 }
 
 fn extract(input: &Path, out: &Path, arguments: &[&str]) -> String {
@@ -160,7 +164,7 @@ fn attentive_probes_learn_are_kept_and_are_tested_again() {
     let pictures = ["attentive", "--train", &train, "--test", &test, "--out", &file];
     let swept = probe(&[&pictures[..], &encoder, &rates].concat());
     let keys: Vec<_> = swept.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["probe", "heads", "depth", "probes", "chosen", "chosen_on_test"]);
+    assert_eq!(keys, ["probe", "heads", "depth", "labels_per_class", "probes", "chosen", "chosen_on_test"]);
     let rates_of = |probe: &Value| (probe["lr"].as_f64().unwrap(), probe["weight_decay"].as_f64().unwrap());
     let probes = swept["probes"].as_array().unwrap();
     assert_eq!(probes.iter().map(rates_of).collect::<Vec<_>>(), [(1e-2, 0.01), (1e-2, 0.4), (1e-3, 0.01), (1e-3, 0.4)]);
@@ -184,6 +188,17 @@ fn attentive_probes_learn_are_kept_and_are_tested_again() {
     assert!(lines.len() == 2 && lines[1].starts_with("chosen") && lines[1].ends_with("100.00 %"), "{table}");
     let again = probe(&[&["attentive", "--train", &features[0], "--test", &features[0]], &rates[..]].concat());
     assert_eq!(again["chosen"]["accuracy"], 1.0, "{again}");
+    let few = [&["attentive", "--train", &features[0], "--test", &features[0], "--labels-per-class", "5"], &rates[..]];
+    let few = probe(&few.concat());
+    assert_eq!((&few["labels_per_class"], &few["chosen"]["accuracy"]), (&5.into(), &1.0.into()), "{few}");
+
+    let shown = json(&["inspect", &file]);
+    let [heads, classes] = ["heads", "classes"].map(|field| &shown[field]);
+    assert_eq!(
+        (&shown["kind"], heads, classes),
+        (&"probe".into(), &2.into(), &serde_json::json!(["ant", "bee", "cat"]))
+    );
+    assert_eq!(shown["features"]["tokens"], "patch", "{shown}");
 }
 
 #[test]
@@ -205,13 +220,13 @@ fn mistakes_with_attentive_probes_are_named_with_a_remedy() {
     let unlabelled = patch(&plain, "unlabelled", &[]);
     let pooled = extract(&train, &path("pooled"), &[]);
     let file = path("probe.safetensors").display().to_string();
-    let (train, weights) = (train.display().to_string(), weights());
+    let (train, plain, weights) = (train.display().to_string(), plain.display().to_string(), weights());
     let quick = ["--epochs", "1", "--lr", "1e-3", "--weight-decay", "0"];
     probe(&[&["attentive", "--train", &features, "--test", &features, "--out", &file], &quick[..]].concat());
     let published = root().join("tests/fixtures/probe/published.pth.tar").display().to_string();
 
     let on = |train, test| ["--train", train, "--test", test];
-    let fitted: [&[&str]; 9] = [
+    let fitted: [&[&str]; 12] = [
         &on(&pooled, &pooled),
         &on(&features, &deeper),
         &on(&features, &unknown),
@@ -221,6 +236,9 @@ fn mistakes_with_attentive_probes_are_named_with_a_remedy() {
         &[&on(&features, &features)[..], &["--lr", "1e-3,fast"]].concat(),
         &[&on(&features, &features)[..], &["--out", &file]].concat(),
         &[&on(&train, &train)[..], &["--weights", &weights, "--tokens", "pooled"]].concat(),
+        &[&on(&train, &train)[..], &["--weights", &weights, "--heads", "5"]].concat(),
+        &[&on(&train, &plain)[..], &["--weights", &weights]].concat(),
+        &[&on(&features, &features)[..], &["--labels-per-class", "9"]].concat(),
     ];
     let tested: [&[&str]; 7] = [
         &["--test", &features],

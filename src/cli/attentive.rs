@@ -7,7 +7,7 @@ use anyjepa::device;
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
 use anyjepa::eval::{
     Accuracy, AttentiveSweep, FittedAttentive, LabelledTokens, ProbeCard, Rates, SweepData, SweepOutcome, SweptProbe,
-    TokenSet,
+    TokenSet, few_labels,
 };
 use anyjepa::extract::{FeatureDtype, FeatureSet, Provenance};
 use anyjepa::stop::Stop;
@@ -29,7 +29,7 @@ pub struct AttentiveArgs {
     #[arg(long, value_name = "PATH")]
     test: PathBuf,
     /// A probe to be tested, instead of learning: of --out, or a published one of V-JEPA
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["train", "depth", "lr", "weight_decay", "epochs", "probe_batch", "held_out", "seed", "out"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["train", "depth", "lr", "weight_decay", "epochs", "probe_batch", "held_out", "labels_per_class", "seed", "out"])]
     probe: Option<PathBuf>,
     /// Where the chosen probe is kept, as safetensors with the published names
     #[arg(long, value_name = "FILE")]
@@ -55,7 +55,10 @@ pub struct AttentiveArgs {
     /// The share of each class on which the best probe is chosen, and from which none learns
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = parse_share)]
     held_out: f64,
-    /// Decides first values, order and what is held out
+    /// Labels of each class to learn from; all where none are given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    labels_per_class: Option<u32>,
+    /// Decides first values, order, what is held out, and which few labels are learnt from
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -69,6 +72,7 @@ struct Outcome {
     probe: &'static str,
     heads: usize,
     depth: usize,
+    labels_per_class: Option<u32>,
     probes: Vec<Swept>,
     chosen: Chosen,
     chosen_on_test: Option<Chosen>,
@@ -119,14 +123,22 @@ impl AttentiveArgs {
             std::fs::create_dir_all(folder).at("create", folder)?;
         }
         let device = device::open(self.source.probe_device()?)?;
-        let ([train, test], bad) = self.source.sets([(train, Split::Train), (&self.test, Split::Test)])?;
+        let heads_for = |dim| self.heads.map_or_else(|| usual_heads(dim), usize::from);
+        let ([train, test], bad) = self.source.sets([(train, Split::Train), (&self.test, Split::Test)], |shape| {
+            AttentiveSweep::takes(heads_for(shape.dim), [shape.tokens, shape.dim])
+        })?;
         train.compatible(&test)?;
-        let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
+        let (mut train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let most = train_labels.iter().chain(&test_labels).max().map_or(0, |label| *label as usize + 1);
         let classes = train.classes.len().max(most);
-        let heads = self.heads.map_or_else(|| usual_heads(train.shape.dim), usize::from);
+        let heads = heads_for(train.shape.dim);
         let (names, provenance) = (train.classes.clone(), train.provenance.clone());
-        let (train, test) = (token_set(train)?, token_set(test)?);
+        let (mut train, test) = (token_set(train)?, token_set(test)?);
+        if let Some(count) = self.labels_per_class {
+            let rows = few_labels(&train_labels, count as usize, self.seed)?;
+            train = train.select(&rows)?;
+            train_labels = rows.iter().map(|row| train_labels[*row]).collect();
+        }
         let data = SweepData {
             train: LabelledTokens { tokens: &train, labels: &train_labels },
             test: LabelledTokens { tokens: &test, labels: &test_labels },
@@ -156,14 +168,14 @@ impl AttentiveArgs {
             saved = outcome.probe.save(out, &card);
         }
         // What was found is shown, also where it could not be kept.
-        Ok((Outcome::of(&sweep, &outcome), saved.and(bad)))
+        Ok((Outcome::of(&sweep, self.labels_per_class, &outcome), saved.and(bad)))
     }
 
     /// Tests the probe in the file `file`.
     fn judge(&self, file: &Path) -> Result<(Outcome, Result<()>)> {
         let (probe, card) = FittedAttentive::load(file, self.heads.map(usize::from))?;
         let device = device::open(self.source.probe_device()?)?;
-        let ([test], bad) = self.source.sets([(&self.test, Split::Test)])?;
+        let ([test], bad) = self.source.sets([(&self.test, Split::Test)], |shape| probe.takes(shape.dim))?;
         let labels = match &card {
             None => test.labels()?,
             Some(card) => {
@@ -191,6 +203,7 @@ impl AttentiveArgs {
             probe: "attentive",
             heads: probe.shape.heads,
             depth: probe.shape.depth,
+            labels_per_class: None,
             probes: Vec::new(),
             chosen: Chosen { lr, weight_decay, accuracy },
             chosen_on_test: None,
@@ -213,12 +226,16 @@ fn token_set(set: FeatureSet) -> Result<TokenSet> {
 
 /// Refuses features of another encoder or other options than a probe learnt from; how they were stored may differ.
 fn check_features(card: &ProbeCard, features: &Provenance) -> Result<(), String> {
-    let learnt: Provenance = serde_json::from_value(card.features.clone())
-        .map_err(|error| format!("where its features come from cannot be read: {error}"))?;
-    let differences = learnt.differences(features).into_iter();
+    let differences = learnt_from(card)?.differences(features).into_iter();
     let differences = differences.filter(|difference| !["version", "dtype"].contains(&difference.field.as_str()));
     let told: Vec<String> = differences.map(|difference| difference.to_string()).collect();
     if told.is_empty() { Ok(()) } else { Err(format!("the probe learnt from other features: {}", told.join("; "))) }
+}
+
+/// What a probe says of the features that it learnt from.
+pub fn learnt_from(card: &ProbeCard) -> Result<Provenance, String> {
+    serde_json::from_value(card.features.clone())
+        .map_err(|error| format!("where its features come from cannot be read: {error}"))
 }
 
 fn parse_rate(text: &str) -> Result<f64> {
@@ -232,7 +249,7 @@ fn parse_share(text: &str) -> Result<f64> {
 }
 
 impl Outcome {
-    fn of(sweep: &AttentiveSweep, outcome: &SweepOutcome) -> Self {
+    fn of(sweep: &AttentiveSweep, labels_per_class: Option<u32>, outcome: &SweepOutcome) -> Self {
         let swept = |probe: &SweptProbe| Swept {
             lr: probe.rates.lr,
             weight_decay: probe.rates.weight_decay,
@@ -250,6 +267,7 @@ impl Outcome {
             probe: "attentive",
             heads: sweep.heads,
             depth: sweep.depth,
+            labels_per_class,
             probes: outcome.probes.iter().map(swept).collect(),
             chosen: chosen(outcome.chosen),
             chosen_on_test: Some(chosen(outcome.chosen_on_test)),

@@ -1,6 +1,7 @@
-//! `anyjepa inspect [PATH|PRESET]`: what a checkpoint, a run, weights, features, a package or a preset holds.
+//! `anyjepa inspect [PATH|PRESET]`: what a checkpoint, a run, weights, features, a package, a probe or a preset holds.
 
 mod package;
+mod probe;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use anyjepa::extract::{FeatureSet, Format, Index, Provenance, Shape};
 use anyjepa::weights::{Inspection, Source, Verified, Which};
 use clap::Args;
 use package::{Depth, PackageLines};
+use probe::ProbeLines;
 use serde::Serialize;
 
 use super::OutputArgs;
@@ -20,7 +22,7 @@ use super::output::{Shown, print, print_json, table};
 /// `anyjepa inspect [PATH|PRESET]`
 #[derive(Debug, Args)]
 pub struct Command {
-    /// A run, a checkpoint, weights of any form, features, a package or a preset; lists the presets where none is given
+    /// A run, a checkpoint, weights of any form, features, a package, an attentive probe or a preset; lists the presets where none is given
     #[arg(value_name = "PATH|PRESET")]
     subject: Option<PathBuf>,
     /// Check every sum and read every tensor
@@ -55,6 +57,7 @@ enum Subject {
         verified: bool,
     },
     Package(PackageLines),
+    Probe(ProbeLines),
     Weights {
         path: Shown,
         checkpoints: Vec<usize>,
@@ -99,6 +102,9 @@ impl Command {
         if Package::stands_at(path) {
             let depth = if self.verify { Depth::Tensors } else { Depth::Sums };
             return Ok(Subject::Package(PackageLines::of(path, depth)?));
+        }
+        if let Some(probe) = ProbeLines::of(path)? {
+            return Ok(Subject::Probe(probe));
         }
         let all = if path.is_dir() { Checkpoints::new(path, 0).list()? } else { Vec::new() };
         let checkpoint = all.last().map_or(path.to_path_buf(), |(_, newest)| newest.clone());
@@ -216,6 +222,7 @@ impl Subject {
                 text
             }
             Self::Package(package) => package.to_text(),
+            Self::Probe(probe) => probe.to_text(),
             Self::Weights { path, checkpoints, state, config, files } => {
                 let mut text = String::new();
                 if let Some(config) = config {

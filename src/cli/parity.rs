@@ -93,7 +93,7 @@ fn ways(text: &str) -> Result<Vec<Way>> {
     };
     let mut ways = Vec::new();
     for spec in specs {
-        if matches!(spec.api, Api::Cpu | Api::Cuda) || cfg!(feature = "wgpu") {
+        if spec.api == Api::Cuda || spec.trains() {
             ways.push(Way::Burn(spec));
         }
         if spec.api != Api::Cuda {

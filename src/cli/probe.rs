@@ -109,7 +109,8 @@ impl Command {
 impl CommonArgs {
     fn run(self, name: &'static str, probe: &Probe) -> Result<()> {
         let device = device::open(self.source.probe_device()?)?;
-        let ([train, test], bad) = self.source.sets([(&self.train, Split::Train), (&self.test, Split::Test)])?;
+        let parts = [(&*self.train, Split::Train), (&*self.test, Split::Test)];
+        let ([train, test], bad) = self.source.sets(parts, |_| Ok(()))?;
         train.compatible(&test)?;
         let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let train = Labelled { features: &train.features, labels: &train_labels };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
+use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad, unlabelled};
 use anyjepa::device::{self, Spec};
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::extract::{FeatureDtype, FeatureSet, Index, Shape};
@@ -26,14 +26,26 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// Where the probe computes. Our kernels run the encoder alone: beside them the CPU does.
+    /// Where the probe computes: on the encoder's device, or beside our kernels on the CPU where this build has no others
+    /// for that device.
     pub fn probe_device(&self) -> Result<Spec> {
-        let ours = self.weights.is_some() && self.frozen.engine(self.device.device) == EngineArg::Compiled;
-        if ours { "cpu".parse() } else { Ok(self.device.device) }
+        let spec = self.device.device;
+        let ours = self.weights.is_some() && self.frozen.engine(spec) == EngineArg::Compiled;
+        if ours && !spec.trains() {
+            tracing::info!("this build has no kernels that fit probes on {spec}: the CPU does");
+            return "cpu".parse();
+        }
+        Ok(spec)
     }
 
     /// The features of each of `parts`, and whether too much of them could not be read.
-    pub fn sets<const N: usize>(&self, parts: [(&Path, Split); N]) -> Result<([FeatureSet; N], Result<()>)> {
+    ///
+    /// Before an encoder runs, `fits` judges the shape of what it gives, and every sample must have its label.
+    pub fn sets<const N: usize>(
+        &self,
+        parts: [(&Path, Split); N],
+        fits: impl Fn(Shape) -> Result<()>,
+    ) -> Result<([FeatureSet; N], Result<()>)> {
         let mut sets = Vec::with_capacity(N);
         let bad = match &self.weights {
             None => {
@@ -45,18 +57,30 @@ impl SourceArgs {
                 }
                 Ok(())
             }
-            Some(weights) => self.encode(weights, &parts, &mut sets)?,
+            Some(weights) => self.encode(weights, &parts, fits, &mut sets)?,
         };
         let sets = sets.try_into().map_err(|_| Error::new(Kind::Other, "a part has no features"))?;
         Ok((sets, bad))
     }
 
-    fn encode(&self, weights: &Path, parts: &[(&Path, Split)], sets: &mut Vec<FeatureSet>) -> Result<Result<()>> {
+    fn encode(
+        &self,
+        weights: &Path,
+        parts: &[(&Path, Split)],
+        fits: impl Fn(Shape) -> Result<()>,
+        sets: &mut Vec<FeatureSet>,
+    ) -> Result<Result<()>> {
         let data = parts.iter().map(|(path, split)| Ok(Arc::new(Dataset::open_split(path, *split)?)));
         let data: Vec<Arc<Dataset>> = data.collect::<Result<_>>()?;
+        for data in &data {
+            if let Some(sample) = (0..data.len()).find(|sample| data.label(*sample).is_none()) {
+                return Err(unlabelled(&data.name(sample)));
+            }
+        }
         let inputs = data.iter().map(|data| data.len()).sum();
         let Opened { frozen, batch, workers, .. } =
             self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
+        fits(frozen.engine.shape())?;
         require_room(&[(inputs, frozen.engine.shape())])?;
         let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
         progress.at(0);

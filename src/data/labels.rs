@@ -1,5 +1,13 @@
 //! Labels as texts say them: numbers, or names that are numbered in alphabetical order.
 
+use crate::error::{Error, Kind};
+
+/// That the sample `name` has no label where each needs one.
+pub fn unlabelled(name: &str) -> Error {
+    Error::new(Kind::Data, format!("{name} has no label"))
+        .with_remedy("extract from a folder with one subfolder a class, from IDX files, or give a list of labels")
+}
+
 /// Numbers `texts`, one a sample; gives each sample's label and the names of the labels.
 ///
 /// Where every text is a whole number below 65,536 it is the label itself, and all numbers up to the largest are labels.

@@ -13,7 +13,7 @@ pub(crate) struct Found {
     /// What it is.
     pub adapter: Adapter,
     /// How many adapters of its API and type stand before it.
-    #[cfg_attr(not(feature = "wgpu"), expect(dead_code, reason = "burn's wgpu counts adapters by type"))]
+    #[cfg_attr(not(feature = "wgpu-unfused"), expect(dead_code, reason = "burn's wgpu counts adapters by type"))]
     pub of_type: usize,
 }
 

@@ -3,7 +3,7 @@
 pub(crate) mod adapters;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "wgpu-unfused")]
 mod gpu;
 mod memory;
 #[cfg(feature = "train")]
@@ -118,6 +118,18 @@ impl FromStr for Spec {
             return Err(Error::usage("the CPU is one device").with_remedy("write `--device cpu`"));
         }
         Ok(Self { api: *api, index })
+    }
+}
+
+#[cfg(feature = "train")]
+impl Spec {
+    /// Whether this build has burn's kernels for the device, which train networks and fit probes.
+    pub fn trains(&self) -> bool {
+        match self.api {
+            Api::Cpu => true,
+            Api::Cuda => cfg!(feature = "cuda"),
+            Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => cfg!(feature = "wgpu-unfused"),
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use burn::tensor::Device;
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "wgpu-unfused")]
 use super::gpu;
 use super::{Api, Spec};
-#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+#[cfg(not(all(feature = "wgpu-unfused", feature = "cuda")))]
 use crate::error::Error;
 use crate::error::Result;
 
@@ -18,9 +18,9 @@ use crate::error::Result;
 pub fn open(spec: Spec) -> Result<Device> {
     match spec.api {
         Api::Cpu => Ok(Device::flex()),
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "wgpu-unfused")]
         Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => gpu::open(spec),
-        #[cfg(not(feature = "wgpu"))]
+        #[cfg(not(feature = "wgpu-unfused"))]
         Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => Err(not_built(spec, "wgpu")),
         #[cfg(feature = "cuda")]
         Api::Cuda => cuda::open(spec),
@@ -29,7 +29,7 @@ pub fn open(spec: Spec) -> Result<Device> {
     }
 }
 
-#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+#[cfg(not(all(feature = "wgpu-unfused", feature = "cuda")))]
 fn not_built(spec: Spec, feature: &str) -> Error {
     Error::device(format!("this build cannot use the device `{spec}`"))
         .with_remedy(format!("build with `cargo build --release --features {feature}`, or take `--device cpu`"))

@@ -7,6 +7,7 @@ use super::formats::{Decoded, decode, is_shard};
 use super::index::{INDEX_FILE, Index, ShardEntry};
 use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
+use crate::data::unlabelled;
 use crate::error::{Error, IoContext, Kind, Result, require_plain};
 use crate::matrix::Matrix;
 
@@ -60,9 +61,7 @@ impl FeatureSet {
         let known: Option<Vec<u32>> = self.labels.iter().copied().collect();
         known.ok_or_else(|| {
             let row = self.labels.iter().position(Option::is_none).unwrap_or_default();
-            Error::new(Kind::Data, format!("{} has no label", self.names[row])).with_remedy(
-                "extract from a folder with one subfolder a class, from IDX files, or give a list of labels",
-            )
+            unlabelled(&self.names[row])
         })
     }
 

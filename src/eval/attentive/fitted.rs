@@ -60,6 +60,18 @@ impl FittedAttentive {
         Ok(self.scores(tokens, device)?.iter_rows().map(largest).collect())
     }
 
+    /// Whether tokens of `dim` values are what it was fitted on.
+    ///
+    /// # Errors
+    /// Of kind `Data` where they are not.
+    pub fn takes(&self, dim: usize) -> Result<()> {
+        if dim == self.shape.dim {
+            return Ok(());
+        }
+        let message = format!("expected tokens of {} values, found tokens of {dim}", self.shape.dim);
+        Err(Error::new(Kind::Data, message).with_remedy("give the features of the encoder it was fitted on"))
+    }
+
     /// The logarithm of each class's likelihood, up to a constant of the sample.
     ///
     /// # Shapes
@@ -68,13 +80,8 @@ impl FittedAttentive {
     /// # Errors
     /// Of kind `Data` where the tokens have another width than in training, of kind `Device` where the device fails.
     pub fn scores(&self, tokens: &TokenSet, device: &Device) -> Result<Matrix> {
+        self.takes(tokens.dim())?;
         let AttentiveShape { dim, classes, .. } = self.shape;
-        if tokens.dim() != dim {
-            let message = format!("expected tokens of {dim} values, found tokens of {}", tokens.dim());
-            return Err(
-                Error::new(Kind::Data, message).with_remedy("give the features of the encoder it was fitted on")
-            );
-        }
         let probe = AttentiveProbe::new(self.shape, Init::Constant, device);
         let probe = weights::load(probe, "", &self.tensors)?;
         let batch = (MOST_VALUES / (2 * dim * tokens.tokens()).max(1)).max(1);
@@ -97,6 +104,11 @@ impl FittedAttentive {
             .and_then(|()| rename(&partial, path))
             // What is half written is of no use, and the disk may be full.
             .inspect_err(|_| drop(std::fs::remove_file(&partial)))
+    }
+
+    /// Whether the file at `path` says that [`FittedAttentive::save`] wrote it.
+    pub fn stands_at(path: &Path) -> bool {
+        path.is_file() && Store::open(path).is_ok_and(|store| store.metadata.contains_key(KEY))
     }
 
     /// Reads a probe that [`FittedAttentive::save`] wrote, with what its file says, or one in the published layout, as

@@ -86,6 +86,22 @@ impl AttentiveSweep {
         Self { heads, depth: 1, rates, epochs: 20, batch: 64, held_out: 0.2, seed: 0 }
     }
 
+    /// Whether probes of `heads` heads can look at samples of so many tokens of so many values.
+    ///
+    /// # Errors
+    /// Of kind `Usage` where the heads do not divide the values, of kind `Data` where a sample has one token alone.
+    pub fn takes(heads: usize, [tokens, dim]: [usize; 2]) -> Result<()> {
+        if heads == 0 || !dim.is_multiple_of(heads) {
+            return Err(Error::usage(format!("{heads} heads do not divide the {dim} values of a token"))
+                .with_remedy("choose a number of heads that does"));
+        }
+        if tokens == 1 {
+            return Err(Error::new(Kind::Data, "one token a sample leaves attention nothing to choose from")
+                .with_remedy("extract with --tokens patch, or probe pooled features with `anyjepa probe linear`"));
+        }
+        Ok(())
+    }
+
     /// Fits all probes; `progress` hears after each step how many are done, and of how many.
     ///
     /// # Errors
@@ -184,18 +200,11 @@ impl AttentiveSweep {
             return Err(Error::usage(format!("no probe learns with a rate of {lr} and a decay of {weight_decay}"))
                 .with_remedy("both are finite numbers from 0 on"));
         }
-        let dim = data.train.tokens.dim();
-        if !dim.is_multiple_of(*heads) {
-            return Err(Error::usage(format!("{heads} heads do not divide the {dim} values of a token"))
-                .with_remedy("choose a number of heads that does"));
-        }
+        let [tokens, dim] = [data.train.tokens.tokens(), data.train.tokens.dim()];
+        Self::takes(*heads, [tokens, dim])?;
         data.train.check(data.classes)?;
         data.test.check(data.classes)?;
         same_tokens(data.train.tokens, data.test.tokens)?;
-        if data.train.tokens.tokens() == 1 {
-            return Err(Error::new(Kind::Data, "one token a sample leaves attention nothing to choose from")
-                .with_remedy("extract with --tokens patch, or probe pooled features with `anyjepa probe linear`"));
-        }
         if data.test.tokens.is_empty() {
             return Err(Error::new(Kind::Data, "there is nothing to be tested on")
                 .with_remedy("give at least one sample with its label"));
