@@ -84,7 +84,7 @@ impl Shard {
     }
 
     /// Refuses a shard read from `path` whose parts do not fit each other.
-    pub fn check(&self, shape: Shape, path: &Path) -> Result<()> {
+    pub fn check(&self, shape: Shape, tokens: Tokens, path: &Path) -> Result<()> {
         let rows = self.rows();
         let lengths = [self.labels.len(), self.names.len()];
         if lengths != [rows; 2] || rows.checked_mul(shape.width()) != Some(self.features.len()) {
@@ -99,6 +99,19 @@ impl Shard {
         }
         if !self.times.len().is_multiple_of(2 * rows.max(1)) {
             return Err(Error::data(path, format!("{} times are no pairs of {rows} rows", self.times.len())));
+        }
+        let times = self.times.len() / (2 * rows.max(1));
+        let fit = match tokens {
+            _ if self.times.is_empty() => true,
+            Tokens::Pooled => times == 1,
+            Tokens::Patch => shape.tokens.is_multiple_of(times),
+            Tokens::Time => times == shape.tokens,
+        };
+        if !fit {
+            return Err(Error::data(path, format!("{times} times do not fit rows of {shape}")));
+        }
+        if let Some([first, last]) = self.times.as_chunks().0.iter().find(|[first, last]| !(first <= last)) {
+            return Err(Error::data(path, format!("what is seen from second {first} to second {last} is no time")));
         }
         if self.index.iter().any(|&place| place < 0) || !self.index.is_sorted_by(|a, b| a < b) {
             return Err(Error::data(path, "places in the input do not ascend"));
@@ -136,10 +149,10 @@ mod tests {
     fn what_no_probe_can_use_is_refused() {
         let path = Path::new("shard");
         let shape = Shape { tokens: 1, dim: 3 };
-        assert!(example().check(shape, path).is_ok());
+        assert!(example().check(shape, Tokens::Pooled, path).is_ok());
         let mut shard = example();
         shard.labels[0] = MOST_CLASSES;
-        let refused = |shard: &Shard, shape| shard.check(shape, path).unwrap_err().to_string();
+        let refused = |shard: &Shard, shape| shard.check(shape, Tokens::Pooled, path).unwrap_err().to_string();
         insta::assert_snapshot!(refused(&shard, shape), @"shard: 65536 is neither -1 nor a class, counted from 0 and below 65536");
         let empty = Shard { features: Vec::new(), ..example() };
         insta::assert_snapshot!(refused(&empty, Shape { tokens: 0, dim: 3 }), @"shard: rows of 0 x 3 values hold no feature");

@@ -64,7 +64,7 @@ pub(super) fn decode(format: Format, main: Vec<u8>, sidecar: Option<&[u8]>, path
         Format::Npy => npy::decode(&main, sidecar.unwrap_or_default(), path),
         Format::Parquet => parquet::decode(main, path),
     }?;
-    decoded.shard.check(decoded.shape, path)?;
+    decoded.shard.check(decoded.shape, decoded.provenance.tokens, path)?;
     Ok(decoded)
 }
 
@@ -127,7 +127,9 @@ mod tests {
         let encoded = encode(format, &shard(), shape, provenance).unwrap();
         let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
         assert_eq!(decoded, Decoded { shard: shard(), shape, provenance: provenance.clone() });
-        let timed = Shard { times: vec![0.0, 0.125, 0.25, 0.375, 7.0, 7.5, 8.0, 1e9], ..shard() };
+        // A first and a last second for each token of both rows.
+        let times = (0..4 * shape.tokens).map(|time| 1e9 + 0.125 * time as f64).collect();
+        let timed = Shard { times, ..shard() };
         let encoded = encode(format, &timed, shape, provenance).unwrap();
         let decoded = decode(format, encoded.main, encoded.sidecar.as_deref(), path).unwrap();
         assert_eq!(decoded, Decoded { shard: timed, shape, provenance: provenance.clone() });
@@ -146,6 +148,23 @@ mod tests {
         }
         for format in [Format::Safetensors, Format::Npy] {
             round_trip(format, SHAPE, &Provenance { dtype: FeatureDtype::F16, ..provenance() });
+        }
+    }
+
+    #[test]
+    fn times_that_do_not_fit_the_tokens_are_refused() {
+        let whole = [0.0, 0.5, 1.0, 1.5];
+        let (pooled, time) = (provenance(), Provenance { tokens: Tokens::Time, ..provenance() });
+        let refused = [
+            (SHAPE, &pooled, [whole, whole].concat(), "2 times do not fit rows of 1 x 3 values"),
+            (Shape { tokens: 3, dim: 1 }, &time, whole.to_vec(), "1 times do not fit rows of 3 x 1 values"),
+            (SHAPE, &pooled, vec![0.0, 0.5, 2.0, 1.5], "from second 2 to second 1.5"),
+            (SHAPE, &pooled, vec![0.0, f64::NAN, 1.0, 1.5], "from second 0 to second NaN"),
+        ];
+        for (shape, provenance, times, expected) in refused {
+            let encoded = encode(Format::Safetensors, &Shard { times, ..shard() }, shape, provenance).unwrap();
+            let error = decode(Format::Safetensors, encoded.main, None, Path::new("features-00000")).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 
