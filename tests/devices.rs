@@ -126,13 +126,19 @@ fn a_vulkan_adapter_computes_what_the_cpu_computes() {
             let kept = |values: &[f32]| (0..values.len()).filter(keep).map(|i| values[i]).collect::<Vec<f32>>();
             distance(&kept(&gpu.gradients[name].values), &kept(&expected.values))
         })
-        .fold(0.0, f64::max);
+        .map(f64::abs)
+        // A NaN is the largest of all.
+        .max_by(f64::total_cmp)
+        .unwrap();
     let worst_loss = gpu
         .losses
         .iter()
         .zip(&cpu.losses)
         .map(|(found, expected)| f64::from((found - expected).abs() / expected))
-        .fold(0.0, f64::max);
+        .map(f64::abs)
+        // A NaN is the largest of all.
+        .max_by(f64::total_cmp)
+        .unwrap();
     let rows = [
         ("forward", distance(&gpu.prediction, &cpu.prediction), FORWARD),
         ("gradients", worst_gradient, GRADIENT),

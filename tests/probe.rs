@@ -199,6 +199,13 @@ fn attentive_probes_learn_are_kept_and_are_tested_again() {
         (&"probe".into(), &2.into(), &serde_json::json!(["ant", "bee", "cat"]))
     );
     assert_eq!(shown["features"]["tokens"], "patch", "{shown}");
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for command in [&["inspect", &file][..], &[&["probe"], &on_disk[..]].concat()] {
+        let (code, _, said) = anyjepa(command);
+        assert!(code == 4 && said.contains("the weights are damaged"), "{code}: {said}");
+    }
 }
 
 #[test]
@@ -294,4 +301,30 @@ fn mistakes_are_named_with_a_remedy() {
     }
     let said = said.replace(&folder.path().display().to_string(), "T").replace(&weights, "WEIGHTS");
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn options_of_an_encoder_are_refused_where_features_are_read() {
+    let read_out = "--model ijepa-vit-b16 --encoder target --tokens patch --views mirrored --layers -2.. --batch 3 \
+                    --engine burn --workers 3";
+    let words: Vec<&str> = read_out.split_whitespace().collect();
+    for option in words.chunks(2) {
+        let (code, _, said) = anyjepa(&[&["probe", "knn", "--train", "a", "--test", "b"], option].concat());
+        assert!(code == 2 && said.contains("--weights"), "{option:?}: {code}: {said}");
+    }
+}
+
+#[test]
+fn samples_that_were_learnt_from_and_are_tested_on_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = colours(&folder.path().join("pictures"), &["ant", "bee"], 4);
+    let others = colours(&folder.path().join("others"), &["ant", "bee"], 9);
+    let features = extract(&pictures, &folder.path().join("features"), &[]);
+    let more = extract(&others, &folder.path().join("more"), &[]);
+    for (test, expected) in [(&features, "8 of 8 samples"), (&more, "8 of 18 samples")] {
+        let arguments = ["probe", "knn", "--k", "1", "--train", &features, "--test", test];
+        let output = Command::cargo_bin("anyjepa").unwrap().args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains(expected), "{said}");
+    }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::output::{print, print_json, table};
 use super::progress::CountProgress;
-use super::sources::SourceArgs;
+use super::sources::{SourceArgs, warn_of_known};
 use super::{OutputArgs, TokensArg, signals};
 
 /// `anyjepa probe attentive --train PATH --test PATH`
@@ -128,6 +128,7 @@ impl AttentiveArgs {
             AttentiveSweep::takes(heads_for(shape.dim), [shape.tokens, shape.dim])
         })?;
         train.compatible(&test)?;
+        warn_of_known(&train, &test);
         let (mut train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let most = train_labels.iter().chain(&test_labels).max().map_or(0, |label| *label as usize + 1);
         let classes = train.classes.len().max(most);

@@ -27,15 +27,15 @@ pub struct Command {
     #[arg(short = '0', long)]
     null: bool,
     /// A run, a checkpoint, or weights of any form
-    #[arg(long, value_name = "PATH", required_unless_present = "package")]
+    #[arg(long, value_name = "PATH", required_unless_present = "package", group = "encoder_source")]
     weights: Option<PathBuf>,
     /// A compiled encoder that `anyjepa compile` wrote, instead of weights
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "batch", "engine"])]
+    #[arg(long, value_name = "DIR", group = "encoder_source", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "batch", "engine"])]
     package: Option<PathBuf>,
     /// The folder of the features
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Which part of data that come in parts
+    /// Which part of data that come in parts; others are taken whole
     #[arg(long, value_enum, default_value_t)]
     split: SplitArg,
     #[command(flatten)]
@@ -108,6 +108,10 @@ impl Command {
             (None, None) => return Err(Error::usage("no encoder is named").with_remedy("give --weights or --package")),
         };
         say(&format!("{}: {} pictures, on {}", frozen.provenance.model, data.len(), self.device.device));
+        tracing::info!(
+            "batches of {batch}, {workers} threads; BLAKE3 of the encoder {}",
+            frozen.provenance.weights_blake3
+        );
         let extraction = Extraction {
             data: Arc::clone(&data),
             engine: frozen.engine.as_ref(),

@@ -11,32 +11,32 @@ use clap::{Args, ValueEnum};
 
 use super::{EncoderArg, TokensArg};
 
-/// How an encoder is read out.
+/// How an encoder is read out. What takes these options has the encoder in a group `encoder_source`.
 #[derive(Debug, Args)]
 pub struct FrozenArgs {
     /// The preset whose weights these are, where they do not say it themselves
-    #[arg(long, value_name = "PRESET")]
+    #[arg(long, requires = "encoder_source", value_name = "PRESET")]
     pub(super) model: Option<String>,
     /// Which of a checkpoint's encoders; without it the target encoder, or whichever a Hugging Face folder holds
-    #[arg(long, value_enum)]
+    #[arg(long, requires = "encoder_source", value_enum)]
     pub(super) encoder: Option<EncoderArg>,
     /// What is taken of the tokens of a picture or clip; where nothing is said their mean, and for attentive probes each
-    #[arg(long, value_enum)]
+    #[arg(long, requires = "encoder_source", value_enum)]
     pub(super) tokens: Option<TokensArg>,
     /// A picture as it is, or the mean of its features and those of its mirror image, left for right
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, requires = "encoder_source", value_enum, default_value_t)]
     pub(super) views: ViewsArg,
     /// The last block, or the last N joined as -N.., each after the final norm
-    #[arg(long, value_name = "last|-N..", default_value = "last", value_parser = parse_layers, allow_hyphen_values = true)]
+    #[arg(long, requires = "encoder_source", value_name = "last|-N..", default_value = "last", value_parser = parse_layers, allow_hyphen_values = true)]
     pub(super) layers: Layers,
     /// Pictures of a forward pass, or auto: as many as suit the model and the device
-    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = parse_batch)]
+    #[arg(long, requires = "encoder_source", value_name = "N|auto", default_value = "auto", value_parser = parse_batch)]
     pub(super) batch: Batch,
     /// What runs the encoder: our own kernels, or burn's; without it ours, but on cuda burn's
-    #[arg(long, value_enum)]
+    #[arg(long, requires = "encoder_source", value_enum)]
     pub(super) engine: Option<EngineArg>,
     /// Threads that read and decode pictures; 1 on the CPU and all on a GPU where none are given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, requires = "encoder_source", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) workers: Option<u16>,
 }
 

@@ -125,7 +125,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if wanted { 0 } else { 2 });
         }
     };
-    output::init(cli.verbosity.quiet, cli.verbosity.verbose);
+    if let Err(error) = output::init(cli.verbosity.quiet, cli.verbosity.verbose) {
+        return output::fail(&error);
+    }
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     match run(cli.command) {

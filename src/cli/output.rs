@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Sets up messages: `-q`, nothing, `-v`, `-vv`; `ANYJEPA_LOG` overrides.
-pub fn init(quiet: bool, verbose: u8) {
+pub fn init(quiet: bool, verbose: u8) -> Result<()> {
     QUIET.store(quiet, Ordering::Relaxed);
     let level = match (quiet, verbose) {
         (true, _) => "error",
@@ -23,7 +23,11 @@ pub fn init(quiet: bool, verbose: u8) {
         (_, 1) => "anyjepa=info,warn",
         _ => "debug",
     };
-    let filter = EnvFilter::try_from_env("ANYJEPA_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let asked = std::env::var("ANYJEPA_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter = EnvFilter::try_new(&asked).map_err(|error| {
+        Error::usage(format!("ANYJEPA_LOG=`{asked}` cannot be read: {error}"))
+            .with_remedy("write what is told, such as ANYJEPA_LOG=anyjepa=info, or unset it")
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -33,6 +37,7 @@ pub fn init(quiet: bool, verbose: u8) {
         // It would say so on standard error, and panic where that is closed.
         .log_internal_errors(false)
         .init();
+    Ok(())
 }
 
 /// Whether messages may be coloured: on a terminal, unless `NO_COLOR` is set.

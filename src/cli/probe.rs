@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::OutputArgs;
 use super::attentive::AttentiveArgs;
 use super::output::{print, print_json, table};
-use super::sources::SourceArgs;
+use super::sources::{SourceArgs, warn_of_known};
 
 /// `anyjepa probe linear|knn|attentive --train PATH --test PATH`
 #[derive(Debug, Args)]
@@ -112,6 +112,7 @@ impl CommonArgs {
         let parts = [(&*self.train, Split::Train), (&*self.test, Split::Test)];
         let ([train, test], bad) = self.source.sets(parts, |_| Ok(()))?;
         train.compatible(&test)?;
+        warn_of_known(&train, &test);
         let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let train = Labelled { features: &train.features, labels: &train_labels };
         let test = Labelled { features: &test.features, labels: &test_labels };

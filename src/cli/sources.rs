@@ -1,5 +1,6 @@
 //! What a probe learns from and is tested on: features on disk, or computed on the spot.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,11 +18,11 @@ use super::progress::CountProgress;
 #[derive(Debug, Args)]
 pub struct SourceArgs {
     /// A run, a checkpoint, or weights of any form, to compute the features of pictures or films with
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", group = "encoder_source")]
     weights: Option<PathBuf>,
     #[command(flatten, next_help_heading = "With --weights")]
     pub frozen: FrozenArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Options")]
     device: DeviceArgs,
 }
 
@@ -80,6 +81,7 @@ impl SourceArgs {
         let inputs = data.iter().map(|data| data.len()).sum();
         let Opened { frozen, batch, workers, .. } =
             self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
+        tracing::info!("{} on {}: batches of {batch}, {workers} threads", frozen.provenance.model, self.device.device);
         fits(frozen.engine.shape())?;
         require_room(&[(inputs, frozen.engine.shape())])?;
         let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
@@ -95,6 +97,16 @@ impl SourceArgs {
         }
         let bad = check_bad(skipped, inputs, MAX_BAD);
         Ok(bad.map_err(|error| error.with_remedy("the warnings above say why")))
+    }
+}
+
+/// Warns where more than one in a hundred samples of `test` has the features of one of `train`: probes know them.
+pub fn warn_of_known(train: &FeatureSet, test: &FeatureSet) {
+    let sum = |row: &[f32]| blake3::hash(bytemuck::cast_slice(row));
+    let learnt: HashSet<blake3::Hash> = train.features.iter_rows().map(sum).collect();
+    let known = test.features.iter_rows().filter(|row| learnt.contains(&sum(row))).count();
+    if known * 100 > test.features.rows {
+        tracing::warn!("{known} of {} samples to be tested on were learnt from as well", test.features.rows);
     }
 }
 

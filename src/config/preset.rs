@@ -91,6 +91,13 @@ impl Preset {
             line.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(|c| *c != ',').collect();
         digits.parse().expect("tests read it in every preset")
     }
+
+    /// The images or clips of a step of the published recipe, as the header says; none where nothing is published.
+    pub fn images_a_step(&self) -> Option<usize> {
+        let header = self.header();
+        let said = [" images a step", " clips a step"].iter().find_map(|unit| header.split_once(unit))?.0;
+        said.rsplit(' ').next()?.parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +129,9 @@ mod tests {
                 assert!(preset.header().contains(word), "{} says no {word}", preset.name);
             }
             assert!(preset.pictures() > 1000, "{}", preset.name);
+            let published =
+                !["animals28", "photopan"].contains(&preset.name) && !preset.header().contains("gives FLOPs");
+            assert_eq!(preset.images_a_step().is_some_and(|images| images >= 2048), published, "{}", preset.name);
         }
     }
 

@@ -7,9 +7,10 @@ use toml::{Table, Value};
 use super::{Preset, RunConfig};
 use crate::error::{Error, IoContext as _, Result, nearest};
 
-/// Environment variables that begin like configuration and are not: they belong to the command line and the tests.
-const NOT_CONFIGURATION: &[&str] =
-    &["ANYJEPA_DEVICE", "ANYJEPA_LOG", "ANYJEPA_TEST_GPU", "ANYJEPA_TEST_TMPFS", "ANYJEPA_KILLS"];
+/// Environment variables that begin like configuration and are not: they belong to the command line.
+const OF_THE_COMMAND_LINE: &[&str] = &["ANYJEPA_DEVICE", "ANYJEPA_LOG"];
+/// How the names of variables begin that belong to the tests.
+const OF_THE_TESTS: &str = "ANYJEPA_TEST_";
 
 /// Where a configuration comes from, weakest first.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +57,8 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
         }
     }
     for (variable, text) in &sources.environment {
-        if !variable.starts_with("ANYJEPA_") || NOT_CONFIGURATION.contains(&variable.as_str()) {
+        let not_for_us = OF_THE_COMMAND_LINE.contains(&variable.as_str()) || variable.starts_with(OF_THE_TESTS);
+        if !variable.starts_with("ANYJEPA_") || not_for_us {
             continue;
         }
         let Some(key) = keys.iter().find(|key| variable_of(key) == *variable) else {

@@ -45,6 +45,7 @@ pub(crate) fn chosen(train: Labelled, classes: usize, device: &Device) -> Result
             best = (correct, l2);
         }
     }
+    tracing::info!("the penalty that is best on held-out rows: {}", best.1);
     Ok(best.1)
 }
 

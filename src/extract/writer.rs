@@ -195,6 +195,7 @@ impl Writer {
         index.rows = rows[1];
         index.complete = false;
         index.write(&self.folder)?;
+        tracing::info!("rows {} to {} are on disk", rows[0], rows[1]);
         self.index = index;
         self.pending = Shard::default();
         Ok(())

@@ -24,7 +24,7 @@ fn error(found: &[f32], wanted: &[f32]) -> f32 {
     assert_eq!(found.len(), wanted.len());
     let largest = wanted.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
     let difference = found.iter().zip(wanted).map(|(a, b)| if a.is_nan() { f32::NAN } else { (a - b).abs() });
-    difference.fold(0.0, |worst: f32, d| if d > worst || d.is_nan() { d } else { worst }) / largest
+    difference.max_by(f32::total_cmp).unwrap_or(0.0) / largest
 }
 
 /// The result, then the gradients of `inputs`, all under a random gradient of the result.

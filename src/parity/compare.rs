@@ -65,7 +65,7 @@ impl Layer {
         Self {
             label: expected.label.clone(),
             values: expected.values.len(),
-            max_abs: differences.fold(0.0, |most, next| if next > most || next.is_nan() { next } else { most }),
+            max_abs: differences.max_by(f64::total_cmp).unwrap_or(0.0),
             relative_l2,
             worst_cosine: cosines.first().copied().unwrap_or(f64::NAN),
             median_cosine: cosines.get(cosines.len() / 2).copied().unwrap_or(f64::NAN),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::cost::{Flops, PassTokens, output_values, shapes};
 use super::schedule::{Rates, Schedule};
-use crate::config::{MaskMode, Precision, RunConfig};
+use crate::config::{MaskMode, Precision, Preset, RunConfig};
 use crate::error::Result;
 use crate::masks::{MaskSampler, Masks};
 
@@ -145,7 +145,7 @@ impl Plan {
         };
         let problems = plan.problems(config, machine, &draws);
         plan.problem = problems.first().cloned();
-        plan.warnings = problems.into_iter().chain(plan.warnings(machine)).collect();
+        plan.warnings = problems.into_iter().chain(plan.warnings(config, machine)).collect();
         Ok(plan)
     }
 
@@ -186,7 +186,7 @@ impl Plan {
         problems
     }
 
-    fn warnings(&self, machine: Machine) -> Vec<String> {
+    fn warnings(&self, config: &RunConfig, machine: Machine) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.schedule.end > self.steps {
             let share = 100 * self.steps / self.schedule.end.max(1);
@@ -194,6 +194,16 @@ impl Plan {
         }
         if self.schedule.end < self.steps {
             warnings.push("the schedules end before the run: its last steps run at their final values".to_owned());
+        }
+        let published = Preset::find(&self.name).ok().and_then(|preset| preset.images_a_step());
+        if let Some(published) = published.filter(|images| self.global_batch * 2 <= *images) {
+            warnings.push(format!(
+                "a step has {} images (train.batch, train.accumulate, {} GPUs), and the rates are those of the published \
+                 recipe for {published}: set train.accumulate={}, or find rates for fewer",
+                self.global_batch,
+                machine.gpus,
+                published.div_ceil(config.train.batch * machine.gpus)
+            ));
         }
         if let Some(memory) = machine.memory {
             let need = self.state_bytes + self.activation_bytes;

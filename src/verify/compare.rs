@@ -61,10 +61,9 @@ impl Comparison {
             all.filter(|(i, _)| !spare(*i)).map(|(_, (f, e))| (f64::from(*f), f64::from(*e)))
         };
         let sum = |term: fn(f64, f64) -> f64| pairs().map(|(f, e)| term(f, e)).sum::<f64>();
-        // A maximum that lets no NaN slip through.
-        let largest = |term: fn(f64, f64) -> f64| {
-            pairs().map(|(f, e)| term(f, e)).fold(0.0, |most: f64, v| if v <= most { most } else { v })
-        };
+        // Terms have no sign, so that a NaN is the largest of all.
+        let largest =
+            |term: fn(f64, f64) -> f64| pairs().map(|(f, e)| term(f, e)).max_by(f64::total_cmp).unwrap_or(0.0);
         let max_abs = largest(|f, e| (f - e).abs());
         let max_expected = largest(|_, e| e.abs());
         let norms = (sum(|f, _| f * f) * sum(|_, e| e * e)).sqrt();

@@ -87,7 +87,7 @@ impl Header {
 }
 
 /// Refuses tensors of `path` whose sum is not the one that the header states.
-pub(super) fn check_sum(path: &Path, found: &str, stated: Option<&String>) -> Result<()> {
+pub(crate) fn check_sum(path: &Path, found: &str, stated: Option<&String>) -> Result<()> {
     match stated.filter(|stated| *stated != found) {
         None => Ok(()),
         Some(stated) => {

@@ -30,6 +30,8 @@ mod walk;
 pub use export::export_hf;
 pub use file::{Metadata, bytes, read, write};
 pub use header::Header;
+#[cfg(feature = "train")]
+pub(crate) use header::check_sum;
 pub use hf_vjepa2::open_predictor;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};

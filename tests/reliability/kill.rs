@@ -37,7 +37,7 @@ fn a_run_killed_at_any_write_ends_as_one_that_was_never_killed() {
 
 /// How often: ten times, or as `scripts/kill-loop N` says.
 fn kills() -> u64 {
-    std::env::var("ANYJEPA_KILLS").map_or(10, |text| text.parse().unwrap())
+    std::env::var("ANYJEPA_TEST_KILLS").map_or(10, |text| text.parse().unwrap())
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn check(operations: &[Operation], tile: Option<Tile>) {
         };
         let pairs = found.iter().zip(&expected);
         let share = |(found, expected): (&f32, &f32)| (f64::from(*found) - f64::from(*expected)).abs() / tolerance;
-        let worst = pairs.clone().map(share).fold(0.0, f64::max);
+        let worst = pairs.clone().map(share).max_by(f64::total_cmp).unwrap_or(0.0);
         eprintln!("{}: {worst:.3} of the tolerance", operation.label);
         if let Some((i, (found, expected))) = pairs.clone().enumerate().find(|(_, pair)| off(pair)) {
             let stored: Vec<Dtype> = operation.operands.iter().map(|(dtype, _)| *dtype).collect();
@@ -197,6 +197,6 @@ fn gelu_is_exact_to_half_a_millionth() {
     let found = computed(&gpu, &[operation], None).remove(0);
     let off =
         |(x, found): (&f32, &f32)| (f64::from(*found) - twin::gelu(f64::from(*x))).abs() / f64::from(x.abs().max(1.0));
-    let worst = xs.iter().zip(found.iter().step_by(4)).map(off).fold(0.0, f64::max);
+    let worst = xs.iter().zip(found.iter().step_by(4)).map(off).max_by(f64::total_cmp).unwrap();
     assert!(worst < GELU, "gelu is off by {worst:e}");
 }

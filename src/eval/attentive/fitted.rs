@@ -13,10 +13,11 @@ use crate::error::{Error, Kind, Result, require_exists};
 use crate::eval::probe::largest;
 use crate::eval::{Matrix, TokenSet};
 use crate::model::{AttentiveProbe, AttentiveShape, Init};
-use crate::weights::{self, Metadata, Store, Tensors};
+use crate::weights::{self, Metadata, Store, Tensors, check_sum};
 
-/// The key of the safetensors header.
+/// The keys of the safetensors header: the card, and the sum of the tensors.
 const KEY: &str = "anyjepa_probe";
+const SUM: &str = "anyjepa_probe_blake3";
 /// The parameter by which a probe is found among the tensors of a file.
 const QUERY: &str = "pooler.query_tokens";
 /// What is said of a file that holds no probe.
@@ -100,7 +101,8 @@ impl FittedAttentive {
     pub fn save(&self, path: &Path, card: &ProbeCard) -> Result<()> {
         let text = serde_json::to_string(card).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
         let partial = partial_path(path);
-        weights::write(&partial, &self.tensors, &Metadata::from([(KEY.to_owned(), text)]))
+        let said = [(KEY, text), (SUM, weights::sum(&self.tensors))].map(|(key, text)| (key.to_owned(), text));
+        weights::write(&partial, &self.tensors, &Metadata::from(said))
             .and_then(|()| rename(&partial, path))
             // What is half written is of no use, and the disk may be full.
             .inspect_err(|_| drop(std::fs::remove_file(&partial)))
@@ -116,7 +118,7 @@ impl FittedAttentive {
     ///
     /// # Errors
     /// Of kind `Usage` where the file does not say how many heads the attention has and `heads` does not either, or both do
-    /// and differ; of kind `Data` where the file holds no such probe, or a value is not finite.
+    /// and differ; of kind `Data` where the file holds no such probe, is damaged, or a value is not finite.
     pub fn load(path: &Path, heads: Option<usize>) -> Result<(Self, Option<ProbeCard>)> {
         let path = &require_exists(path)?;
         let store = Store::open(path)?;
@@ -150,6 +152,9 @@ impl FittedAttentive {
                     .with_remedy("fit or fetch the probe again"));
             }
             tensors.insert(name.to_owned(), tensor);
+        }
+        if card.is_some() {
+            check_sum(path, &weights::sum(&tensors), store.metadata.get(SUM))?;
         }
         // Whether all parts are there, in their shapes.
         let probe = AttentiveProbe::new(shape, Init::Constant, &Device::flex());
