@@ -62,9 +62,9 @@ pub struct AttentiveArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
-    source: SourceArgs,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 #[derive(Serialize)]

@@ -20,10 +20,11 @@ pub struct SourceArgs {
     /// A run, a checkpoint, or weights of any form, to compute the features of pictures or films with
     #[arg(long, value_name = "PATH", group = "encoder_source")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    // The last, or its heading would stand over others too.
     #[command(flatten, next_help_heading = "With --weights")]
     pub frozen: FrozenArgs,
-    #[command(flatten, next_help_heading = "Options")]
-    device: DeviceArgs,
 }
 
 impl SourceArgs {
