@@ -4,6 +4,7 @@
 //! with weights of 22 fractional bits; between the passes values are rounded to 8 bits. What rounds elsewhere shows: a
 //! float resize is up to 25 levels off at hard edges, and fast_image_resize 6.1 up to 23 (bicubic) and 1 (bilinear).
 
+use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 /// How a resize weighs a source pixel by its distance.
@@ -87,6 +88,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     /// Line `y`, in `grey` where it had more channels than are wanted.
+    #[inline(always)]
     fn at<'a>(&'a self, y: usize, grey: &'a mut Vec<u8>) -> &'a [u8] {
         let Pixels { width, channels, wanted, values } = self.pixels;
         let start = self.first.1 + (y - self.first.0) * width;
@@ -129,6 +131,17 @@ pub(super) struct Resizer {
     sums: Vec<i32>,
     /// One line.
     grey: Vec<u8>,
+    across: Across,
+}
+
+/// One line while it is blended.
+#[derive(Debug, Default)]
+struct Across {
+    /// The pixel that each output takes by one of its weights.
+    taken: Vec<u8>,
+    sums: Vec<i32>,
+    /// The first weight of each value of the line, then the second ones, and so on.
+    weights: Vec<i32>,
 }
 
 const FRACTION_BITS: u32 = 32 - 8 - 2;
@@ -140,24 +153,43 @@ impl Resizer {
     /// What is to be grey is so before it is resized, as Pillow turns a picture grey when it is opened.
     pub fn resize(&mut self, picture: Pixels<'_>, resize: &Resize, out: &mut Vec<u8>) {
         let Resize { source, size, window, interpolation } = *resize;
-        let Self { columns, rows, between, sums, grey } = self;
-        rows.compute(interpolation, source.height, size.1, window.top, window.height);
-        columns.compute(interpolation, source.width, size.0, window.left, window.width);
+        self.rows.compute(interpolation, source.height, size.1, window.top, window.height);
+        self.columns.compute(interpolation, source.width, size.0, window.left, window.width);
+        Arch::new().dispatch(Passes { resizer: self, picture, resize, out });
+    }
+}
+
+/// Both passes, in as wide registers as the processor has.
+struct Passes<'a> {
+    resizer: &'a mut Resizer,
+    picture: Pixels<'a>,
+    resize: &'a Resize,
+    out: &'a mut Vec<u8>,
+}
+
+impl WithSimd for Passes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { resizer: Resizer { columns, rows, between, sums, grey, across }, picture, resize, out } = self;
+        let Resize { source, size, window, .. } = *resize;
         let (used_rows, used_columns) = (rows.used(), columns.used());
         let start = source.top * picture.width + source.left + used_columns.start;
         let lines = Lines { pixels: picture, first: (0, start), length: used_columns.len() };
         let channels = picture.wanted;
 
+        columns.spread(channels, &mut across.weights);
         between.clear();
         out.clear();
         if makes_rows_first(source, size) {
             rows.blend(lines, sums, grey, between);
             for line in between.chunks_exact(used_columns.len() * channels) {
-                columns.blend_within(line, channels, out);
+                columns.blend_within(line, channels, across, out);
             }
         } else {
             for y in used_rows.clone() {
-                columns.blend_within(lines.at(y, grey), channels, between);
+                columns.blend_within(lines.at(y, grey), channels, across, between);
             }
             let pixels = Pixels { width: window.width, channels, wanted: channels, values: between };
             let lines = Lines { pixels, first: (used_rows.start, 0), length: window.width };
@@ -174,6 +206,7 @@ fn makes_rows_first(source: Region, size: (usize, usize)) -> bool {
     fewer_rows > 0 && fewer_rows > 2 * fewer(source.width, size.0)
 }
 
+#[inline(always)]
 fn round(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
@@ -234,6 +267,7 @@ impl Taps {
     }
 
     /// Appends rows, each a sum of `lines`.
+    #[inline(always)]
     fn blend(&self, lines: Lines<'_>, sums: &mut Vec<i32>, grey: &mut Vec<u8>, out: &mut Vec<u8>) {
         for output in 0..self.firsts.len() {
             let (first, weights) = self.at(output);
@@ -249,24 +283,42 @@ impl Taps {
     }
 
     /// Appends a row, each pixel of it a sum of pixels of `line`, which begins with the first that is used.
-    fn blend_within(&self, line: &[u8], channels: usize, out: &mut Vec<u8>) {
+    #[inline(always)]
+    fn blend_within(&self, line: &[u8], channels: usize, across: &mut Across, out: &mut Vec<u8>) {
         match channels {
-            1 => self.blend_pixels::<1>(line, out),
-            _ => self.blend_pixels::<3>(line, out),
+            1 => self.blend_pixels::<1>(line, across, out),
+            _ => self.blend_pixels::<3>(line, across, out),
         }
     }
 
-    fn blend_pixels<const CHANNELS: usize>(&self, line: &[u8], out: &mut Vec<u8>) {
+    /// All pixels by their first weights, then all by their second, and so on: what is multiplied stands side by side.
+    #[inline(always)]
+    fn blend_pixels<const C: usize>(&self, line: &[u8], across: &mut Across, out: &mut Vec<u8>) {
         let Some(&start) = self.firsts.first() else { return };
-        for output in 0..self.firsts.len() {
-            let (first, weights) = self.at(output);
-            let mut sums = [HALF; CHANNELS];
-            for (weight, pixel) in weights.iter().zip(line[(first - start) * CHANNELS..].chunks_exact(CHANNELS)) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += weight * i32::from(*value);
-                }
+        let pixels = line.as_chunks::<C>().0;
+        let last = pixels.len().saturating_sub(1);
+        let Across { taken, sums, weights } = across;
+        sums.clear();
+        sums.resize(self.firsts.len() * C, HALF);
+        taken.resize(sums.len(), 0);
+        for (i, weights) in weights.chunks_exact(sums.len()).enumerate() {
+            for (taken, first) in taken.as_chunks_mut::<C>().0.iter_mut().zip(&self.firsts) {
+                // Weights of pixels beyond the last are 0.
+                *taken = pixels[(first - start + i).min(last)];
             }
-            out.extend(sums.map(round));
+            for ((sum, weight), value) in sums.iter_mut().zip(weights).zip(taken.iter()) {
+                *sum += weight * i32::from(*value);
+            }
+        }
+        out.extend(sums.iter().map(|sum| round(*sum)));
+    }
+
+    /// Puts the weights into `weights` as [`Across`] has them, without those that are 0 in all outputs.
+    fn spread(&self, channels: usize, weights: &mut Vec<i32>) {
+        weights.clear();
+        for i in 0..self.counts.iter().copied().max().unwrap_or(0) {
+            let ith = self.weights.iter().skip(i).step_by(self.most);
+            weights.extend(ith.flat_map(|weight| std::iter::repeat_n(*weight, channels)));
         }
     }
 
