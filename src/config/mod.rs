@@ -56,7 +56,8 @@ pub struct DataConfig {
     pub crop_aspect: [f64; 2],
     /// Probability of a horizontal flip.
     pub flip: f64,
-    /// Short side to which a picture is resized (bicubic) before its centre is cropped, outside training.
+    /// Short side to which a picture is resized (bicubic; clips linearly, without antialiasing) before its centre is cropped,
+    /// outside training.
     pub resize: usize,
     /// How clips are taken from films; where it is left out, one clip of frames that follow each other.
     #[serde(default)]

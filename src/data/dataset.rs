@@ -41,6 +41,10 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
         (0..wanted.len()).for_each(|at| each(at, &decoded.picture));
         Ok(vec![0.0; wanted.len()])
     }
+    /// Whether what decodes its clips is at hand.
+    fn require_clips(&self) -> Result<()> {
+        Ok(())
+    }
     /// Adds what tells this source's content from another's.
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
@@ -230,6 +234,14 @@ impl Dataset {
             part.source.fingerprint(&mut hasher);
         }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// Whether what decodes its clips is at hand.
+    ///
+    /// # Errors
+    /// There are films, or GIFs, and FFmpeg is missing.
+    pub(super) fn require_clips(&self) -> Result<()> {
+        self.parts.iter().try_for_each(|part| part.source.require_clips())
     }
 
     fn part(&self, i: usize) -> (&Part, usize) {

@@ -107,7 +107,9 @@ impl Source for Files {
     }
 
     fn name(&self, i: usize) -> String {
-        readable(self.paths[i].as_os_str())
+        // The folder itself, where its own pictures are the frames of a film.
+        let own = self.root.file_name().filter(|_| self.paths[i].as_os_str().is_empty());
+        readable(own.unwrap_or(self.paths[i].as_os_str()))
     }
 
     fn label(&self, i: usize) -> Option<u32> {
@@ -124,6 +126,10 @@ impl Source for Files {
 
     fn timeline(&self, i: usize, stop: &AtomicBool) -> Result<Timeline, Fault> {
         self.films.timeline(i, &self.path(i), stop)
+    }
+
+    fn require_clips(&self) -> Result<()> {
+        self.films.require_clips(self.paths.iter().map(PathBuf::as_path))
     }
 
     fn frames(

@@ -45,9 +45,16 @@ fn entry(folder: &Path, line: &str) -> (PathBuf, Option<String>) {
     if let Some((path, label)) = line.rsplit_once('\t') {
         return (path.trim().into(), Some(label.trim().to_owned()));
     }
+    let of_two = |(path, label): (&str, &str)| (path.trim().into(), Some(label.to_owned()));
     match line.rsplit_once(' ') {
-        Some((path, label)) if is_sample_name(Path::new(path.trim())) || folder.join(path.trim()).is_dir() => {
-            (path.trim().into(), Some(label.to_owned()))
+        Some(both) if is_sample_name(Path::new(both.0.trim())) => of_two(both),
+        // A folder of frames has no ending, and `take 7` may be one beside another that is called `take`.
+        Some(both)
+            if !is_sample_name(Path::new(line))
+                && folder.join(both.0.trim()).is_dir()
+                && !folder.join(line).exists() =>
+        {
+            of_two(both)
         }
         _ => (line.into(), None),
     }
@@ -70,5 +77,15 @@ mod tests {
         assert_eq!(parsed("my cats/a b.PNG  black"), ("my cats/a b.PNG".into(), label("black")));
         assert_eq!(parsed("films/a b.mp4 3"), ("films/a b.mp4".into(), label("3")));
         assert_eq!(parsed("no ending\tcat"), ("no ending".into(), label("cat")));
+
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["take", "take 7", "clip"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let parsed = |line| entry(folder.path(), line);
+        assert_eq!(parsed("take 7"), ("take 7".into(), None));
+        assert_eq!(parsed("take 8"), ("take".into(), label("8")));
+        assert_eq!(parsed("take 7 8"), ("take 7".into(), label("8")));
+        assert_eq!(parsed("clip 1.mp4"), ("clip 1.mp4".into(), None));
     }
 }

@@ -95,7 +95,8 @@ impl TrainLoader {
     /// Starts to load `dataset` as `plan` says.
     ///
     /// # Errors
-    /// A data error where the data set has not a single batch; or a thread cannot be started.
+    /// A data error where the data set has not a single batch; or there are films and no FFmpeg, or a thread cannot be
+    /// started.
     pub fn new(dataset: Arc<Dataset>, mut plan: TrainPlan) -> Result<Self> {
         plan.batch = plan.batch.max(1);
         let steps_per_epoch = steps_per_epoch(&dataset, plan.batch)?;
@@ -141,7 +142,7 @@ impl EvalLoader {
     /// Starts to load `dataset` as `plan` says; samples beyond its end are ignored.
     ///
     /// # Errors
-    /// A thread cannot be started.
+    /// Clips are wanted of films and there is no FFmpeg; a thread cannot be started.
     pub fn new(dataset: Arc<Dataset>, plan: EvalPlan) -> Result<Self> {
         let (batch, workers) = (plan.batch.max(1), plan.workers);
         let samples = plan.samples.start..plan.samples.end.min(dataset.len());
@@ -267,6 +268,9 @@ struct Chunk {
 impl<R: Recipe> Batches<R> {
     fn start(dataset: Arc<Dataset>, recipe: R, batch: usize, workers: usize, steps: Range<u64>) -> Result<Self> {
         let shape = recipe.input().shape();
+        if recipe.input().frames() > 1 {
+            dataset.require_clips()?;
+        }
         let chunk = batch.div_ceil(workers.max(1)).max(1);
         let chunks_per_batch = batch.div_ceil(chunk).max(1);
         let (first, end) = (steps.start * chunks_per_batch as u64, steps.end * chunks_per_batch as u64);

@@ -122,7 +122,7 @@ pub(super) fn endings() -> String {
 }
 
 /// The endings of text lists.
-const LISTS: [&str; 4] = ["txt", "tsv", "lst", "list"];
+const LISTS: [&str; 5] = ["txt", "tsv", "csv", "lst", "list"];
 
 /// What a single file is.
 #[derive(Debug, PartialEq)]

@@ -13,13 +13,18 @@ use serde::{Deserialize, Serialize};
 pub enum Interpolation {
     /// A triangle: training crops, and Hugging Face's preprocessing.
     Bilinear,
-    /// Keys' cubic with a = -0.5: evaluation.
+    /// Keys' cubic with a = -0.5: evaluation of pictures.
     Bicubic,
     /// A triangle that does not grow when shrinking, and so leaves pixels out: clips, as V-JEPA resizes them.
     Linear,
 }
 
 impl Interpolation {
+    /// That of evaluation: bicubic for pictures, and for clips as V-JEPA resizes them.
+    pub fn of_evaluation(frames: usize) -> Self {
+        if frames > 1 { Self::Linear } else { Self::Bicubic }
+    }
+
     /// The distance from which on weights are zero.
     fn support(self) -> f64 {
         match self {

@@ -203,7 +203,7 @@ impl EvalTransform {
     /// # Errors
     /// As [`EvalTransform::new`] and [`InputFormat::new`].
     pub fn of(config: &RunConfig) -> Result<Self> {
-        let interpolation = Interpolation::Bicubic;
+        let interpolation = Interpolation::of_evaluation(config.model.frames);
         let geometry = Geometry::CentreCrop { resize: config.data.resize, interpolation };
         Ok(Self::new(InputFormat::of(config)?, geometry)?.sampled(config.data.sampling))
     }

@@ -149,6 +149,10 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let settled = schedule.warmup_steps.clamp(SETTLED[0], SETTLED[1]);
     'steps: for batch in loader {
         faults::at(Point::Step).at("begin", out)?;
+        if stop.is_due() {
+            // A signal to every process ends decoders too, which is no fault of their films.
+            break 'steps;
+        }
         since.add(&batch);
         skips.add(&batch.skipped)?;
         let rates = schedule.at(state.step);

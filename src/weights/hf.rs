@@ -14,6 +14,8 @@ use crate::error::{Error, IoContext as _, Result};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// Where a model of clips has it.
+const VIDEO_PREPROCESSOR: &str = "video_preprocessor_config.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -257,10 +259,9 @@ const RESCALE: f64 = 1.0 / 255.0;
 /// # Errors
 /// A data error where it asks for something that this crate does not do.
 pub(super) fn preprocessing(folder: &Path, model: &ModelConfig) -> Result<Option<Preprocessing>> {
-    let path = folder.join(PREPROCESSOR);
-    if !path.is_file() {
-        return Ok(None);
-    }
+    let of_clips = if model.frames > 1 { Some(VIDEO_PREPROCESSOR) } else { None };
+    let names = of_clips.into_iter().chain([PREPROCESSOR]);
+    let Some(path) = names.map(|name| folder.join(name)).find(|path| path.is_file()) else { return Ok(None) };
     let stated: Preprocessor = json(&path)?;
     stated.preprocessing(model).map(Some).map_err(|problem| Error::data(&path, problem))
 }
@@ -294,6 +295,7 @@ impl Preprocessor {
     fn preprocessing(self, model: &ModelConfig) -> Result<Preprocessing, String> {
         let channels = model.channels;
         let interpolation = match self.resample {
+            // The library's processors of clips have antialiasing as those of pictures.
             BILINEAR => Interpolation::Bilinear,
             BICUBIC => Interpolation::Bicubic,
             other => return Err(format!("resample is {other}, expected 2 (bilinear) or 3 (bicubic)")),

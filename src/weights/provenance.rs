@@ -126,7 +126,7 @@ impl Preprocessing {
             std: config.data.std.clone(),
             resize: Resize::ShortSide(config.data.resize),
             crop: Some(config.model.image_size),
-            interpolation: Interpolation::Bicubic,
+            interpolation: Interpolation::of_evaluation(config.model.frames),
             clips: Clips::of(config.model.frames, config.data.sampling),
         }
     }
@@ -139,7 +139,7 @@ impl Preprocessing {
         };
         let resize = Resize::ShortSide(model.image_size * 8 / 7);
         let (crop, clips) = (Some(model.image_size), Clips::published(model));
-        Self { mean, std, resize, crop, interpolation: Interpolation::Bicubic, clips }
+        Self { mean, std, resize, crop, interpolation: Interpolation::of_evaluation(model.frames), clips }
     }
 
     /// The transform that prepares pictures or clips as this says, to squares of `side` pixels.
@@ -157,8 +157,9 @@ impl Preprocessing {
             }
             _ => {
                 let message = format!("the weights ask for {self}, which does not give {side}x{side} pixels");
-                return Err(Error::new(Kind::Data, message)
-                    .with_remedy("correct preprocessor_config.json: a resize and a crop to the model's image_size"));
+                return Err(Error::new(Kind::Data, message).with_remedy(
+                    "correct the folder's preprocessor_config.json: a resize and a crop to the model's image_size",
+                ));
             }
         };
         let Clips { frames, sampling } = self.clips.unwrap_or(Clips { frames: 1, sampling: Sampling::ONE });

@@ -24,6 +24,11 @@ pub(in crate::data) fn is_film_name(path: &Path) -> bool {
     ends_in(path, &EXTENSIONS)
 }
 
+/// Whether a file's ending says that FFmpeg reads it where clips are wanted.
+fn is_film_file(path: &Path) -> bool {
+    is_film_name(path) || ends_in(path, &["gif"])
+}
+
 /// Reads films; what was seen in each is kept.
 #[derive(Debug)]
 pub(in crate::data) struct Films {
@@ -49,6 +54,14 @@ impl Films {
     /// FFmpeg is wanted and missing; the remedy says how to get it.
     pub fn require<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
         if paths.into_iter().any(is_film_name) { self.tools.require() } else { Ok(()) }
+    }
+
+    /// Whether those of `paths` that FFmpeg decodes where clips are wanted can be read here: films, and GIFs too.
+    ///
+    /// # Errors
+    /// As [`Films::require`].
+    pub fn require_clips<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        if paths.into_iter().any(is_film_file) { self.tools.require() } else { Ok(()) }
     }
 
     /// When the frames of sample `i`, which stands at `path`, are shown.
@@ -89,7 +102,9 @@ impl Films {
             }
             Footage::Film => {
                 let film = self.look(i, path, stop)?;
-                decode::frames(&self.tools, path, &film, wanted, self.patience(stop), each)
+                let times = decode::frames(&self.tools, path, &film, wanted, self.patience(stop), each)?;
+                // A container counts from where it likes.
+                Ok(times.into_iter().map(|time| time - film.timeline.time(0)).collect())
             }
         }
     }
@@ -133,7 +148,7 @@ enum Footage {
 impl Footage {
     fn at(path: &Path) -> Self {
         match () {
-            () if is_film_name(path) || ends_in(path, &["gif"]) => Self::Film,
+            () if is_film_file(path) => Self::Film,
             () if path.is_dir() => Self::Folder,
             () => Self::Picture,
         }

@@ -104,6 +104,10 @@ fn a_late_clip_of_a_long_film_is_reached_by_seeking() {
     let calls = std::fs::read_to_string(log).unwrap();
     let seeks: Vec<bool> = calls.lines().map(|call| call.contains("-ss 3.98")).collect();
     assert_eq!(seeks, [false, true], "{calls}");
+    let offset = ["-c:v", "libx264", "-output_ts_offset", "7.5"];
+    let late = film(folder.path(), "late.mp4", &numbered("16x16"), 30, &offset);
+    let late = clip(&late, &[0, 25]);
+    assert!((late.times[0], (late.times[1] - 1.0).abs() < 1e-3) == (0.0, true), "{:?}", late.times);
 }
 
 #[test]
@@ -274,13 +278,16 @@ fn no_process_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
     let own = folder.path().join("pid");
-    let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo $$ >{}; exec sleep 600", own.display()));
+    let tell = format!("echo $$ $(cut -d' ' -f5 /proc/$$/stat) >{}; exec sleep 600", own.display());
+    let ffmpeg = script(folder.path(), "ffmpeg", &tell);
     let limit = Duration::from_secs(5);
     let films = Films::with(Tools { ffmpeg, limit, ..Tools::installed().clone() });
     assert_eq!(faulty(&films, &path).reason, SkipReason::TimedOut);
-    let pid = std::fs::read_to_string(own).unwrap();
+    let told = std::fs::read_to_string(own).unwrap();
+    let (pid, group) = told.trim().split_once(' ').unwrap();
+    assert_eq!(pid, group, "a signal to the group of the run, such as Ctrl-C, reaches the decoder");
     // Neither running nor waiting to be reaped.
-    assert!(!Path::new("/proc").join(pid.trim()).exists());
+    assert!(!Path::new("/proc").join(pid).exists());
 }
 
 #[test]
@@ -306,6 +313,7 @@ fn without_ffmpeg_a_film_is_an_error_that_says_how_to_get_it() {
     let tools = Tools { ffprobe: "/nowhere/ffprobe".into(), ..Tools::installed().clone() };
     let films = Films::with(tools);
     assert!(films.require([Path::new("a.png"), Path::new("b.gif")]).is_ok());
+    assert!(films.require_clips([Path::new("a.png"), Path::new("b.gif")]).is_err());
     let error = films.require([Path::new("a.png"), Path::new("b.MP4")]).unwrap_err();
     insta::assert_snapshot!(format!("{error}\n{}", error.remedy().unwrap()), @r"
     videos are read by FFmpeg, and /nowhere/ffprobe cannot be run: No such file or directory (os error 2)

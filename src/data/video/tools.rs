@@ -37,7 +37,7 @@ impl Tools {
     /// One of them cannot be started; the remedy says how to get them.
     pub fn require(&self) -> Result<()> {
         for program in [&self.ffmpeg, &self.ffprobe] {
-            let mut command = Command::new(program);
+            let mut command = apart(program);
             command.arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             let failed = match command.status() {
                 Ok(status) if status.success() => continue,
@@ -52,7 +52,7 @@ impl Tools {
 
     /// ffprobe on the film at `path`.
     pub fn probe(&self, path: &Path) -> Command {
-        let mut command = Command::new(&self.ffprobe);
+        let mut command = apart(&self.ffprobe);
         command.args(["-v", "error"]);
         open(&mut command, path);
         command
@@ -62,7 +62,7 @@ impl Tools {
     ///
     /// One thread decodes: samples are what is decoded side by side.
     pub fn decode(&self, path: &Path, start: Option<f64>) -> Command {
-        let mut command = Command::new(&self.ffmpeg);
+        let mut command = apart(&self.ffmpeg);
         command.args(["-nostdin", "-hide_banner", "-v", "error", "-copyts", "-threads", "1", "-filter_threads", "1"]);
         if let Some(start) = start {
             command.args(["-ss", &format!("{start:.6}")]);
@@ -70,6 +70,15 @@ impl Tools {
         open(&mut command, path);
         command
     }
+}
+
+/// A program in a process group of its own: Ctrl-C is meant for us, and a decoder that dies of it would blame its film.
+fn apart(program: &Path) -> Command {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "groups are Unix's"))]
+    let mut command = Command::new(program);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
 }
 
 /// How FFmpeg is had.

@@ -122,6 +122,7 @@ impl FittedAttentive {
     pub fn load(path: &Path, heads: Option<usize>) -> Result<(Self, Option<ProbeCard>)> {
         let path = &require_exists(path)?;
         let store = Store::open(path)?;
+        let prefix = prefix(path, &store)?;
         let card: Option<ProbeCard> = match store.metadata.get(KEY) {
             None => None,
             Some(text) => Some(serde_json::from_str(text).map_err(|error| {
@@ -141,7 +142,6 @@ impl FittedAttentive {
                     .with_remedy("give --heads; the published probes have as many as their encoder, 16 for ViT-L"));
             }
         };
-        let prefix = prefix(path, &store)?;
         let shape = shape(&store, &prefix, heads).map_err(|problem| Error::data(path, problem).with_remedy(GIVE))?;
         let mut tensors = Tensors::new();
         for (name, entry) in &store.entries {
@@ -153,8 +153,12 @@ impl FittedAttentive {
             }
             tensors.insert(name.to_owned(), tensor);
         }
-        if card.is_some() {
+        if let Some(card) = &card {
             check_sum(path, &weights::sum(&tensors), store.metadata.get(SUM))?;
+            if !card.classes.is_empty() && card.classes.len() != shape.classes {
+                let message = format!("it names {} classes and tells {} apart", card.classes.len(), shape.classes);
+                return Err(Error::data(path, message).with_remedy("fit the probe again"));
+            }
         }
         // Whether all parts are there, in their shapes.
         let probe = AttentiveProbe::new(shape, Init::Constant, &Device::flex());
