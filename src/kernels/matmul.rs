@@ -12,7 +12,7 @@ use super::rotation::turn;
 use super::terms::Terms;
 use super::workspace::Workspace;
 
-/// The deepest stretch that is summed in registers, for the sake of rounding.
+/// The most terms that are summed in registers, for the sake of rounding.
 const STRETCH: usize = 384;
 /// Rows of one band, at most: the second cache holds them and a panel.
 const BAND: usize = 112;
@@ -238,8 +238,7 @@ fn tile<T: Terms, S: Simd, const R: usize>(
     let depth = panel.len();
     let left = packed[place.row * depth..(place.row + R) * depth].as_chunks::<R>().0;
     let width = 2 * S::F32_LANES;
-    // All stretches are about as long, and none is longer than it may be.
-    let stretch = depth.div_ceil((depth * T::VALUES).div_ceil(STRETCH).max(1)).max(1);
+    let stretch = depth.div_ceil(depth.div_ceil(STRETCH).max(1)).max(1);
     for strip in (0..PANEL).step_by(width) {
         let column = place.column + strip;
         if column >= place.columns {

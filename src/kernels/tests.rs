@@ -1,5 +1,7 @@
 //! Every kernel equals its plain loop, on every instruction set and at odd sizes, and writes all of its result.
 
+use std::io::Write as _;
+
 use pulp::Arch;
 
 use super::attention::{self, Outputs, Shapes};
@@ -33,7 +35,9 @@ fn bf16_ways() -> Vec<Bf16> {
     let best = Bf16::new();
     match best {
         Bf16::Unpacked => {
-            eprintln!("SKIPPED: this processor has no AVX512-BF16, so products by its instructions were not compared");
+            let skipped =
+                "SKIPPED: this processor has no AVX512-BF16, so products by its instructions were not compared";
+            writeln!(std::io::stderr(), "{skipped}").unwrap();
             vec![best]
         }
         #[cfg(target_arch = "x86_64")]

@@ -200,7 +200,9 @@ fn plans_for_other_processors_are_refused() {
         CpuEngine::new(plan, &mut |buffer| Ok(values(buffer))).unwrap_err().to_string()
     });
     insta::assert_snapshot!(messages.join("\n"), @r"
-    the plan cannot be run: h: the processor computes with values of f32 alone
+    the plan cannot be run: h: the processor knows no values of f16
+    the plan cannot be run: h: only the weights of products can be of bf16
+    the plan cannot be run: patch.b: only the weights of products can be of bf16
     the plan cannot be run: patch: patch.b cannot be its operand 2
     the plan cannot be run: fc2: 0.fc1.w cannot be its operand 1
     ");
