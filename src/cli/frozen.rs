@@ -36,7 +36,7 @@ pub struct FrozenArgs {
     #[arg(long, requires = "encoder_source", value_enum)]
     pub(super) engine: Option<EngineArg>,
     /// How the encoder's weights and most of its values are stored while it computes: f16 on a GPU, bf16 on the CPU
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, requires = "encoder_source", value_enum, default_value_t)]
     pub(super) precision: DtypeArg,
     /// Threads that read and decode pictures; 1 on the CPU and all on a GPU where none are given
     #[arg(long, requires = "encoder_source", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
