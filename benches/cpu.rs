@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let repetitions = Repetitions { warm_up, counted };
     let spec = "cpu".parse()?;
     let device = device::open(spec)?;
-    let peak = peak(Precision::F32, repetitions, &device)?;
+    let peak = peak(Precision::F32, repetitions, spec, &device)?;
     println!("peak: {:.1} GFLOP/s, a product of two {side} x {side} matrices", peak.gflops, side = peak.side);
     for (work, model, batch) in set {
         let workload = Workload::new(*work, model, *batch, Precision::F32, Engine::Compiled)?;

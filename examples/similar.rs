@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyjepa::compile::Dtype;
 use anyjepa::config::Layers;
 use anyjepa::data::Dataset;
 use anyjepa::error::{Error, Result};
@@ -20,7 +21,7 @@ fn main() -> Result<()> {
     };
 
     // An encoder on a device: a run, a checkpoint, a Hugging Face folder or a published .pth.tar.
-    let way = Way::Compiled { device: "cpu".parse()?, batch: 8 };
+    let way = Way::Compiled { device: "cpu".parse()?, batch: 8, dtype: Dtype::F32 };
     let loaded = weights::open(weights, Some(Which::Target))?;
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &way)?;

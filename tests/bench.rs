@@ -56,13 +56,14 @@ fn without_a_word_both_are_measured_and_the_head_is_one_pass_through_all() {
 }
 
 #[test]
-fn the_engine_can_be_chosen_and_is_burns_where_ours_lacks_the_precision() {
-    let engine = |words: &str| {
+fn the_engine_can_be_chosen_and_ours_knows_bf16_on_the_processor() {
+    let case = |words: &str| {
         let result = measured(&format!("bench extract --quick --batch 1 --reps 1 --warm-up 0 --json {words}"));
-        result["cases"][0]["engine"].as_str().unwrap().to_owned()
+        ["engine", "precision"].map(|key| result["cases"][0][key].as_str().unwrap().to_owned())
     };
-    assert_eq!(engine("--engine burn"), "burn");
-    assert_eq!(engine("--precision bf16"), "burn");
+    assert_eq!(case("--engine burn"), ["burn", "f32"]);
+    assert_eq!(case("--precision bf16"), ["compiled", "bf16"]);
+    assert_eq!(case("--precision bf16 --engine burn"), ["burn", "bf16"]);
 }
 
 #[test]
@@ -83,5 +84,5 @@ fn mistakes_end_with_a_remedy_and_the_exit_code_of_usage() {
     assert!(said("bench extract --model ijepa-vit-b61").contains("did you mean `ijepa-vit-b16`?"));
     assert!(said("bench extract --batch 0").contains("0 is not in 1.."));
     assert!(said("bench train --engine compiled").contains("leave out --engine"));
-    assert!(said("bench extract --engine compiled --precision bf16").contains("--engine burn"));
+    assert!(said("bench extract --engine compiled --precision bf16 --device vulkan").contains("--engine burn"));
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use anyjepa::compile::Dtype;
 use anyjepa::config::Preset;
 use anyjepa::device::{self, Spec};
+use anyjepa::extract::FeatureSet;
 use anyjepa::model::Init;
 use anyjepa::train::Networks;
 use assert_cmd::Command;
-use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
@@ -33,9 +34,9 @@ fn bare_weights(preset: &str, path: &Path) {
             Some((name.strip_prefix("encoder.")?.to_owned(), tensor.shape.clone(), bytes))
         })
         .collect();
-    let views = stored
-        .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let views = stored.iter().map(|(name, shape, bytes)| {
+        (name.as_str(), TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap())
+    });
     safetensors::serialize_to_file(views, None, path).unwrap();
 }
 
@@ -76,6 +77,7 @@ fn blocks_that_are_not_there_and_weights_of_no_model_are_mistakes() {
         "compile ijepa-vit-b16 --layers 4",
         "compile ijepa-vit-b16 --model ijepa-vit-b16",
         "compile ijepa-vit-b16 --out package",
+        "compile ijepa-vit-b16 --dtype bf16 --print wgsl",
     ];
     let said = cases.map(|words| {
         let (code, _, error) = anyjepa(words);
@@ -106,4 +108,38 @@ fn a_package_of_f16_says_on_the_processor_how_to_compile_it() {
     let (code, _, error) = anyjepa(&format!("{extract} --package {} --out {}", at("package"), at("features")));
     assert_eq!(code, 4);
     insta::assert_snapshot!(error.lines().skip_while(|line| !line.starts_with("error")).collect::<Vec<_>>().join("\n"));
+}
+
+/// Of weights and tokens rounded to 8 bits in each product of two blocks; over the largest value.
+const BF16: f32 = 2e-2;
+
+#[test]
+fn a_package_of_bf16_is_half_as_large_and_runs_on_the_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let features = |dtype: &str| {
+        let (package, out) = (at(&format!("package-{dtype}")), at(&format!("features-{dtype}")));
+        let compile = format!("compile {WEIGHTS} --dtype {dtype} --batch 3 --out {}", package.display());
+        assert_eq!(anyjepa(&compile).0, 0);
+        let (code, _, error) =
+            anyjepa(&format!("extract examples/data/photos --package {} --out {}", package.display(), out.display()));
+        assert_eq!(code, 0, "{error}");
+        let set = FeatureSet::open(&out).unwrap();
+        assert_eq!(set.provenance.precision.to_string(), dtype);
+        let bytes = std::fs::metadata(package.join("weights-00001.safetensors")).unwrap().len();
+        (set.features.values, bytes, package)
+    };
+    let ((wide, wide_bytes, _), (narrow, narrow_bytes, package)) = (features("f32"), features("bf16"));
+    assert!(narrow_bytes * 10 < wide_bytes * 6, "{narrow_bytes} and {wide_bytes} bytes");
+    assert!(!package.join("shaders").exists() && !package.join("launches.json").exists());
+    let largest = wide.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let apart = wide.iter().zip(&narrow).fold(0f32, |apart, (a, b)| apart.max((a - b).abs()));
+    assert!(apart > 0.0 && apart < BF16 * largest, "{apart} of {largest}");
+
+    // Weights that are rounded while they are compiled on the spot are the same.
+    let out = at("direct");
+    let direct = format!("extract examples/data/photos --weights {WEIGHTS} --precision bf16 --out {}", out.display());
+    assert_eq!(anyjepa(&direct).0, 0);
+    let direct = FeatureSet::open(&out).unwrap();
+    assert_eq!((direct.features.values, direct.provenance.precision), (narrow, Dtype::Bf16));
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyjepa::compile::Plan;
 use anyjepa::runtime::cpu::CpuEngine;
-use plans::{Positions, Vit, draw, values, vit};
+use plans::{Positions, Vit, draw, in_bf16, values, vit};
 
 /// The system's allocator, which counts what every thread asks of it.
 struct Counting;
@@ -44,17 +44,9 @@ const QUEUE: usize = 63;
 #[test]
 fn no_image_after_the_first_takes_memory() {
     for (frames, side, positions) in [(1, 24, Positions::Table), (4, 12, Positions::Rotation)] {
-        takes_no_memory(vit(Vit {
-            batch: 2,
-            dim: 72,
-            depth: 2,
-            heads: 3,
-            frames,
-            side,
-            tubelet: 1,
-            patch: 2,
-            positions,
-        }));
+        let plan = vit(Vit { batch: 2, dim: 72, depth: 2, heads: 3, frames, side, tubelet: 1, patch: 2, positions });
+        takes_no_memory(in_bf16(plan.clone()));
+        takes_no_memory(plan);
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use anyjepa::compile::Dtype;
 use anyjepa::config::{Layers, Precision};
 use anyjepa::data::{Dataset, Scratch};
 use anyjepa::device;
@@ -339,6 +340,7 @@ fn mistakes_are_named_with_a_remedy() {
         (&done, inputs(&["astronaut.png", "--resume"])),
         (&done, inputs(&[".", "--resume", "--layers", "-2.."])),
         (&done, inputs(&[".", "--resume", "--format", "npy"])),
+        (&done, inputs(&[".", "--resume", "--precision", "bf16"])),
         (&other, inputs(&["."])),
         (&other, inputs(&[".", "--resume"])),
         (&path("new"), inputs(&["nowhere"])),
@@ -348,6 +350,10 @@ fn mistakes_are_named_with_a_remedy() {
         (&path("new"), inputs(&[".", "--layers", "-3.."])),
         (&path("new"), inputs(&[".", "--layers", "4"])),
         (&path("new"), inputs(&[".", "--batch", "0"])),
+        (&path("new"), inputs(&[".", "--precision", "f16"])),
+        (&path("new"), inputs(&[".", "--precision", "bf16", "--device", "vulkan"])),
+        (&path("new"), inputs(&[".", "--precision", "bf16", "--engine", "burn"])),
+        (&path("new"), inputs(&[".", "--precision", "f16", "--device", "cuda"])),
         (&path("new"), inputs(&[".", "--max-bad", "2"])),
         (&path("new"), inputs(&[".", "--model", "ijepa-vit-h14"])),
         (&path("new"), inputs(&[".", "--format", "parquet", "--dtype", "f16"])),
@@ -367,7 +373,7 @@ fn mistakes_are_named_with_a_remedy() {
 #[test]
 fn an_exported_encoder_has_the_provenance_of_its_source() {
     let folder = tempfile::tempdir().unwrap();
-    let way = Way::Compiled { device: "cpu".parse().unwrap(), batch: 1 };
+    let way = Way::Compiled { device: "cpu".parse().unwrap(), batch: 1, dtype: Dtype::F32 };
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = |path: &Path| {
         let loaded = weights::open(path, None).unwrap();

@@ -40,6 +40,7 @@ fn agrees(way: Way) {
 fn burn_and_the_compiled_plan_agree_on_the_cpu() {
     agrees(Way::Burn("cpu".parse().unwrap()));
     agrees(Way::Compiled("cpu".parse().unwrap(), Dtype::F32));
+    agrees(Way::Compiled("cpu".parse().unwrap(), Dtype::Bf16));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use burn::tensor::Device;
 
 use super::clock::{Repetitions, repeat};
 use super::{Engine, Measurement, Peak, Work, pixels};
+use crate::compile::Dtype;
 use crate::config::{Layers, Precision, RunConfig};
 use crate::data::Batch;
 use crate::device::Spec;
@@ -27,7 +28,11 @@ pub fn engine(config: &RunConfig, engine: Engine, spec: Spec, device: &Device) -
         Engine::Compiled => {
             let encoder = Encoder::new(&config.model, Precision::F32, init, &Device::flex());
             let tensors = weights::collect(&encoder, "", &weights::Values)?;
-            Box::new(CompiledEngine::compile(&config.model, &tensors, read_out, config.train.batch, spec)?)
+            let dtype = match config.train.precision {
+                Precision::F32 => Dtype::F32,
+                Precision::Bf16 => Dtype::Bf16,
+            };
+            Box::new(CompiledEngine::compile(&config.model, &tensors, read_out, config.train.batch, dtype, spec)?)
         }
     })
 }

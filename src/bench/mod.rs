@@ -15,7 +15,7 @@ pub use peak::{Peak, peak};
 
 use crate::config::{Precision, Preset, RunConfig};
 use crate::device::Spec;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::random::{Purpose, Stream};
 
 /// What is timed.
@@ -32,7 +32,7 @@ pub enum Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
-    /// A plan of our own kernels, of 32 bits.
+    /// A plan of our own kernels.
     Compiled,
     /// Operation by operation, as in training.
     Burn,
@@ -108,13 +108,9 @@ impl Workload {
     /// `work` with the preset called `model`, over `batch` images at once; `engine` runs encoders that do not learn.
     ///
     /// # Errors
-    /// A usage error where there is no such preset, or where compiled encoders do not know the precision.
+    /// A usage error where there is no such preset.
     pub fn new(work: Work, model: &str, batch: usize, precision: Precision, engine: Engine) -> Result<Self> {
         let engine = if work == Work::Train { Engine::Burn } else { engine };
-        if (engine, precision) == (Engine::Compiled, Precision::Bf16) {
-            return Err(Error::usage("compiled encoders do not compute with bf16")
-                .with_remedy("take --engine burn, or leave out --precision"));
-        }
         let mut config = Preset::find(model)?.config();
         (config.train.batch, config.train.accumulate) = (batch, 1);
         config.train.precision = precision;

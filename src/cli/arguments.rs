@@ -62,21 +62,33 @@ impl From<TokensArg> for Tokens {
     }
 }
 
-/// How values are stored.
+/// How the values of features are stored.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub enum DtypeArg {
+pub enum FeatureDtypeArg {
     #[default]
     F32,
     F16,
 }
 
-impl From<DtypeArg> for FeatureDtype {
-    fn from(dtype: DtypeArg) -> Self {
+impl From<FeatureDtypeArg> for FeatureDtype {
+    fn from(dtype: FeatureDtypeArg) -> Self {
         match dtype {
-            DtypeArg::F32 => Self::F32,
-            DtypeArg::F16 => Self::F16,
+            FeatureDtypeArg::F32 => Self::F32,
+            FeatureDtypeArg::F16 => Self::F16,
         }
     }
+}
+
+/// How an encoder's weights and most of its values are stored while it computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// 32 bits
+    #[default]
+    F32,
+    /// 16 bits, on GPUs that know them
+    F16,
+    /// Weights of 16 bits, on the CPU
+    Bf16,
 }
 
 impl From<DtypeArg> for Dtype {
@@ -84,6 +96,7 @@ impl From<DtypeArg> for Dtype {
         match dtype {
             DtypeArg::F32 => Self::F32,
             DtypeArg::F16 => Self::F16,
+            DtypeArg::Bf16 => Self::Bf16,
         }
     }
 }

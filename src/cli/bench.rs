@@ -37,7 +37,7 @@ pub struct Command {
     /// The arithmetic of matrix products
     #[arg(long, value_enum, default_value_t)]
     precision: PrecisionArg,
-    /// What extracts: our own kernels, or burn's; without it ours, but on cuda and with bf16 burn's
+    /// What extracts: our own kernels, or burn's; without it ours, but on cuda and with bf16 on a GPU burn's
     #[arg(long, value_enum)]
     engine: Option<EngineArg>,
     /// A tiny model and few repetitions
@@ -57,7 +57,7 @@ enum WorkArg {
     Train,
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum PrecisionArg {
     /// 32 bits
     #[default]
@@ -88,7 +88,12 @@ impl Command {
             counted: self.reps.map_or(default.counted, |count| count as usize),
         };
 
-        let peak = peak(precision, if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS }, &device)?;
+        let peak = peak(
+            precision,
+            if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS },
+            self.device.device,
+            &device,
+        )?;
         say(&peak_sentence(&peak));
         let mut cases = Vec::new();
         for workload in &workloads {
@@ -102,17 +107,19 @@ impl Command {
 
     /// What runs encoders that do not learn.
     fn engine(&self) -> Result<Engine> {
+        let gpu_bf16 = self.precision == PrecisionArg::Bf16 && self.device.device.api != Api::Cpu;
         match (self.engine, self.work) {
             (Some(EngineArg::Compiled), Some(WorkArg::Train)) => {
                 Err(Error::usage("compiled encoders do not learn").with_remedy("leave out --engine"))
             }
+            (Some(EngineArg::Compiled), _) if gpu_bf16 => {
+                Err(Error::usage("compiled encoders have bf16 on the CPU alone")
+                    .with_remedy("take --engine burn, or leave out --precision"))
+            }
             (Some(EngineArg::Compiled), _) => Ok(Engine::Compiled),
             (Some(EngineArg::Burn), _) => Ok(Engine::Burn),
-            (None, _) if self.device.device.api == Api::Cuda => Ok(Engine::Burn),
-            (None, _) => Ok(match self.precision {
-                PrecisionArg::F32 => Engine::Compiled,
-                PrecisionArg::Bf16 => Engine::Burn,
-            }),
+            (None, _) if self.device.device.api == Api::Cuda || gpu_bf16 => Ok(Engine::Burn),
+            (None, _) => Ok(Engine::Compiled),
         }
     }
 

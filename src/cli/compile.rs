@@ -30,7 +30,7 @@ pub struct Command {
     /// Images or clips of a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
-    /// How weights and most values are stored; sums are of 32 bits always
+    /// How weights and most values are stored, with bf16 the weights alone; sums are of 32 bits always
     #[arg(long, value_enum, default_value_t)]
     dtype: DtypeArg,
     /// The last block, or the last N joined as -N.., each after the final norm
@@ -86,6 +86,10 @@ impl Command {
         if let TokensArg::Time = self.tokens {
             return Err(Error::usage("a plan gives pooled features or those of each patch")
                 .with_remedy("compile with --tokens patch; `anyjepa extract --weights` takes the mean of each time"));
+        }
+        if let (DtypeArg::Bf16, PrintArg::Wgsl) = (self.dtype, self.print) {
+            return Err(Error::usage("no shader knows values of bf16, which are for the CPU")
+                .with_remedy("print shaders with --dtype f16 or f32"));
         }
         let subject = self.subject()?;
         let model = subject.model();

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::frozen::{FrozenArgs, Opened};
 use super::output::{Shown, print, print_json, say};
 use super::progress::CountProgress;
-use super::{DeviceArgs, DtypeArg, OutputArgs, signals};
+use super::{DeviceArgs, FeatureDtypeArg, OutputArgs, signals};
 
 /// `anyjepa extract INPUT... --weights PATH --out PATH`
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub struct Command {
     #[arg(long, value_name = "PATH", required_unless_present = "package", group = "encoder_source")]
     weights: Option<PathBuf>,
     /// A compiled encoder that `anyjepa compile` wrote, instead of weights
-    #[arg(long, value_name = "DIR", group = "encoder_source", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "batch", "engine"])]
+    #[arg(long, value_name = "DIR", group = "encoder_source", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "batch", "engine", "precision"])]
     package: Option<PathBuf>,
     /// The folder of the features
     #[arg(long, value_name = "PATH")]
@@ -40,9 +40,9 @@ pub struct Command {
     split: SplitArg,
     #[command(flatten)]
     frozen: FrozenArgs,
-    /// How values are stored
+    /// How the values of features are stored
     #[arg(long, value_enum, default_value_t)]
-    dtype: DtypeArg,
+    dtype: FeatureDtypeArg,
     /// The container of a shard
     #[arg(long, value_enum, default_value_t)]
     format: FormatArg,

@@ -9,7 +9,7 @@ use anyjepa::extract::package::Package;
 use anyjepa::extract::{FeatureDtype, Frozen, Times};
 use clap::{Args, ValueEnum};
 
-use super::{EncoderArg, TokensArg};
+use super::{DtypeArg, EncoderArg, TokensArg};
 
 /// How an encoder is read out. What takes these options has the encoder in a group `encoder_source`.
 #[derive(Debug, Args)]
@@ -35,6 +35,9 @@ pub struct FrozenArgs {
     /// What runs the encoder: our own kernels, or burn's; without it ours, but on cuda burn's
     #[arg(long, requires = "encoder_source", value_enum)]
     pub(super) engine: Option<EngineArg>,
+    /// How the encoder's weights and most of its values are stored while it computes: f16 on a GPU, bf16 on the CPU
+    #[arg(long, requires = "encoder_source", value_enum, default_value_t)]
+    pub(super) precision: DtypeArg,
     /// Threads that read and decode pictures; 1 on the CPU and all on a GPU where none are given
     #[arg(long, requires = "encoder_source", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) workers: Option<u16>,

@@ -48,7 +48,7 @@ use anyjepa::error::{Error, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use arguments::{DeviceArgs, DtypeArg, EncoderArg, OutputArgs, TokensArg};
+use arguments::{DeviceArgs, DtypeArg, EncoderArg, FeatureDtypeArg, OutputArgs, TokensArg};
 #[cfg(not(feature = "train"))]
 use lacking::{bench, compile, demo, export, masks, parity, plan, probe, train, verify};
 

@@ -99,6 +99,9 @@ fn ways(text: &str) -> Result<Vec<Way>> {
         if spec.api != Api::Cuda {
             ways.push(Way::Compiled(spec, Dtype::F32));
         }
+        if spec.api == Api::Cpu {
+            ways.push(Way::Compiled(spec, Dtype::Bf16));
+        }
         let named = |adapter: &&Adapter| match spec.index {
             Some(_) => adapter.device == spec.to_string(),
             None => adapter.api == spec.api,

@@ -4,15 +4,18 @@ use std::path::Path;
 
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
-use anyjepa::error::Result;
+use anyjepa::error::{Error, Result};
 use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Times, Views, Way};
 use anyjepa::weights;
 
+use super::DtypeArg;
 use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg};
 
 impl FrozenArgs {
     /// The encoder in `weights` on the device `spec`, for about so many `pictures`.
     pub fn open(&self, weights: &Path, dtype: FeatureDtype, spec: Spec, pictures: usize) -> Result<Opened> {
+        let engine = self.engine(spec);
+        require_known(self.precision, engine, spec)?;
         let which = self.encoder.map(Into::into);
         let loaded = match &self.model {
             None => weights::open(weights, which)?,
@@ -26,8 +29,10 @@ impl FrozenArgs {
             Batch::Auto => auto_batch(&loaded.model, spec.api),
             Batch::Of(batch) => batch,
         };
-        let way = match self.engine(spec) {
-            EngineArg::Compiled => Way::Compiled { device: spec, batch: batch.min(pictures.max(1)) },
+        let way = match engine {
+            EngineArg::Compiled => {
+                Way::Compiled { device: spec, batch: batch.min(pictures.max(1)), dtype: self.precision.into() }
+            }
             EngineArg::Burn => Way::Burn(device::open(spec)?),
         };
         let read_out = ReadOut { layers: self.layers, tokens: self.tokens.unwrap_or_default().into(), views };
@@ -42,6 +47,27 @@ impl FrozenArgs {
         let ours = if spec.api == Api::Cuda { EngineArg::Burn } else { EngineArg::Compiled };
         self.engine.unwrap_or(ours)
     }
+}
+
+/// Refuses a precision that `engine` has not got on the device `spec`.
+fn require_known(precision: DtypeArg, engine: EngineArg, spec: Spec) -> Result<()> {
+    let (problem, remedy) = match (engine, precision, spec.api) {
+        (_, DtypeArg::F32, _) => return Ok(()),
+        (EngineArg::Burn, _, Api::Cuda) => {
+            ("compiled encoders alone have weights of 16 bits", "leave out --precision, or take --device vulkan")
+        }
+        (EngineArg::Burn, ..) => {
+            ("compiled encoders alone have weights of 16 bits", "leave out --precision, or take --engine compiled")
+        }
+        (EngineArg::Compiled, DtypeArg::F16, Api::Cpu) => {
+            ("the CPU knows no values of f16", "take --precision bf16 or f32, or a GPU with --device")
+        }
+        (EngineArg::Compiled, DtypeArg::Bf16, api) if api != Api::Cpu => {
+            ("a GPU knows no values of bf16", "take --precision f16 or f32, or --device cpu")
+        }
+        (EngineArg::Compiled, ..) => return Ok(()),
+    };
+    Err(Error::usage(problem).with_remedy(remedy))
 }
 
 /// As many pictures as keep the largest activation of a block, `[B, N, mlp]`, within what the device takes at ease.

@@ -12,7 +12,7 @@ pub enum Dtype {
     F32,
     /// 16-bit floats (IEEE).
     F16,
-    /// bfloat16: weights of the CPU engine only.
+    /// bfloat16: weights of products alone, and on the processor alone; such a product rounds what it multiplies them with.
     Bf16,
 }
 
@@ -210,7 +210,7 @@ pub struct Dispatch {
 pub struct Plan {
     /// Images of one batch.
     pub batch: usize,
-    /// How weights and most values are stored.
+    /// How weights and most values are stored; with bfloat16 the weights alone.
     pub dtype: Dtype,
     /// All memory.
     pub buffers: Vec<Buffer>,

@@ -6,7 +6,8 @@ use crate::error::{Error, Kind, Result};
 
 /// The plan of `graph`, with weights and most values stored as `dtype`.
 ///
-/// What LayerNorm reads and what leaves the encoder is always of 32 bits, and so are vectors.
+/// What LayerNorm reads and what leaves the encoder is always of 32 bits, and so are vectors. bfloat16 is for weights
+/// alone: what is multiplied with them is rounded on its way.
 ///
 /// # Errors
 /// A failure that names a node for which there is no kernel.
@@ -221,13 +222,14 @@ impl Schedule<'_> {
         if self.graph.outputs.iter().any(|&output| behind(output) == id) {
             return (Role::Output, Dtype::F32);
         }
+        let between = if self.dtype == Dtype::Bf16 { Dtype::F32 } else { self.dtype };
         let nodes = &self.graph.nodes;
         let narrow = nodes.iter().filter(|node| node.inputs.contains(&id)).all(|node| match node.op {
             Op::SelfAttention { .. } => true,
             Op::Linear(_) => node.inputs[0] == id && node.inputs.iter().filter(|&&input| input == id).count() == 1,
             _ => false,
         });
-        (Role::Scratch { slot: 0 }, if narrow { self.dtype } else { Dtype::F32 })
+        (Role::Scratch { slot: 0 }, if narrow { between } else { Dtype::F32 })
     }
 
     /// Frees the memory of values that node `i` was the last to read.

@@ -26,6 +26,8 @@ pub enum Way {
         device: Spec,
         /// The most images of a batch.
         batch: usize,
+        /// How weights and most values are stored.
+        dtype: Dtype,
     },
 }
 
@@ -36,7 +38,7 @@ impl Frozen {
     /// A usage error where there are not as many blocks as are to be read out, or no times; a data error where the weights ask for
     /// pictures that this crate cannot prepare; a device error where there is no such device or it fails.
     pub fn new(loaded: &Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, way: &Way) -> Result<Self> {
-        let provenance = Provenance::of(loaded, which, read_out, dtype)?;
+        let mut provenance = Provenance::of(loaded, which, read_out, dtype)?;
         let transform = loaded.provenance.preprocessing.transform(loaded.model.image_size)?;
         if read_out.tokens == Tokens::Time {
             require_times(&loaded.model, transform.sampling().clips)?;
@@ -47,8 +49,9 @@ impl Frozen {
                 let encoder = weights::load(encoder, "", &loaded.tensors)?;
                 Box::new(BurnEngine::new(encoder, device.clone(), read_out))
             }
-            Way::Compiled { device, batch } => {
-                Box::new(CompiledEngine::compile(&loaded.model, &loaded.tensors, read_out, *batch, *device)?)
+            Way::Compiled { device, batch, dtype } => {
+                provenance.precision = *dtype;
+                Box::new(CompiledEngine::compile(&loaded.model, &loaded.tensors, read_out, *batch, *dtype, *device)?)
             }
         };
         let engine = match read_out.tokens {
@@ -86,8 +89,8 @@ impl ReadOut {
 }
 
 impl CompiledEngine {
-    /// Compiles an encoder of `model` with the weights `tensors` for batches of at most `batch` images, and brings it to
-    /// `device`.
+    /// Compiles an encoder of `model` with the weights `tensors`, stored as `dtype`, for batches of at most `batch` images,
+    /// and brings it to `device`.
     ///
     /// # Errors
     /// A data error where a weight is missing or mis-shaped, a device error where there is no such device or it fails.
@@ -96,6 +99,7 @@ impl CompiledEngine {
         tensors: &Tensors,
         read_out: ReadOut,
         batch: usize,
+        dtype: Dtype,
         device: Spec,
     ) -> Result<Self> {
         let read_out = read_out.compiled(model.depth);
@@ -103,7 +107,7 @@ impl CompiledEngine {
             Take::Mean => 1,
             Take::Tokens => model.tokens(),
         };
-        let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
+        let plan = |bound: usize| compile_within(model, batch, read_out, dtype, bound);
         let engine = runtime::open(device, plan, &|buffer| weights::of_plan(tensors, buffer))?;
         Ok(Self::new(engine, Shape { tokens, dim: read_out.layers * model.dim }))
     }

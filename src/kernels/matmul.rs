@@ -7,11 +7,12 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::gelu;
-use super::panels::{PANEL, Panels};
+use super::panels::{Kept, PANEL, Packed, Panels};
 use super::rotation::turn;
+use super::terms::Terms;
 use super::workspace::Workspace;
 
-/// The deepest stretch that is summed in registers, for the sake of rounding.
+/// The most terms that are summed in registers, for the sake of rounding.
 const STRETCH: usize = 384;
 /// Rows of one band, at most: the second cache holds them and a panel.
 const BAND: usize = 112;
@@ -62,11 +63,28 @@ pub struct Product<'a> {
 
 /// Values that a thread's workspace needs for a product of depth `k`.
 pub fn workspace(k: usize) -> usize {
-    BAND * k
+    // An odd depth is filled up to whole pairs.
+    BAND * k.next_multiple_of(2)
 }
 
 /// Writes the product to `out`, `[M, N]`.
 pub fn matmul(product: Product, arch: Arch, workspace: &Workspace, out: &mut [f32]) {
+    match &product.right.kept {
+        Kept::Whole(terms, panels) => bands(*terms, panels, product, arch, workspace, out),
+        Kept::Unpacked(terms, panels) => bands(*terms, panels, product, arch, workspace, out),
+        #[cfg(target_arch = "x86_64")]
+        Kept::Dots(terms, panels) => bands(*terms, panels, product, arch, workspace, out),
+    }
+}
+
+fn bands<T: Terms>(
+    terms: T,
+    panels: &Packed<T::Right>,
+    product: Product,
+    arch: Arch,
+    workspace: &Workspace,
+    out: &mut [f32],
+) {
     let (columns, depth) = (product.right.columns(), product.right.depth());
     if out.is_empty() {
         return;
@@ -74,7 +92,8 @@ pub fn matmul(product: Product, arch: Arch, workspace: &Workspace, out: &mut [f3
     let rows = out.len() / columns;
     let rows_of_band = band_rows(rows, rows * depth * columns, arch);
     let task = |(i, out): (usize, &mut [f32])| {
-        workspace.with(|packed| arch.dispatch(Band { product, first: i * rows_of_band, packed, out }));
+        let first = i * rows_of_band;
+        workspace.with(|packed| arch.dispatch(Band { terms, panels, product, first, packed, out }));
     };
     out.par_chunks_mut(rows_of_band * columns).enumerate().for_each(task);
 }
@@ -105,44 +124,47 @@ fn tallest<S: Simd>() -> usize {
 }
 
 /// A band of rows of the result.
-struct Band<'a, 'b> {
+struct Band<'a, 'b, T: Terms> {
+    terms: T,
+    panels: &'a Packed<T::Right>,
     product: Product<'a>,
     first: usize,
     packed: &'b mut [f32],
     out: &'b mut [f32],
 }
 
-impl WithSimd for Band<'_, '_> {
+impl<T: Terms> WithSimd for Band<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { product, first, packed, out } = self;
+        let Self { terms, panels, product, first, packed, out } = self;
         let columns = product.right.columns();
         let rows = out.len() / columns;
-        let packed = &mut packed[..rows * product.right.depth()];
+        let values = rows * product.right.depth().div_ceil(T::VALUES) * size_of::<T::Left>() / size_of::<f32>();
+        let packed: &mut [T::Left] = bytemuck::cast_slice_mut(&mut packed[..values]);
         // Loops, not closures: a closure would be compiled for any processor.
         for (row, height) in tiles(rows, tallest::<S>()) {
             match height {
-                14 => pack::<14>(product, first, row, packed),
-                8 => pack::<8>(product, first, row, packed),
-                6 => pack::<6>(product, first, row, packed),
-                4 => pack::<4>(product, first, row, packed),
-                2 => pack::<2>(product, first, row, packed),
-                _ => pack::<1>(product, first, row, packed),
+                14 => pack::<T, 14>(product, first, row, packed),
+                8 => pack::<T, 8>(product, first, row, packed),
+                6 => pack::<T, 6>(product, first, row, packed),
+                4 => pack::<T, 4>(product, first, row, packed),
+                2 => pack::<T, 2>(product, first, row, packed),
+                _ => pack::<T, 1>(product, first, row, packed),
             }
         }
         let packed = &*packed;
-        for (i, panel) in product.right.iter().enumerate() {
+        for (i, panel) in panels.iter().enumerate() {
             for (row, height) in tiles(rows, tallest::<S>()) {
                 let place = Place { first, row, column: i * PANEL, columns };
                 match height {
-                    14 => tile::<S, 14>(simd, product, place, packed, panel, out),
-                    8 => tile::<S, 8>(simd, product, place, packed, panel, out),
-                    6 => tile::<S, 6>(simd, product, place, packed, panel, out),
-                    4 => tile::<S, 4>(simd, product, place, packed, panel, out),
-                    2 => tile::<S, 2>(simd, product, place, packed, panel, out),
-                    _ => tile::<S, 1>(simd, product, place, packed, panel, out),
+                    14 => tile::<T, S, 14>(terms, simd, product, place, packed, panel, out),
+                    8 => tile::<T, S, 8>(terms, simd, product, place, packed, panel, out),
+                    6 => tile::<T, S, 6>(terms, simd, product, place, packed, panel, out),
+                    4 => tile::<T, S, 4>(terms, simd, product, place, packed, panel, out),
+                    2 => tile::<T, S, 2>(terms, simd, product, place, packed, panel, out),
+                    _ => tile::<T, S, 1>(terms, simd, product, place, packed, panel, out),
                 }
             }
         }
@@ -173,44 +195,50 @@ struct Place {
     columns: usize,
 }
 
-/// Copies `R` rows of the left operand to `[K, R]`.
+/// Copies `R` rows of the left operand to `[K', R]` terms.
 #[inline(always)]
-fn pack<const R: usize>(product: Product, first: usize, row: usize, packed: &mut [f32]) {
+fn pack<T: Terms, const R: usize>(product: Product, first: usize, row: usize, packed: &mut [T::Left]) {
     let depth = product.right.depth();
+    let terms = depth.div_ceil(T::VALUES);
     let [down, across] = product.left.strides;
-    let to = packed[row * depth..(row + R) * depth].as_chunks_mut::<R>().0;
+    let to = packed[row * terms..(row + R) * terms].as_chunks_mut::<R>().0;
     let values = &product.left.values[(first + row) * down..];
     if across == 1 {
-        // Rows side by side, so that what is written is written once.
         let mut rows = [values; R];
         for (r, row) in rows.iter_mut().enumerate() {
             *row = &values[r * down..][..depth];
         }
-        for (k, to) in to.iter_mut().enumerate() {
-            for (to, row) in to.iter_mut().zip(rows) {
-                *to = row[k];
-            }
-        }
+        T::pack(rows, to);
     } else {
+        let zeros = [0.0; R];
         for (k, to) in to.iter_mut().enumerate() {
-            to.copy_from_slice(&values[k * across..][..R]);
+            let first = k * T::VALUES;
+            let mut columns = [&zeros; 2];
+            for (i, column) in columns.iter_mut().enumerate().take(T::VALUES.min(depth - first)) {
+                *column = &values[(first + i) * across..][..R].as_chunks().0[0];
+            }
+            for (r, to) in to.iter_mut().enumerate() {
+                *to = T::left(|i| columns[i][r]);
+            }
         }
     }
 }
 
 /// `R` rows by one panel.
 #[inline(always)]
-fn tile<S: Simd, const R: usize>(
+fn tile<T: Terms, S: Simd, const R: usize>(
+    terms: T,
     simd: S,
     product: Product,
     place: Place,
-    packed: &[f32],
-    panel: &[[f32; PANEL]],
+    packed: &[T::Left],
+    panel: &[[T::Right; PANEL]],
     out: &mut [f32],
 ) {
     let depth = panel.len();
     let left = packed[place.row * depth..(place.row + R) * depth].as_chunks::<R>().0;
     let width = 2 * S::F32_LANES;
+    let stretch = depth.div_ceil(depth.div_ceil(STRETCH).max(1)).max(1);
     for strip in (0..PANEL).step_by(width) {
         let column = place.column + strip;
         if column >= place.columns {
@@ -222,9 +250,8 @@ fn tile<S: Simd, const R: usize>(
             None => [simd.splat_f32s(0.0); 2],
         };
         let mut sums = [start; R];
-        let stretch = depth.div_ceil(depth.div_ceil(STRETCH).max(1)).max(1);
         for (left, panel) in left.chunks(stretch).zip(panel.chunks(stretch)) {
-            let part = sum::<S, R>(simd, left, panel, strip);
+            let part = terms.sum::<S, R>(simd, left, panel, strip);
             for r in 0..R {
                 sums[r] = add(simd, sums[r], part[r]);
             }
@@ -261,23 +288,6 @@ fn tile<S: Simd, const R: usize>(
 #[inline(always)]
 fn add<S: Simd>(simd: S, [a, b]: [S::f32s; 2], [c, d]: [S::f32s; 2]) -> [S::f32s; 2] {
     [simd.add_f32s(a, c), simd.add_f32s(b, d)]
-}
-
-/// The sums of a tile over one stretch of the depth, in `2 R` registers.
-#[inline(always)]
-fn sum<S: Simd, const R: usize>(simd: S, left: &[[f32; R]], panel: &[[f32; PANEL]], strip: usize) -> [[S::f32s; 2]; R] {
-    let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-    for (left, right) in left.iter().zip(panel) {
-        let (right, _) = S::as_simd_f32s(&right[strip..strip + 2 * S::F32_LANES]);
-        let right = [right[0], right[1]];
-        for r in 0..R {
-            let left = simd.splat_f32s(left[r]);
-            for v in 0..2 {
-                sums[r][v] = simd.mul_add_e_f32s(left, right[v], sums[r][v]);
-            }
-        }
-    }
-    sums
 }
 
 /// Up to two vectors; what is missing is 0.

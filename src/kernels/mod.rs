@@ -6,6 +6,8 @@
 
 pub mod aligned;
 pub mod attention;
+#[cfg(target_arch = "x86_64")]
+mod dots;
 pub mod elementary;
 pub mod gelu;
 pub mod matmul;
@@ -15,6 +17,7 @@ pub mod patchify;
 pub mod pool;
 pub mod product;
 pub mod rotation;
+mod terms;
 pub mod workspace;
 
 #[cfg(test)]

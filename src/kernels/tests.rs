@@ -1,11 +1,13 @@
 //! Every kernel equals its plain loop, on every instruction set and at odd sizes, and writes all of its result.
 
+use std::io::Write as _;
+
 use pulp::Arch;
 
 use super::attention::{self, Outputs, Shapes};
 use super::matmul::{self, Finish, Matrix, Product};
 use super::norm::{self, Norm};
-use super::panels::Panels;
+use super::panels::{Bf16, Panels};
 use super::patchify::{self, patchify};
 use super::pool::pool;
 use super::workspace::Workspace;
@@ -26,6 +28,26 @@ pub fn archs() -> Vec<Arch> {
 fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut stream = Stream::new(seed, 0, 0, Purpose::Init);
     (0..count).map(|_| stream.normal() as f32).collect()
+}
+
+/// The ways to multiply values of bfloat16 that this processor has.
+fn bf16_ways() -> Vec<Bf16> {
+    let best = Bf16::new();
+    match best {
+        Bf16::Unpacked => {
+            let skipped =
+                "SKIPPED: this processor has no AVX512-BF16, so products by its instructions were not compared";
+            writeln!(std::io::stderr(), "{skipped}").unwrap();
+            vec![best]
+        }
+        #[cfg(target_arch = "x86_64")]
+        Bf16::Dots(_) => vec![Bf16::Unpacked, best],
+    }
+}
+
+/// Values as bfloat16 keeps them.
+fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| half::bf16::from_f32(*value).to_f32()).collect()
 }
 
 fn compare(what: &str, found: &[f32], wanted: &[f64]) {
@@ -52,8 +74,42 @@ fn gelu(x: f64) -> f64 {
     x * (0.5 + sum)
 }
 
+/// The right operand `[K, N]`, packed.
+type Pack = Box<dyn Fn(Matrix, [usize; 2]) -> Panels>;
+
 #[test]
 fn products_equal_their_sums() {
+    products("f32", |values| values.to_vec(), || vec![Box::new(Panels::new)]);
+}
+
+#[test]
+fn products_of_bf16_equal_the_sums_of_what_is_rounded() {
+    let ways = bf16_ways();
+    let packs = || -> Vec<Pack> {
+        let pack = |way: Bf16| -> Pack { Box::new(move |right, sizes| Panels::bf16(right, sizes, way)) };
+        ways.iter().copied().map(pack).collect()
+    };
+    products("bf16", rounded, packs);
+}
+
+#[test]
+fn every_way_to_multiply_bf16_gives_the_same_bits() {
+    let [m, k, n] = [31, 777, 65];
+    let (left, right) = (random(1, m * k), random(2, k * n));
+    let mut all = bf16_ways().into_iter().map(|way| {
+        let panels = Panels::bf16(Matrix { values: &right, strides: [n, 1] }, [k, n], way);
+        let left = Matrix { values: &left, strides: [k, 1] };
+        let product = Product { left, right: &panels, bias: None, finish: Finish::Store };
+        let mut found = vec![f32::NAN; m * n];
+        matmul::matmul(product, Arch::new(), &Workspace::new(matmul::workspace(k)), &mut found);
+        found.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    });
+    let first = all.next().unwrap();
+    assert!(all.all(|other| other == first));
+}
+
+/// Products of many sizes, with every finish, from and to every order in memory; `stored` says what becomes of operands.
+fn products(what: &str, stored: fn(&[f32]) -> Vec<f32>, packs: impl Fn() -> Vec<Pack>) {
     let sizes = [
         [1usize, 1, 1],
         [2, 3, 5],
@@ -73,8 +129,9 @@ fn products_equal_their_sums() {
         let (stream, positions, turns) = (random(4, m * n), random(5, table * n), random(6, table * n / 3));
         let turned: Vec<f32> = (0..k).flat_map(|j| left[j..].iter().step_by(k).copied().collect::<Vec<_>>()).collect();
         let across: Vec<f32> = (0..n).flat_map(|j| right[j..].iter().step_by(n).copied().collect::<Vec<_>>()).collect();
+        let (exact_left, exact_right) = (stored(&left), stored(&right));
         let sum = |row: usize, column: usize| -> f64 {
-            let terms = (0..k).map(|j| f64::from(left[row * k + j]) * f64::from(right[j * n + column]));
+            let terms = (0..k).map(|j| f64::from(exact_left[row * k + j]) * f64::from(exact_right[j * n + column]));
             terms.sum::<f64>() + f64::from(bias[column])
         };
         let lefts = [Matrix { values: &left, strides: [k, 1] }, Matrix { values: &turned, strides: [1, m] }];
@@ -101,11 +158,13 @@ fn products_equal_their_sums() {
             for (arch, left, right) in
                 archs().into_iter().flat_map(|arch| lefts.map(|left| rights.map(|right| (arch, left, right)))).flatten()
             {
-                let mut found = if let Finish::Add = finish { stream.clone() } else { vec![f32::NAN; m * n] };
-                let panels = Panels::new(right, [k, n]);
-                let product = Product { left, right: &panels, bias: Some(&bias), finish };
-                matmul::matmul(product, arch, &Workspace::new(matmul::workspace(k)), &mut found);
-                compare(&format!("{m}x{k}x{n}, {finish:.0?} on {arch:?}"), &found, &wanted);
+                for (way, pack) in packs().iter().enumerate() {
+                    let mut found = if let Finish::Add = finish { stream.clone() } else { vec![f32::NAN; m * n] };
+                    let panels = pack(right, [k, n]);
+                    let product = Product { left, right: &panels, bias: Some(&bias), finish };
+                    matmul::matmul(product, arch, &Workspace::new(matmul::workspace(k)), &mut found);
+                    compare(&format!("{m}x{k}x{n} of {what}, {finish:.0?} on {arch:?}, way {way}"), &found, &wanted);
+                }
             }
         }
     }

@@ -79,6 +79,10 @@ pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weigh
             let plan = plan(usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX))?;
             // Before its products are measured.
             check(&plan)?;
+            if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype == Dtype::Bf16) {
+                return Err(check::broken(&buffer.label, "a GPU knows no values of bf16")
+                    .with_remedy("compile it again with --dtype f16 or f32, or take --device cpu"));
+            }
             let tiles = tiles(&gpu, &plan)?;
             let tile = |kernel: &Kernel, stored: &[Dtype]| tiles.get(kernel, stored);
             Ok(Box::new(gpu::GpuEngine::new(gpu, plan, weights, &tile)?))

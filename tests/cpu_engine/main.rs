@@ -4,8 +4,8 @@ mod plans;
 
 use anyjepa::compile::{BufferId, Dtype, Plan, Role};
 use anyjepa::runtime::cpu::CpuEngine;
-use anyjepa::runtime::twin;
-use plans::{Positions, Vit, draw, values, vit};
+use anyjepa::runtime::twin::TwinEngine;
+use plans::{Positions, Vit, draw, in_bf16, values, vit};
 
 /// Both round in 32 bits, one dispatch at a time, in sums of at most 300 terms; over the largest value.
 const TOLERANCE: f32 = 3e-6;
@@ -81,35 +81,36 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// The plan of each shape, in 32 bits and with weights of bfloat16.
+fn plans() -> impl Iterator<Item = Plan> {
+    SHAPES.into_iter().flat_map(|shape| [vit(shape), in_bf16(vit(shape))])
+}
+
 #[test]
 fn every_dispatch_equals_its_twin() {
-    for shape in SHAPES {
-        let plan = vit(shape);
+    for plan in plans() {
         let images = images(&plan);
-        let mut memory: Vec<Vec<f32>> = plan
-            .buffers
-            .iter()
-            .map(|buffer| match buffer.role {
-                Role::Input => images.clone(),
-                Role::Weight { .. } | Role::Angles { .. } => values(buffer),
-                Role::Output | Role::Scratch { .. } => vec![f32::NAN; buffer.len()],
-            })
-            .collect();
+        let mut mirror = TwinEngine::new(plan.clone(), &|buffer| Ok(values(buffer))).unwrap();
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            match buffer.role {
+                Role::Input => mirror.set(BufferId(i), &images),
+                Role::Weight { .. } | Role::Angles { .. } => {}
+                Role::Output | Role::Scratch { .. } => mirror.set(BufferId(i), &vec![f32::NAN; buffer.len()]),
+            }
+        }
         let mut seen = 0;
         let see = &mut |dispatch: &anyjepa::compile::Dispatch, found: &[f32]| {
-            let (written, read) = dispatch.operands.split_last().unwrap();
-            let mut wanted = std::mem::take(&mut memory[written.0]);
-            let read: Vec<&[f32]> = read.iter().map(|id: &BufferId| &memory[id.0][..]).collect();
-            twin::run(&dispatch.kernel, &read, &mut wanted)?;
+            mirror.step(dispatch)?;
+            let written = *dispatch.operands.last().unwrap();
+            let wanted = mirror.values(written);
             let largest = wanted.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
             assert_eq!(found.len(), wanted.len(), "{}", dispatch.label);
-            for (found, wanted) in found.iter().zip(&wanted) {
+            for (found, wanted) in found.iter().zip(wanted) {
                 let near = (found - wanted).abs() <= TOLERANCE * largest;
-                assert!(near, "{} of {shape:?}: {found}, expected {wanted}", dispatch.label);
+                assert!(near, "{} of {:?}: {found}, expected {wanted}", dispatch.label, plan.dtype);
             }
             // What follows reads what the engine wrote, so that no dispatch answers for those before it.
-            wanted.copy_from_slice(found);
-            memory[written.0] = wanted;
+            mirror.set(written, found);
             seen += 1;
             Ok(())
         };
@@ -120,8 +121,7 @@ fn every_dispatch_equals_its_twin() {
 
 #[test]
 fn nothing_is_left_of_the_images_before() {
-    for shape in SHAPES {
-        let plan = vit(shape);
+    for plan in plans() {
         let images = images(&plan);
         let fresh = bits(engine(plan.clone()).run(&images).unwrap());
         let mut used = engine(plan);
@@ -133,7 +133,7 @@ fn nothing_is_left_of_the_images_before() {
 
 #[test]
 fn features_do_not_depend_on_the_number_of_threads() {
-    let run = |threads: usize| {
+    let run = |threads: usize, stored: fn(Plan) -> Plan| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             // Large enough that a product is cut into bands.
@@ -149,12 +149,14 @@ fn features_do_not_depend_on_the_number_of_threads() {
                 positions: Positions::Table,
             });
             let images = images(&plan);
-            bits(engine(plan).run(&images).unwrap())
+            bits(engine(stored(plan)).run(&images).unwrap())
         })
     };
-    let one = run(1);
-    assert_eq!(one, run(2));
-    assert_eq!(one, run(3));
+    for stored in [|plan| plan, in_bf16] {
+        let one = run(1, stored);
+        assert_eq!(one, run(2, stored));
+        assert_eq!(one, run(3, stored));
+    }
 }
 
 #[test]
@@ -171,8 +173,15 @@ fn weights_of_another_size_are_refused() {
 
 #[test]
 fn plans_for_other_processors_are_refused() {
-    let breaks: [fn(&mut Plan); 3] = [
+    let breaks: [fn(&mut Plan); 5] = [
         |plan| plan.buffers[3].dtype = Dtype::F16,
+        // What a kernel writes, and a weight of no product.
+        |plan| plan.buffers[3].dtype = Dtype::Bf16,
+        |plan| {
+            plan.buffers.iter_mut().filter(|buffer| buffer.label == "patch.b").for_each(|buffer| {
+                buffer.dtype = Dtype::Bf16;
+            })
+        },
         // A bias that another dispatch might have computed.
         |plan| {
             plan.buffers.iter_mut().filter(|buffer| buffer.label == "patch.b").for_each(|buffer| {
@@ -191,7 +200,9 @@ fn plans_for_other_processors_are_refused() {
         CpuEngine::new(plan, &mut |buffer| Ok(values(buffer))).unwrap_err().to_string()
     });
     insta::assert_snapshot!(messages.join("\n"), @r"
-    the plan cannot be run: h: the processor computes with values of f32 alone
+    the plan cannot be run: h: the processor knows no values of f16
+    the plan cannot be run: h: only the weights of products can be of bf16
+    the plan cannot be run: patch.b: only the weights of products can be of bf16
     the plan cannot be run: patch: patch.b cannot be its operand 2
     the plan cannot be run: fc2: 0.fc1.w cannot be its operand 1
     ");

@@ -103,6 +103,17 @@ pub fn vit(Vit { batch, dim, depth, heads, frames, side, tubelet, patch, positio
     Plan { batch, dtype: Dtype::F32, buffers, dispatches: d }
 }
 
+/// `plan` with the weights of its products as bfloat16.
+pub fn in_bf16(mut plan: Plan) -> Plan {
+    plan.dtype = Dtype::Bf16;
+    for dispatch in &plan.dispatches {
+        if let Kernel::Matmul { .. } = dispatch.kernel {
+            plan.buffers[dispatch.operands[1].0].dtype = Dtype::Bf16;
+        }
+    }
+    plan
+}
+
 /// Values for a buffer, different for each label.
 pub fn values(buffer: &Buffer) -> Vec<f32> {
     let start = buffer.label.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));

@@ -8,14 +8,14 @@ use anyjepa::config::Layers;
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
 use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
-use anyjepa::runtime::Engine;
 use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
 use anyjepa::runtime::twin::TwinEngine;
+use anyjepa::runtime::{self, Engine};
 use anyjepa::weights::{self, Manifest, Which};
 
 use super::child::{anyjepa, watch};
-use super::vit::{Positions, Vit, draw, values, vit};
+use super::vit::{Positions, Vit, draw, in_bf16, values, vit};
 
 const SHAPE: Vit = Vit {
     batch: 2,
@@ -190,6 +190,24 @@ fn what_the_processor_packs_is_read_as_a_weight_alone() {
     assert!(TwinEngine::new(plan.clone(), &|buffer| Ok(values(buffer))).is_ok(), "the sizes fit");
     let message = said(&CpuEngine::new(plan, &mut unread).unwrap_err());
     assert!(message.contains("cannot be its operand 3"), "{message}");
+}
+
+#[test]
+fn weights_of_bf16_are_for_products_and_for_the_processor() {
+    let plan = in_bf16(vit(SHAPE));
+    for name in ["h", "patch.b", "pos"] {
+        let mut plan = plan.clone();
+        buffer(&mut plan, name).dtype = Dtype::Bf16;
+        let message = said(&CpuEngine::new(plan, &mut unread).unwrap_err());
+        assert!(message.contains(&format!("{name}: only the weights of products")), "{message}");
+    }
+    assert!(CpuEngine::new(plan.clone(), &mut |buffer| Ok(values(buffer))).is_ok());
+    if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
+        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no GPU was given weights of bf16");
+        return;
+    }
+    let message = said(&runtime::open("vulkan".parse().unwrap(), |_| Ok(plan), &unread).err().unwrap());
+    assert!(message.contains("a GPU knows no values of bf16"), "{message}");
 }
 
 /// Writes a package of the reference's encoder, with `damage` done to its plan and sums that fit.

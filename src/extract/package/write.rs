@@ -65,19 +65,22 @@ pub fn write(folder: &Path, contents: &Contents) -> Result<()> {
 
 fn fill(folder: &Path, contents: &Contents) -> Result<()> {
     let Contents { loaded, plan, provenance } = contents;
-    let shaders = folder.join(SHADERS);
-    fs::create_dir_all(&shaders).at("create", &shaders)?;
+    fs::create_dir_all(folder).at("create", folder)?;
     let mut files = Vec::new();
     json(folder, PLAN, plan, &mut files)?;
     json(folder, PREPROCESS, &loaded.provenance.preprocessing, &mut files)?;
     json(folder, PROVENANCE, provenance, &mut files)?;
-    json(folder, LAUNCHES, &launches(plan, folder, &mut files)?, &mut files)?;
+    if plan.dtype != Dtype::Bf16 {
+        json(folder, LAUNCHES, &launches(plan, folder, &mut files)?, &mut files)?;
+    }
     weights(folder, contents, &mut files)?;
     Manifest::of(folder, &files)?.write(folder)
 }
 
 /// Writes the shaders, each once, and says how they are launched.
 fn launches<'a>(plan: &'a Plan, folder: &Path, files: &mut Vec<String>) -> Result<Vec<Launch<'a>>> {
+    let shaders = folder.join(SHADERS);
+    fs::create_dir_all(&shaders).at("create", &shaders)?;
     let mut written = BTreeSet::new();
     let mut launches = Vec::new();
     for dispatch in &plan.dispatches {

@@ -1,7 +1,7 @@
-//! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits, and weights where
-//! weights belong.
+//! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits but for the weights of
+//! products, and weights where weights belong.
 
-use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan};
+use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan};
 use crate::error::Result;
 use crate::runtime::check::{self as all, Ends, broken};
 
@@ -14,12 +14,19 @@ const WEIGHT: usize = 1;
 /// A data error that names the buffer or the dispatch, a device error where the machine lacks the memory.
 pub fn check(plan: &Plan) -> Result<Ends> {
     let ends = all::check(plan)?;
-    if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype != Dtype::F32) {
-        return Err(broken(&buffer.label, "the processor computes with values of f32 alone")
-            .with_remedy("compile it again with --dtype f32, or take a GPU with --device"));
+    if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype == Dtype::F16) {
+        return Err(broken(&buffer.label, "the processor knows no values of f16")
+            .with_remedy("compile it again with --dtype f32 or bf16, or take a GPU with --device"));
     }
     let mut reads = vec![None; plan.buffers.len()];
     plan.dispatches.iter().try_for_each(|dispatch| weights(plan, dispatch, &mut reads))?;
+    let unpacked = |(buffer, read): (&Buffer, &Option<Option<_>>)| {
+        let lost = buffer.dtype == Dtype::Bf16 && !matches!(read, Some(Some(_)));
+        lost.then(|| broken(&buffer.label, "only the weights of products can be of bf16"))
+    };
+    if let Some(error) = plan.buffers.iter().zip(&reads).find_map(unpacked) {
+        return Err(error);
+    }
     all::memory(plan)?;
     Ok(ends)
 }

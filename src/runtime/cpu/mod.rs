@@ -4,13 +4,13 @@ mod check;
 
 use pulp::Arch;
 
-use crate::compile::{Buffer, BufferId, Dispatch, Epilogue, Kernel, Plan, Role};
+use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use crate::error::Result;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::attention::{self, Outputs};
 use crate::kernels::matmul::{self, Finish, Matrix, Product};
 use crate::kernels::norm::{self, Norm};
-use crate::kernels::panels::Panels;
+use crate::kernels::panels::{Bf16, Panels};
 use crate::kernels::patchify::{self, patchify};
 use crate::kernels::pool::pool;
 use crate::kernels::workspace::Workspace;
@@ -56,6 +56,10 @@ impl CpuEngine {
     /// lacks the memory; an error of `weights`.
     pub fn new(plan: Plan, weights: &mut dyn FnMut(&Buffer) -> Result<Vec<f32>>) -> Result<Self> {
         let Ends { input, .. } = check::check(&plan)?;
+        let bf16 = Bf16::new();
+        if plan.buffers.iter().any(|buffer| buffer.dtype == Dtype::Bf16) {
+            tracing::info!("products of bfloat16: {bf16}");
+        }
         let slots = plan.slots();
         let mut memory: Vec<Aligned> = slots.iter().map(|bytes| Aligned::zeros(bytes / size_of::<f32>())).collect();
         let (mut places, mut packed) = (Vec::new(), Vec::new());
@@ -68,7 +72,7 @@ impl CpuEngine {
                 }
                 Role::Scratch { slot } => Home::Memory(slot),
                 Role::Weight { .. } | Role::Angles { .. } => {
-                    packed.push(Weight::new(&plan, BufferId(i), weights(buffer)?)?);
+                    packed.push(Weight::new(&plan, BufferId(i), weights(buffer)?, bf16)?);
                     Home::Weight(packed.len() - 1)
                 }
             });
@@ -178,11 +182,17 @@ impl CpuEngine {
 }
 
 impl Weight {
-    fn new(plan: &Plan, id: BufferId, values: Vec<f32>) -> Result<Self> {
+    fn new(plan: &Plan, id: BufferId, values: Vec<f32>, bf16: Bf16) -> Result<Self> {
         let buffer = plan.buffer(id);
         count(buffer, &values)?;
         Ok(match plan.dispatches.iter().find_map(|dispatch| check::packed(dispatch, id)) {
-            Some([k, n]) => Self::Panels(Panels::new(Matrix { values: &values, strides: [n, 1] }, [k, n])),
+            Some([k, n]) => {
+                let right = Matrix { values: &values, strides: [n, 1] };
+                Self::Panels(match buffer.dtype {
+                    Dtype::Bf16 => Panels::bf16(right, [k, n], bf16),
+                    Dtype::F32 | Dtype::F16 => Panels::new(right, [k, n]),
+                })
+            }
             None => Self::Values(values),
         })
     }

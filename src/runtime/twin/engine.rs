@@ -4,7 +4,7 @@
 use half::{bf16, f16};
 
 use super::run;
-use crate::compile::{BufferId, Dispatch, Dtype, Plan};
+use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan};
 use crate::error::Result;
 use crate::runtime::check::{Ends, check, count, room};
 use crate::runtime::{Engine, Weights};
@@ -54,7 +54,17 @@ impl TwinEngine {
     pub fn step(&mut self, dispatch: &Dispatch) -> Result<()> {
         let Some((write, reads)) = dispatch.operands.split_last() else { return Ok(()) };
         let mut y = std::mem::take(&mut self.values[write.0]);
-        let reads: Vec<&[f32]> = reads.iter().map(|read| self.values[read.0].as_slice()).collect();
+        let rounded = match (dispatch.kernel, reads) {
+            // What weights of bfloat16 are multiplied with is rounded to it as well.
+            (Kernel::Matmul { .. }, [x, w, ..]) if self.plan.buffer(*w).dtype == Dtype::Bf16 => {
+                Some(stored(self.values[x.0].clone(), Dtype::Bf16))
+            }
+            _ => None,
+        };
+        let mut reads: Vec<&[f32]> = reads.iter().map(|read| self.values[read.0].as_slice()).collect();
+        if let Some(rounded) = &rounded {
+            reads[0] = rounded;
+        }
         let done = run(&dispatch.kernel, &reads, &mut y);
         self.values[write.0] = stored(y, self.plan.buffer(*write).dtype);
         done
