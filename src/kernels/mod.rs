@@ -7,6 +7,7 @@
 pub mod aligned;
 pub mod attention;
 pub mod elementary;
+pub mod gather;
 pub mod gelu;
 pub mod matmul;
 pub mod norm;

@@ -92,7 +92,7 @@ fn every_dispatch_equals_its_twin() {
             .map(|buffer| match buffer.role {
                 Role::Input => images.clone(),
                 Role::Weight { .. } | Role::Angles { .. } => values(buffer),
-                Role::Output | Role::Scratch { .. } => vec![f32::NAN; buffer.len()],
+                Role::Output | Role::Kept | Role::Scratch { .. } => vec![f32::NAN; buffer.len()],
             })
             .collect();
         let mut seen = 0;

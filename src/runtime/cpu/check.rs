@@ -1,7 +1,7 @@
 //! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits, and weights where
 //! weights belong.
 
-use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan};
+use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 use crate::error::Result;
 use crate::runtime::check::{self as all, Ends, broken};
 
@@ -14,7 +14,7 @@ const WEIGHT: usize = 1;
 /// A data error that names the buffer or the dispatch, a device error where the machine lacks the memory.
 pub fn check(plan: &Plan) -> Result<Ends> {
     let ends = all::check(plan)?;
-    if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype != Dtype::F32) {
+    if let Some(buffer) = plan.buffers.iter().find(|buffer| !matches!(buffer.dtype, Dtype::F32 | Dtype::U32)) {
         return Err(broken(&buffer.label, "the processor computes with values of f32 alone")
             .with_remedy("compile it again with --dtype f32, or take a GPU with --device"));
     }
@@ -28,6 +28,9 @@ pub fn check(plan: &Plan) -> Result<Ends> {
 fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 2]>>]) -> Result<()> {
     let read = dispatch.operands.len().saturating_sub(1);
     for (place, id) in dispatch.operands[..read].iter().enumerate() {
+        if plan.buffer(*id).role == Role::Kept {
+            continue;
+        }
         let is_weight = plan.buffer(*id).role.is_constant();
         let sizes = packed(dispatch, *id).filter(|_| place == WEIGHT);
         let before = reads[id.0].replace(sizes);
