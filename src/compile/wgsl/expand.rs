@@ -5,10 +5,12 @@ use crate::error::{Error, Kind, Result};
 /// Every shader and what shaders import, by name.
 pub const FILES: &[(&str, &str)] = &[
     ("attention", include_str!("../../../shaders/attention.wgsl")),
+    ("gather", include_str!("../../../shaders/gather.wgsl")),
     ("matmul", include_str!("../../../shaders/matmul.wgsl")),
     ("norm", include_str!("../../../shaders/norm.wgsl")),
     ("patchify", include_str!("../../../shaders/patchify.wgsl")),
     ("pool", include_str!("../../../shaders/pool.wgsl")),
+    ("shared/cooperative", include_str!("../../../shaders/shared/cooperative.wgsl")),
     ("shared/gelu", include_str!("../../../shaders/shared/gelu.wgsl")),
     ("shared/stored", include_str!("../../../shaders/shared/stored.wgsl")),
     ("shared/tile", include_str!("../../../shaders/shared/tile.wgsl")),
