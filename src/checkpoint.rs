@@ -73,8 +73,17 @@ impl Checkpoints {
     }
 
     /// The folder that they are in.
-    fn parent(&self) -> PathBuf {
+    pub fn folder(&self) -> PathBuf {
         self.run.join("checkpoints")
+    }
+
+    /// Makes sure that this folder is there.
+    ///
+    /// # Errors
+    /// Where it cannot be made, as behind a link that leads nowhere.
+    pub fn create(&self) -> Result<()> {
+        let folder = self.folder();
+        fs::create_dir_all(&folder).at("create", &folder)
     }
 
     /// Writes a checkpoint of the run of `config`: each of `parts` becomes `NAME.safetensors`.
@@ -82,8 +91,8 @@ impl Checkpoints {
     /// # Errors
     /// Where a file cannot be written; the checkpoints before stay valid, and nothing is left of this one.
     pub fn save(&mut self, state: &State, parts: &[(&str, Tensors)], config: &RunConfig) -> Result<PathBuf> {
-        let parent = self.parent();
-        fs::create_dir_all(&parent).at("create", &parent)?;
+        self.create()?;
+        let parent = self.folder();
         let place = parent.join(folder_of(state.step));
         let aside = partial_path(&place);
         self.build(&aside, &place, state, parts, config).map_err(|error| {
@@ -164,7 +173,7 @@ impl Checkpoints {
     /// # Errors
     /// Where something of ours cannot be removed.
     pub fn sweep(&self) -> Result<()> {
-        let parent = self.parent();
+        let parent = self.folder();
         for name in names(&parent)? {
             if step_of(name.strip_suffix(PARTIAL).unwrap_or_default()).is_some() {
                 remove(&parent.join(name))?;
@@ -181,7 +190,7 @@ impl Checkpoints {
     /// # Errors
     /// Where the folder cannot be listed.
     pub fn list(&self) -> Result<Vec<(usize, PathBuf)>> {
-        let parent = self.parent();
+        let parent = self.folder();
         let steps = names(&parent)?.into_iter().filter_map(|name| Some((step_of(&name)?, parent.join(name))));
         let mut found: Vec<_> = steps.collect();
         found.sort();
@@ -195,7 +204,7 @@ impl Checkpoints {
     pub fn newest(&mut self) -> Result<(Option<PathBuf>, Vec<Error>)> {
         let mut passed = Vec::new();
         let latest = fs::read_to_string(self.run.join(LATEST)).ok();
-        let latest = latest.map(|name| self.parent().join(name.trim()));
+        let latest = latest.map(|name| self.folder().join(name.trim()));
         if let Some(missing) = latest.filter(|latest| !latest.exists()) {
             passed.push(damaged(&missing, "the folder is missing, and `latest` names it"));
         }

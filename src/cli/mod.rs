@@ -28,6 +28,8 @@ mod plan;
 mod probe;
 mod progress;
 #[cfg(feature = "train")]
+mod ready;
+#[cfg(feature = "train")]
 mod settings;
 mod shell;
 mod signals;

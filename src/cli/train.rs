@@ -14,6 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json, say};
+use super::ready::GettingReady;
 use super::settings::ConfigArgs;
 use super::training::TrainProgress;
 use super::{DeviceArgs, OutputArgs, signals};
@@ -72,6 +73,7 @@ impl Command {
     pub fn run(self) -> Result<()> {
         // The queue's clock runs since the process was started.
         let signal = signals::listen()?;
+        let ready = GettingReady::begin(Arc::clone(&signal))?;
         let deadline = self.stop_after.and_then(|time| Instant::now().checked_add(time));
         let config = self.config.resolve()?;
         let [held, computed] = memory(&config);
@@ -88,7 +90,7 @@ impl Command {
             config_change: if self.allow_config_change { ConfigChange::Allow } else { ConfigChange::Refuse },
             stop: Stop { signal, deadline },
         };
-        let outcome = train(&run, &mut TrainProgress::new())?;
+        let outcome = train(&run, &mut TrainProgress::after(ready))?;
         let summary = Summary {
             checkpoint: outcome.checkpoint.into(),
             steps: outcome.steps,

@@ -6,9 +6,11 @@ use anyjepa::train::{Metrics, Observer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::{is_quiet, say};
+use super::ready::GettingReady;
 
 /// Shows a run's progress on standard error.
 pub struct TrainProgress {
+    ready: Option<GettingReady>,
     bar: ProgressBar,
     rank: Option<f64>,
     said: u64,
@@ -18,7 +20,14 @@ impl TrainProgress {
     /// Progress that has not begun.
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { bar, rank: None, said: 0 }
+        Self { ready: None, bar, rank: None, said: 0 }
+    }
+
+    /// Of a run that is getting ready until it begins.
+    pub fn after(ready: GettingReady) -> Self {
+        let mut progress = Self::new();
+        progress.ready = Some(ready);
+        progress
     }
 
     fn finish(&self) {
@@ -34,6 +43,7 @@ impl Drop for TrainProgress {
 
 impl Observer for TrainProgress {
     fn begin(&mut self, step: usize, steps: usize) {
+        self.ready = None;
         self.bar.set_length(steps as u64);
         if step > 0 {
             say(&format!("continuing after step {step} of {steps}"));

@@ -1,6 +1,7 @@
 //! CIFAR-10 and CIFAR-100 in their binary version: records of labels and a planar 32x32 RGB picture.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::dataset::{Source, hash_text};
 use super::files::readable;
@@ -125,7 +126,7 @@ impl Source for Cifar {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
+    fn picture(&self, i: usize, _: &AtomicBool) -> Result<Decoded, Fault> {
         let planes = self.record(i).1;
         let pixels = (0..PLANE).flat_map(|at| [planes[at], planes[PLANE + at], planes[2 * PLANE + at]]).collect();
         Ok(Picture { width: SIDE, height: SIDE, channels: 3, pixels }.into())

@@ -22,8 +22,9 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
     fn label(&self, i: usize) -> Option<u32>;
     /// The labels' names.
     fn classes(&self) -> &[String];
-    /// Reads and decodes picture `i`; of a film, the frame in the middle.
-    fn picture(&self, i: usize) -> Result<Decoded, Fault>;
+    /// Reads and decodes picture `i`; of a film, the frame in the middle, which nobody waits for any more where `stop` comes
+    /// on.
+    fn picture(&self, i: usize, stop: &AtomicBool) -> Result<Decoded, Fault>;
     /// When the frames of sample `i` are shown, which nobody waits for any more where `stop` comes on.
     fn timeline(&self, _i: usize, _stop: &AtomicBool) -> Result<Timeline, Fault> {
         Ok(Timeline::even(1, FOLDER_RATE))
@@ -34,10 +35,10 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
         &self,
         i: usize,
         wanted: &[usize],
-        _stop: &AtomicBool,
+        stop: &AtomicBool,
         each: &mut dyn FnMut(usize, &Picture),
     ) -> Result<Vec<f64>, Fault> {
-        let decoded = self.picture(i)?;
+        let decoded = self.picture(i, stop)?;
         (0..wanted.len()).for_each(|at| each(at, &decoded.picture));
         Ok(vec![0.0; wanted.len()])
     }
@@ -161,13 +162,13 @@ impl Dataset {
     /// # Errors
     /// A [`Skip`] that says why the picture cannot be had.
     pub fn picture(&self, i: usize) -> Result<Picture, Skip> {
-        self.decoded(i).map(|decoded| decoded.picture)
+        self.decoded_while(i, &AtomicBool::new(false)).map(|decoded| decoded.picture)
     }
 
-    /// As [`Dataset::picture`], with the picture's share of memory.
-    pub(super) fn decoded(&self, i: usize) -> Result<Decoded, Skip> {
+    /// As [`Dataset::picture`], with the picture's share of memory, which nobody waits for any more where `stop` comes on.
+    pub(super) fn decoded_while(&self, i: usize, stop: &AtomicBool) -> Result<Decoded, Skip> {
         let (part, within) = self.part(i);
-        part.source.picture(within).map_err(|fault| self.skip(i, fault))
+        part.source.picture(within, stop).map_err(|fault| self.skip(i, fault))
     }
 
     /// When the frames of sample `i`, which is below [`Dataset::len`], are shown; a picture is one frame.

@@ -120,8 +120,8 @@ impl Source for Files {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
-        self.films.picture(i, &self.path(i))
+    fn picture(&self, i: usize, stop: &AtomicBool) -> Result<Decoded, Fault> {
+        self.films.picture(i, &self.path(i), stop)
     }
 
     fn timeline(&self, i: usize, stop: &AtomicBool) -> Result<Timeline, Fault> {

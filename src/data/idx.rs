@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use flate2::read::MultiGzDecoder;
 
@@ -79,7 +80,7 @@ impl Source for Idx {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
+    fn picture(&self, i: usize, _: &AtomicBool) -> Result<Decoded, Fault> {
         let Self { height, width, .. } = *self;
         let pixels = self.pixels[i * height * width..][..height * width].to_vec();
         Ok(Picture { width, height, channels: 1, pixels }.into())

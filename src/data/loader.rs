@@ -109,6 +109,14 @@ impl TrainLoader {
     pub fn steps_per_epoch(&self) -> u64 {
         self.steps_per_epoch
     }
+
+    /// The next batch, which is waited for until `is_over` says that nobody wants it any more. Without threads it is only
+    /// asked before a batch is begun.
+    pub fn next_unless(&mut self, is_over: impl FnMut() -> bool) -> Option<Batch> {
+        let mut batch = self.batches.next_unless(is_over)?;
+        batch.epoch = batch.step / self.steps_per_epoch;
+        Some(batch)
+    }
 }
 
 /// Batches of `batch` samples in an epoch over `dataset`.
@@ -129,9 +137,7 @@ impl Iterator for TrainLoader {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let mut batch = self.batches.next()?;
-        batch.epoch = batch.step / self.steps_per_epoch;
-        Some(batch)
+        self.next_unless(|| false)
     }
 }
 
@@ -156,7 +162,7 @@ impl Iterator for EvalLoader {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        self.0.next()
+        self.0.next_unless(|| false)
     }
 }
 
@@ -277,16 +283,12 @@ impl<R: Recipe> Batches<R> {
         let chunks = Chunks { dataset, recipe, batch, chunk, chunks_per_batch };
         Ok(Self { chunks: Pipeline::start(chunks, workers, first, end)?, chunks_per_batch, shape, next: steps.start })
     }
-}
 
-impl<R: Recipe> Iterator for Batches<R> {
-    type Item = Batch;
-
-    fn next(&mut self) -> Option<Batch> {
+    fn next_unless(&mut self, mut is_over: impl FnMut() -> bool) -> Option<Batch> {
         let start = Instant::now();
         let mut batch = Batch { step: self.next, ..Batch::default() };
         for part in 0..self.chunks_per_batch {
-            let chunk = self.chunks.next()?;
+            let chunk = self.chunks.next_unless(&mut is_over)?;
             if part == 0 {
                 (batch.pixels, batch.samples) = (chunk.pixels, chunk.samples);
                 (batch.times, batch.skipped) = (chunk.times, chunk.skipped);
@@ -350,7 +352,7 @@ impl<R: Recipe> Chunks<R> {
         let (recipe, input) = (&self.recipe, self.recipe.input());
         // What a film is as a picture, its store knows: a frame, without the way to it being looked for.
         if input.frames() == 1 && *recipe.sampling() == Sampling::ONE {
-            let decoded = self.dataset.decoded(sample)?;
+            let decoded = self.dataset.decoded_while(sample, stop)?;
             let (width, height) = (decoded.picture.width, decoded.picture.height);
             for cut in recipe.cuts(step, sample, width, height) {
                 cut.append(input, &decoded.picture, scratch, pixels);

@@ -7,13 +7,16 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::error::{Error, Kind, Result};
 
 /// Finished results that wait in each thread's queue.
 const QUEUE: usize = 2;
+/// How long a result is waited for before it is asked again whether it is wanted.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// What is to be done for each number.
 pub(super) trait Work: Send + Sync + 'static {
@@ -76,6 +79,35 @@ impl<W: Work> Pipeline<W> {
         }
         Ok(pipeline)
     }
+
+    /// The next result, which is waited for until `is_over` says that nobody wants it any more; a caller who does the
+    /// work itself is asked before it begins.
+    pub fn next_unless(&mut self, mut is_over: impl FnMut() -> bool) -> Option<W::Out> {
+        if self.next >= self.end || is_over() {
+            return None;
+        }
+        let job = self.next;
+        self.next += 1;
+        match &mut self.hands {
+            Hands::Caller { work, scratch } => Some(work.run(job, scratch, &self.stop)),
+            Hands::Threads(hands) => {
+                let turn = ((job - self.first) % hands.len() as u64) as usize;
+                let Hand { queue, thread } = &mut hands[turn];
+                loop {
+                    match queue.recv_timeout(MOMENT) {
+                        Ok(out) => return Some(out),
+                        Err(RecvTimeoutError::Timeout) if is_over() => return None,
+                        Err(RecvTimeoutError::Timeout) => {}
+                        // A thread that ends before its last job has panicked; the panic goes on here, where it is seen.
+                        Err(RecvTimeoutError::Disconnected) => match thread.take().map(JoinHandle::join) {
+                            Some(Err(panic)) => resume_unwind(panic),
+                            _ => return None,
+                        },
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn produce<W: Work>(work: &W, jobs: impl Iterator<Item = u64>, queue: &Sender<W::Out>, stop: &AtomicBool) {
@@ -93,26 +125,7 @@ impl<W: Work> Iterator for Pipeline<W> {
     type Item = W::Out;
 
     fn next(&mut self) -> Option<W::Out> {
-        if self.next >= self.end {
-            return None;
-        }
-        let job = self.next;
-        self.next += 1;
-        match &mut self.hands {
-            Hands::Caller { work, scratch } => Some(work.run(job, scratch, &self.stop)),
-            Hands::Threads(hands) => {
-                let turn = ((job - self.first) % hands.len() as u64) as usize;
-                let Hand { queue, thread } = &mut hands[turn];
-                if let Ok(out) = queue.recv() {
-                    return Some(out);
-                }
-                // A thread that ends before its last job has panicked; the panic goes on here, where it is seen.
-                match thread.take().map(JoinHandle::join) {
-                    Some(Err(panic)) => resume_unwind(panic),
-                    _ => None,
-                }
-            }
-        }
+        self.next_unless(|| false)
     }
 }
 
@@ -159,6 +172,33 @@ mod tests {
             let results: Vec<u64> = Pipeline::start(Uneven, threads, 5, 50).unwrap().collect();
             assert!(results.into_iter().eq((5..50).map(|number| number * number)), "{threads} threads");
         }
+    }
+
+    struct Stuck;
+
+    impl Work for Stuck {
+        type Scratch = ();
+        type Out = u64;
+
+        fn run(&self, number: u64, (): &mut (), stop: &AtomicBool) -> u64 {
+            while number > 0 && !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            number
+        }
+    }
+
+    #[test]
+    fn a_result_that_nobody_wants_any_more_is_not_waited_for() {
+        let mut pipeline = Pipeline::start(Stuck, 2, 0, 10).unwrap();
+        assert_eq!(pipeline.next_unless(|| false), Some(0));
+        let mut asked = 0;
+        let is_over = || {
+            asked += 1;
+            asked == 3
+        };
+        assert_eq!(pipeline.next_unless(is_over), None);
+        assert_eq!(asked, 3);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
 use super::files::{is_picture_name, readable};
@@ -124,7 +125,7 @@ impl Source for Shards {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
+    fn picture(&self, i: usize, _: &AtomicBool) -> Result<Decoded, Fault> {
         let Entry { shard, offset, size, .. } = self.entries[i];
         // Opened anew for each picture: threads share no position, and thousands of shards hold no descriptors.
         let mut file = File::open(&self.files[shard].0).map_err(|error| unreadable(&error))?;

@@ -147,3 +147,24 @@ fn cosine(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     let norms = norm(a.clone()) * norm(b.clone());
     ((a * b).sum_dim(1) / (norms + EPS)).mean()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Machine, Plan};
+    use super::*;
+    use crate::config::PRESETS;
+
+    /// Share of the steps' operations that looks may take.
+    const MOST: f64 = 0.02;
+
+    #[test]
+    fn looks_take_less_than_two_percent_of_the_steps_of_every_preset() {
+        for preset in PRESETS {
+            let config = preset.config();
+            let plan = Plan::new(&config, Machine { gpus: 1, memory: None, images: 1_281_167 }).unwrap();
+            let look = PROBE_IMAGES as f64 * plan.encoder_flops;
+            let steps = (config.train.health_every * plan.global_batch) as f64 * plan.step_flops_per_image;
+            assert!(look < MOST * steps, "{}: {:.2} %", preset.name, 100.0 * look / steps);
+        }
+    }
+}

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub images_per_second: f64,
     /// Share of that time spent waiting for data.
     pub data_wait: f64,
+    /// Share of this process's time since its first step that went into looking at the health of the features.
+    pub health_share: f64,
     /// Pictures that could not be decoded so far.
     pub skipped: usize,
     /// Steps so far that were left out because their loss or gradient was not finite.
@@ -141,14 +143,17 @@ impl MetricsLog {
     }
 }
 
-/// The last step that the lines at `path` tell of; 0 where there are none.
+/// The first and the last step that the lines at `path` tell of, where there are any.
 ///
 /// # Errors
 /// Where the file cannot be read.
-pub(super) fn last_step(path: &Path) -> Result<usize> {
+pub(super) fn steps(path: &Path) -> Result<Option<[usize; 2]>> {
     match std::fs::read(path) {
-        Ok(text) => Ok(text.split(|byte| *byte == b'\n').filter_map(step_of).max().unwrap_or(0)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Ok(text) => {
+            let steps = || text.split(|byte| *byte == b'\n').filter_map(step_of);
+            Ok(steps().min().zip(steps().max()).map(|(first, last)| [first, last]))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path, error)),
     }
 }

@@ -1,5 +1,6 @@
 //! Pre-training: the step, its schedules, and the loop around it.
 
+mod answer;
 mod aside;
 mod batch;
 mod collapse;

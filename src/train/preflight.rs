@@ -1,7 +1,5 @@
 //! What is checked before the first step: recipes that cannot work, and a disk that is too small.
 
-use std::path::Path;
-
 use burn::module::Module as _;
 
 use super::step::Networks;
@@ -34,7 +32,6 @@ pub(super) fn check_recipe(config: &RunConfig, images: usize) -> Result<Vec<Stri
 /// Of kind [`Kind::Other`], with the bytes needed and free.
 pub(super) fn check_disk(
     config: &RunConfig,
-    run: &Path,
     networks: &Networks,
     checkpoints: &Checkpoints,
     state: &State,
@@ -46,7 +43,9 @@ pub(super) fn check_disk(
     let one = (values * size_of::<f32>()) as u64 + BESIDE;
     let to_come = (steps - state.step.min(steps)).div_ceil(config.train.checkpoint_every);
     let count = TOGETHER.saturating_sub(checkpoints.list()?.len()).max(1).min(to_come) as u64;
-    let Ok(free) = fs4::available_space(run) else {
+    // Where they will be written: their folder may be a link to another disk.
+    let folder = checkpoints.folder();
+    let Ok(free) = fs4::available_space(&folder) else {
         // A file system that does not say is found out at the first checkpoint.
         return Ok(());
     };
@@ -55,8 +54,8 @@ pub(super) fn check_disk(
     }
     let message = format!(
         "{count} checkpoints of {one} bytes do not fit on the disk of {}: {} bytes needed, {free} free",
-        run.display(),
+        folder.display(),
         count * one
     );
-    Err(Error::new(Kind::Other, message).with_remedy("free some space, or name another folder with --out"))
+    Err(Error::new(Kind::Other, message).with_remedy("free some space, or name a folder on another disk with --out"))
 }

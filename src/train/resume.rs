@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::metrics::{METRICS, last_step};
+use super::metrics::{METRICS, steps};
 use super::optimizer::AdamW;
 use super::run::{NONFINITE_STEPS, Observer, Run};
 use super::step::Networks;
@@ -66,7 +66,7 @@ pub(super) fn start_from(
         Resume::Auto => {
             let newest = newest(checkpoints, observer)?;
             let metrics = out.join(METRICS);
-            let behind = if newest.is_none() { last_step(&metrics)? } else { 0 };
+            let behind = if newest.is_none() { steps(&metrics)?.map_or(0, |[_, last]| last) } else { 0 };
             // The first one may be late where steps were left out.
             if behind > run.config.train.checkpoint_every + NONFINITE_STEPS {
                 let message = format!("{} goes to step {behind}, and there is no checkpoint", metrics.display());
@@ -86,6 +86,41 @@ pub(super) fn start_from(
         Resume::Never => Err(Error::usage(format!("{} already holds checkpoints", out.display()))
             .with_remedy("name another folder, or continue the run with --resume auto")),
     }
+}
+
+/// Refuses to go on from the checkpoint at `from`, of step `step`, in a folder where the run would mix with another one,
+/// or with its own later steps.
+pub(super) fn require_apart(run: &Run, from: &Path, step: usize, checkpoints: &Checkpoints) -> Result<()> {
+    let out = run.out;
+    let newest = checkpoints.list()?.pop().map(|(newest, _)| newest);
+    let message = match (&run.resume, is_own(from, checkpoints), newest) {
+        (Resume::Auto | Resume::Never, ..) => return Ok(()),
+        (Resume::From(_), true, Some(newest)) if newest > step => {
+            return Err(Error::usage(format!("{} has gone on to step {newest}", out.display()))
+                .with_remedy("name another --out, so that both ways from this checkpoint are kept"));
+        }
+        (Resume::From(_), true, _) => return Ok(()),
+        (Resume::From(_), false, Some(newest)) => {
+            format!("{} holds a run of its own, which has come to step {newest}", out.display())
+        }
+        // This run's own lines begin behind the checkpoint.
+        (Resume::From(_), false, None) => match steps(&out.join(METRICS))? {
+            Some([first, last]) if first <= step => {
+                format!("{} holds metrics of a run of its own, to step {last}", out.display())
+            }
+            _ => return Ok(()),
+        },
+    };
+    Err(Error::usage(message).with_remedy(format!(
+        "leave out --resume to continue that run, or name another --out to go on from {}",
+        from.display()
+    )))
+}
+
+/// Whether the checkpoint at `path` is one of `checkpoints`, by whatever name.
+pub(super) fn is_own(path: &Path, checkpoints: &Checkpoints) -> bool {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    whole(path).starts_with(whole(&checkpoints.folder()))
 }
 
 /// The newest whole checkpoint; what is passed over is said.

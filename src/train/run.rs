@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 
+use super::answer::Answer;
 use super::aside::Offence;
 use super::batch::{Accumulator, micro_batches};
 use super::collapse::{Signs, collapse};
@@ -14,7 +16,7 @@ use super::metrics::{Metrics, MetricsLog};
 use super::norm::{clip, global_norm};
 use super::optimizer::AdamW;
 use super::preflight::{check_disk, check_recipe};
-use super::resume::{ConfigChange, Resume, require_run, restore, start_from};
+use super::resume::{ConfigChange, Resume, is_own, require_apart, require_run, restore, start_from};
 use super::schedule::Schedule;
 use super::step::{Networks, StepGradients, upload};
 use super::tally::{Since, Sums};
@@ -102,6 +104,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     fs::create_dir_all(out).at("create", out)?;
     let _lock = FolderLock::take(out)?;
     let mut checkpoints = Checkpoints::new(out, config.train.keep_every);
+    checkpoints.create()?;
     checkpoints.sweep()?;
 
     // The state: new, or where an earlier run stood.
@@ -123,18 +126,14 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut saved = None;
     if let Some(path) = start_from(&run.resume, &mut checkpoints, run, observer)? {
         (networks, optimizer) = restore(&path, config, run.config_change, networks, &mut state, observer)?;
-        let newest = checkpoints.list()?.pop().filter(|(newest, _)| *newest > state.step);
-        if let (Resume::From(_), Some((newest, _))) = (&run.resume, newest) {
-            return Err(Error::usage(format!("{} has gone on to step {newest}", out.display()))
-                .with_remedy("name another --out, so that both ways from this checkpoint are kept"));
-        }
-        if path.starts_with(out) {
+        require_apart(run, &path, state.step, &checkpoints)?;
+        if is_own(&path, &checkpoints) {
             // A process that was killed between the two left an older name.
             checkpoints.name_latest(&path)?;
             saved = Some((state.step, path));
         }
     }
-    check_disk(config, out, &networks, &checkpoints, &state, schedule.steps)?;
+    check_disk(config, &networks, &checkpoints, &state, schedule.steps)?;
     atomic::write(&out.join("config.toml"), config.to_toml().as_bytes())?;
     let mut log = MetricsLog::open(out, state.step)?;
     let mut skips = SkipLog::open(&out.join(SKIPPED))?;
@@ -143,11 +142,11 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     observer.begin(state.step, schedule.steps);
 
     // The loop.
-    let loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
-    let mut since = Since::new();
+    let mut loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
+    let (mut since, mut answer) = (Since::new(), Answer::new(stop));
     let (mut empty_steps, mut owed) = (0, false);
     let settled = schedule.warmup_steps.clamp(SETTLED[0], SETTLED[1]);
-    'steps: for batch in loader {
+    'steps: while let Some(batch) = loader.next_unless(|| answer.is_due()) {
         faults::at(Point::Step).at("begin", out)?;
         if stop.is_due() {
             // A signal to every process ends decoders too, which is no fault of their films.
@@ -163,7 +162,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         let parts = micro_batches(batch, micro);
         let mut drawn = Vec::new();
         for (i, part) in parts.iter().enumerate() {
-            if stop.is_due() {
+            if answer.is_due() {
                 // A step takes as long as all of its micro-batches; one that was left is made again.
                 break 'steps;
             }
@@ -199,9 +198,6 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                     observer.checkpoint(&save(&mut checkpoints, &state, &networks, &optimizer, config)?);
                 }
                 return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read").with_remedy(why));
-            }
-            if stop.is_due() {
-                break;
             }
             continue;
         }
@@ -247,6 +243,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             let mut metrics = since.metrics(&state, &sums, rates, numbers);
             metrics.skipped = skips.len();
             if let Some(guess) = guess {
+                let start = Instant::now();
                 faults::at(Point::Health).at("watch", out)?;
                 guess.add(&mut metrics)?;
                 probe.add(&networks, &mut metrics)?;
@@ -255,7 +252,9 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                     if state.step > schedule.warmup_steps.max(settled) { Signs::All } else { Signs::OfFeatures };
                 let is_judged = probe.images() >= FEWEST_JUDGED && state.step > settled;
                 metrics.collapse = if is_judged { collapse(&metrics, signs) } else { None };
+                since.look(start);
             }
+            since.time(&mut metrics);
             log.write(&metrics)?;
             observer.metrics(&metrics);
             if let Some(signs) = &metrics.collapse {
@@ -265,18 +264,24 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                     OnCollapse::Stop => return Err(collapsed(message)),
                 }
             }
-            since = Since::new();
+            since.restart();
         }
         // Weights whose loss is not finite are not worth an older checkpoint.
         owed |= is_time(state.step, config.train.checkpoint_every, schedule.steps);
         if owed && state.nonfinite_in_a_row == 0 {
             owed = false;
+            let start = Instant::now();
             sync(&log, &skips)?;
             let path = save(&mut checkpoints, &state, &networks, &optimizer, config)?;
             observer.checkpoint(&path);
             saved = Some((state.step, path));
+            answer.saved(start);
         }
-        if stop.is_due() {
+        let is_due = answer.is_due();
+        if let Some(late) = answer.is_late() {
+            observer.warning(&late);
+        }
+        if is_due {
             break;
         }
     }

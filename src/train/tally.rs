@@ -80,8 +80,10 @@ impl Sums {
     }
 }
 
-/// What has happened since the last line of metrics.
+/// What has happened since the last line of metrics, and how the time since the first step was spent.
 pub(super) struct Since {
+    first: Instant,
+    looked: Duration,
     start: Instant,
     waited: Duration,
     images: usize,
@@ -90,7 +92,18 @@ pub(super) struct Since {
 impl Since {
     /// Nothing, from now on.
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), waited: Duration::ZERO, images: 0 }
+        let now = Instant::now();
+        Self { first: now, looked: Duration::ZERO, start: now, waited: Duration::ZERO, images: 0 }
+    }
+
+    /// Nothing, after a line.
+    pub(super) fn restart(&mut self) {
+        *self = Self { first: self.first, looked: self.looked, ..Self::new() };
+    }
+
+    /// Adds a look at the health of the features that began at `start`.
+    pub(super) fn look(&mut self, start: Instant) {
+        self.looked += start.elapsed();
     }
 
     /// Adds a batch.
@@ -99,9 +112,8 @@ impl Since {
         self.waited += batch.wait;
     }
 
-    /// A line of metrics.
+    /// A line of metrics, but for its times.
     pub(super) fn metrics(&self, state: &State, sums: &Sums, rates: Rates, numbers: Numbers) -> Metrics {
-        let seconds = self.start.elapsed().as_secs_f64();
         let [encoder, predictor] = numbers.norms;
         Metrics {
             step: state.step,
@@ -115,11 +127,17 @@ impl Since {
             grad_norm_predictor: predictor,
             context_tokens: sums.context_tokens,
             target_tokens: sums.target_tokens,
-            images_per_second: self.images as f64 / seconds,
-            data_wait: self.waited.as_secs_f64() / seconds,
             nonfinite_steps: state.nonfinite_steps,
             memory_bytes: resident_memory(),
             ..Metrics::default()
         }
+    }
+
+    /// Adds its times, once all of it is known.
+    pub(super) fn time(&self, metrics: &mut Metrics) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        metrics.images_per_second = self.images as f64 / seconds;
+        metrics.data_wait = self.waited.as_secs_f64() / seconds;
+        metrics.health_share = self.looked.as_secs_f64() / self.first.elapsed().as_secs_f64();
     }
 }

@@ -3,6 +3,7 @@
 mod archives;
 mod child;
 mod films;
+mod gallery;
 mod pictures;
 mod plans;
 mod sizes;

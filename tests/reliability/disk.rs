@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyjepa::checkpoint::{Checkpoints, check};
 use anyjepa::faults::{Kind, Point};
 
-use super::runs::{Runs, lines, wait_until};
+use super::runs::{Runs, STEPS, lines, wait_until};
 
 #[test]
 fn a_disk_that_fills_up_at_any_write_costs_no_checkpoint() {
@@ -77,6 +77,38 @@ fn a_disk_too_small_for_two_checkpoints_is_refused_before_the_first_step() {
     assert_eq!(ended.code, Some(1), "{}", ended.said);
     assert!(ended.said.contains("do not fit on the disk") && ended.said.contains(" bytes needed, "), "{}", ended.said);
     assert!(ended.said.contains("help: free some space") && lines(&run) == 0, "{}", ended.said);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_disk_that_counts_is_the_one_to_which_a_link_leads() {
+    use std::os::unix::fs::symlink;
+
+    let runs = Runs::new();
+    let Some(disk) = Tmpfs::mount(runs.at("disk"), 160 << 10) else { return };
+    // A large disk for the run and a small one for its checkpoints.
+    fs::create_dir(runs.at("linked")).unwrap();
+    symlink(disk.path(), runs.at("linked/checkpoints")).unwrap();
+    let ended = runs.run("linked", "", &[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.said);
+    assert!(ended.said.contains("do not fit on the disk of T/linked/checkpoints"), "{}", ended.said);
+    assert_eq!(lines(&runs.at("linked")), 0);
+
+    // The other way about.
+    let run = disk.path().join("run");
+    fs::create_dir(&run).unwrap();
+    fs::create_dir(runs.at("large")).unwrap();
+    symlink(runs.at("large"), run.join("checkpoints")).unwrap();
+    runs.finish(&run);
+    check(&runs.at("large").join(format!("step-{STEPS:08}"))).unwrap();
+
+    // A link that leads nowhere is found before the first step.
+    fs::create_dir(runs.at("lost")).unwrap();
+    fs::write(runs.at("lost/.lock"), "").unwrap();
+    symlink(runs.at("nowhere"), runs.at("lost/checkpoints")).unwrap();
+    let ended = runs.run("lost", "", &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.said);
+    assert!(ended.said.contains("cannot create T/lost/checkpoints") && lines(&runs.at("lost")) == 0, "{}", ended.said);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod collapse;
 mod disk;
 mod kill;
 mod nonfinite;
+mod prompt;
 mod recipes;
 mod runs;
 mod signals;

@@ -66,10 +66,22 @@ impl Runs {
 
     /// The command that begins or continues the run `out`, which is a name here or a path elsewhere.
     pub fn command(&self, out: impl AsRef<Path>, faults: &str, more: &[&str]) -> Command {
+        self.command_on(&self.at("pictures"), SETS, out, faults, more)
+    }
+
+    /// The same on the pictures of `data` and with other settings at first, such as none.
+    pub fn command_on(
+        &self,
+        data: &Path,
+        sets: &[&str],
+        out: impl AsRef<Path>,
+        faults: &str,
+        more: &[&str],
+    ) -> Command {
         let mut command = anyjepa(faults);
-        command.arg("train").arg("animals28").arg("--data").arg(self.at("pictures"));
+        command.arg("train").arg("animals28").arg("--data").arg(data);
         command.arg("--out").arg(self.folder.path().join(out));
-        SETS.iter().chain(more.iter().filter(|arg| !arg.starts_with('-') && arg.contains('='))).for_each(|set| {
+        sets.iter().chain(more.iter().filter(|arg| !arg.starts_with('-') && arg.contains('='))).for_each(|set| {
             command.args(["--set", set]);
         });
         command.args(more.iter().filter(|arg| arg.starts_with('-')).flat_map(|arg| arg.split(' ')));
@@ -109,7 +121,7 @@ impl Runs {
         let text = fs::read_to_string(self.at("").join(out).join("metrics.jsonl")).unwrap();
         let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         for line in &mut lines {
-            for key in ["images_per_second", "data_wait", "memory_bytes"] {
+            for key in ["images_per_second", "data_wait", "health_share", "memory_bytes"] {
                 assert!(line.as_object_mut().unwrap().remove(key).is_some(), "{key}");
             }
         }
@@ -178,6 +190,20 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("{what} did not happen in two minutes");
+}
+
+/// Copies a run's folder.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 /// Lines that a run has written to its metrics.

@@ -165,7 +165,7 @@ impl Source for Synthetic {
         &self.classes
     }
 
-    fn picture(&self, i: usize) -> Result<Decoded, Fault> {
+    fn picture(&self, i: usize, _: &AtomicBool) -> Result<Decoded, Fault> {
         Ok(self.frame(i, CENTRE).into())
     }
 

@@ -113,15 +113,14 @@ impl Films {
     ///
     /// # Errors
     /// As [`Films::frames`].
-    pub fn picture(&self, i: usize, path: &Path) -> Result<Decoded, Fault> {
-        let never = AtomicBool::new(false);
+    pub fn picture(&self, i: usize, path: &Path, stop: &AtomicBool) -> Result<Decoded, Fault> {
         // A GIF's first frame, as before films were read.
         if !is_film_name(path) && !path.is_dir() {
             return Decoded::read(path);
         }
-        let middle = self.timeline(i, path, &never)?.len() / 2;
+        let middle = self.timeline(i, path, stop)?.len() / 2;
         let mut picture = Picture::default();
-        self.frames(i, path, &[middle], &never, &mut |_, frame| picture.clone_from(frame))?;
+        self.frames(i, path, &[middle], stop, &mut |_, frame| picture.clone_from(frame))?;
         Ok(picture.into())
     }
 
