@@ -82,3 +82,47 @@ fn features_of_clips_are_pooled_or_of_each_tubelet_or_time_with_the_seconds_at_w
       help: take pooled features or those of each patch: --tokens pooled or patch
     ");
 }
+
+#[test]
+fn which_frames_of_a_film_are_seen_can_be_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let films = format!("frames:{}", films(&folder.path().join("films")).display());
+    let extract = |weights: &str, sampling: &str| {
+        let out = folder.path().join(sampling).display().to_string();
+        let input = ["extract", &films, "--weights", &fixture(weights), "--out", &out];
+        let output = anyjepa(&[&input[..], &["--tokens", "pooled", "--sampling", sampling]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        if output.status.success() { Ok(FeatureSet::open(Path::new(&out)).unwrap()) } else { Err(said) }
+    };
+    // 25 frames, 25 a second; the fixture has 4 frames of a clip, 4 a second.
+    for (sampling, seconds, words) in [
+        ("frames=6,stride=1", 0.2, "6 frames, every one"),
+        ("stride=2", 0.24, "4 frames, one in 2"),
+        ("fps=5", 0.6, "4 frames, 5 a second"),
+        ("clips=2,stride=1", 0.96, "4 frames, every one, 2 clips x 1 views"),
+    ] {
+        let features = extract("hf_vjepa2", sampling).unwrap();
+        assert!((features.times[1] - features.times[0] - seconds).abs() < 1e-9, "{sampling}: {:?}", features.times);
+        let preprocessing = &features.provenance.preprocessing;
+        assert!(preprocessing.to_string().starts_with(words), "{sampling}: {preprocessing}");
+    }
+    let mistakes =
+        [("hf_vjepa2", "frames=3"), ("hf_vjepa2", "clips=0"), ("hf_vjepa2", "speed=2"), ("hf_ijepa", "fps=4")];
+    let said: Vec<String> = mistakes.map(|(weights, sampling)| extract(weights, sampling).unwrap_err()).into();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_hugging_face_folder_of_clips_has_its_preprocessing_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixture("hf_vjepa2")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let said = r#"{"size": {"shortest_edge": 36}, "resample": 2, "do_center_crop": true,
+        "crop_size": {"height": 32, "width": 32}, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.2, 0.2]}"#;
+    fs::write(folder.path().join("video_preprocessor_config.json"), said).unwrap();
+    let shown = anyjepa(&["inspect", folder.path().to_str().unwrap()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("short side to 36 (bilinear), centre crop 32, mean [0.4, 0.5, 0.6]"), "{shown}");
+}

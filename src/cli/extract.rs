@@ -30,7 +30,7 @@ pub struct Command {
     #[arg(long, value_name = "PATH", required_unless_present = "package", group = "encoder_source")]
     weights: Option<PathBuf>,
     /// A compiled encoder that `anyjepa compile` wrote, instead of weights
-    #[arg(long, value_name = "DIR", group = "encoder_source", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "batch", "engine", "precision"])]
+    #[arg(long, value_name = "DIR", group = "encoder_source", conflicts_with_all = ["weights", "model", "encoder", "tokens", "views", "layers", "sampling", "batch", "engine", "precision"])]
     package: Option<PathBuf>,
     /// The folder of the features
     #[arg(long, value_name = "PATH")]

@@ -9,7 +9,7 @@ use anyjepa::extract::package::Package;
 use anyjepa::extract::{FeatureDtype, Frozen, Times};
 use clap::{Args, ValueEnum};
 
-use super::{DtypeArg, EncoderArg, TokensArg};
+use super::{DtypeArg, EncoderArg, TokensArg, sampling};
 
 /// How an encoder is read out. What takes these options has the encoder in a group `encoder_source`.
 #[derive(Debug, Args)]
@@ -29,6 +29,10 @@ pub struct FrozenArgs {
     /// The last block, or the last N joined as -N.., each after the final norm
     #[arg(long, requires = "encoder_source", value_name = "last|-N..", default_value = "last", value_parser = parse_layers, allow_hyphen_values = true)]
     pub(super) layers: Layers,
+    /// Which frames of a film are seen, where not as the weights say: frames, stride or fps, clips and views, such as
+    /// clips=8,views=3
+    #[arg(long, requires = "encoder_source", value_name = "KEY=VALUE,..", value_delimiter = ',', value_parser = sampling::parse)]
+    pub(super) sampling: Vec<sampling::Change>,
     /// Pictures of a forward pass, or auto: as many as suit the model and the device
     #[arg(long, requires = "encoder_source", value_name = "N|auto", default_value = "auto", value_parser = parse_batch)]
     pub(super) batch: Batch,

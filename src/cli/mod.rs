@@ -29,6 +29,7 @@ mod probe;
 mod progress;
 #[cfg(feature = "train")]
 mod ready;
+mod sampling;
 #[cfg(feature = "train")]
 mod settings;
 mod shell;

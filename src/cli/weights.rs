@@ -8,8 +8,8 @@ use anyjepa::error::{Error, Result};
 use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Times, Views, Way};
 use anyjepa::weights;
 
-use super::DtypeArg;
 use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg};
+use super::{DtypeArg, sampling};
 
 impl FrozenArgs {
     /// The encoder in `weights` on the device `spec`, for about so many `pictures`.
@@ -17,10 +17,11 @@ impl FrozenArgs {
         let engine = self.engine(spec);
         require_known(self.precision, engine, spec)?;
         let which = self.encoder.map(Into::into);
-        let loaded = match &self.model {
+        let mut loaded = match &self.model {
             None => weights::open(weights, which)?,
             Some(name) => weights::open_as(weights, which, &Preset::find(name)?.config().model)?,
         };
+        sampling::apply(&self.sampling, &mut loaded)?;
         let views = match self.views {
             ViewsArg::One => Views::One,
             ViewsArg::Mirrored => Views::Mirrored,

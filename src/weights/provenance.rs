@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(Preprocessing::published(&run.model).clips, Preprocessing::of(&run).clips);
         run.data.sampling.views = 3;
         insta::assert_snapshot!(Preprocessing::of(&run), @"
-        16 frames, 4 a second, 1 clips x 3 views, short side to 292 (bicubic), centre crop 256, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]
+        16 frames, 4 a second, 1 clips x 3 views, short side to 292 (linear without antialiasing), centre crop 256, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]
         ");
     }
 }
