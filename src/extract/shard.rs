@@ -110,7 +110,9 @@ impl Shard {
         if !fit {
             return Err(Error::data(path, format!("{times} times do not fit rows of {shape}")));
         }
-        if let Some([first, last]) = self.times.as_chunks().0.iter().find(|[first, last]| !(first <= last)) {
+        if let Some([first, last]) =
+            self.times.as_chunks().0.iter().find(|[first, last]| first.is_nan() || last.is_nan() || first > last)
+        {
             return Err(Error::data(path, format!("what is seen from second {first} to second {last} is no time")));
         }
         if self.index.iter().any(|&place| place < 0) || !self.index.is_sorted_by(|a, b| a < b) {

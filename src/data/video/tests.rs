@@ -91,19 +91,27 @@ fn frames_are_given_in_the_order_and_as_often_as_they_are_asked_for() {
 #[test]
 fn a_late_clip_of_a_long_film_is_reached_by_seeking() {
     let folder = tempfile::tempdir().unwrap();
-    let path = film(folder.path(), "long.mp4", &numbered("16x16"), 110, &["-c:v", "libx264", "-g", "10"]);
-    let log = folder.path().join("log");
-    let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo \"$@\" >>{}; exec ffmpeg \"$@\"", log.display()));
-    let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
-    let mut found = Vec::new();
-    let times = films.frames(0, &path, &[1, 3, 100, 104], &NEVER, &mut |at, frame| {
-        found.push((at, (f64::from(frame.pixels[0]) * 219.0 / 255.0 / 2.0).round() as usize));
-    });
-    assert_eq!(times.unwrap(), [0.04, 0.12, 4.0, 4.16]);
-    assert_eq!(found, [(0, 1), (1, 3), (2, 100), (3, 104)]);
-    let calls = std::fs::read_to_string(log).unwrap();
-    let seeks: Vec<bool> = calls.lines().map(|call| call.contains("-ss 3.98")).collect();
-    assert_eq!(seeks, [false, true], "{calls}");
+    for (name, arguments) in [
+        ("long.mp4", &["-c:v", "libx264", "-g", "10"][..]),
+        ("long.webm", &["-c:v", "libvpx", "-g", "10", "-b:v", "2M", "-deadline", "realtime"]),
+        ("long.mkv", &["-c:v", "mpeg4", "-g", "10", "-q:v", "2"]),
+        ("long.avi", &["-c:v", "mpeg4", "-g", "10", "-q:v", "2"]),
+    ] {
+        let path = film(folder.path(), name, &numbered("32x32"), 110, arguments);
+        let log = folder.path().join(format!("{name}.log"));
+        let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo \"$@\" >>{}; exec ffmpeg \"$@\"", log.display()));
+        let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
+        let mut found = Vec::new();
+        let times = films.frames(0, &path, &[1, 3, 100, 104], &NEVER, &mut |at, frame| {
+            found.push((at, (f64::from(frame.pixels[0]) * 219.0 / 255.0 / 2.0).round() as usize));
+        });
+        for (time, expected) in times.unwrap().iter().zip([0.04, 0.12, 4.0, 4.16]) {
+            assert!((time - expected).abs() < 2e-3, "{name}: {time}");
+        }
+        assert_eq!(found, [(0, 1), (1, 3), (2, 100), (3, 104)], "{name}");
+        let calls = std::fs::read_to_string(log).unwrap();
+        assert!(calls.lines().count() == 2 && calls.lines().last().unwrap().contains("-ss 3.98"), "{name}: {calls}");
+    }
     let offset = ["-c:v", "libx264", "-output_ts_offset", "7.5"];
     let late = film(folder.path(), "late.mp4", &numbered("16x16"), 30, &offset);
     let late = clip(&late, &[0, 25]);
