@@ -26,11 +26,13 @@ fn gpu() -> bool {
 }
 
 fn agrees(way: Way) {
-    for model in [tiny(), clips(Positions::UniformPower), clips(Positions::Rope)] {
+    let one_head = |model: ModelConfig| ModelConfig { heads: 1, ..model };
+    let several = [tiny(), clips(Positions::UniformPower), clips(Positions::Rope)];
+    for model in several.into_iter().chain([one_head(tiny()), one_head(clips(Positions::Rope))]) {
         let subject = Subject::untrained(&model, 2, 3).unwrap();
         let outcome = compare(&subject, &subject.measure().unwrap(), &way).unwrap();
         for layer in &outcome.layers {
-            assert!(layer.passed, "{way}, {:?}: {layer:?}, {:?}", model.positions, outcome.fault);
+            assert!(layer.passed, "{way}, {model:?}: {layer:?}, {:?}", outcome.fault);
         }
         assert!(outcome.passed() && outcome.fault.is_none());
     }

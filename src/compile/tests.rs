@@ -28,6 +28,15 @@ fn rotations_follow_the_product_that_makes_queries_and_keys() {
 }
 
 #[test]
+fn an_encoder_of_one_head_has_as_few_dispatches() {
+    for (name, dispatches) in [("ijepa-vit-tiny16", 7 + 4), ("vjepa2-vit-tiny", 7 + 4)] {
+        let model = ModelConfig { heads: 1, dim: 64, mlp: 128, ..model(name, 1) };
+        let plan = compile(&model, 2, POOLED, Dtype::F32).unwrap();
+        assert_eq!(plan.dispatches.len(), dispatches, "{plan}");
+    }
+}
+
+#[test]
 fn what_has_no_kernel_is_named_with_what_runs_it() {
     let refused = |spoil: &dyn Fn(&mut Node)| {
         let mut recorded = import::capture(&model("vjepa2-vit-tiny", 1), 1, POOLED).unwrap();

@@ -15,11 +15,12 @@ use super::Graph;
 
 /// The passes, in the order in which they run; each leaves a graph that computes the same.
 pub const PASSES: &[(&str, fn(&Graph) -> Graph)] = &[
+    // First, as the heads of an attention with one head are joined by nothing that a linear layer would not look through.
+    ("attention", attention::recognise),
     ("linear", linear::recognise),
     ("reshapes", reshapes::merge),
     ("patches", patches::recognise),
     ("rotation", rotation::recognise),
-    ("attention", attention::recognise),
     ("gelu", epilogue::gelu),
     ("position", epilogue::position),
     ("residual", epilogue::residual),
