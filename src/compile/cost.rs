@@ -6,7 +6,7 @@ impl Kernel {
     /// Additions and multiplications; those of elementary functions count as none.
     pub fn flops(&self) -> u64 {
         let [a, b, c, d] = match *self {
-            Self::Patchify { .. } => return 0,
+            Self::Patchify { .. } | Self::Gather { .. } => return 0,
             Self::Matmul { m, k, n, .. } => [2, m, k, n],
             Self::Norm { rows, dim, .. } => [1, 8, rows, dim],
             Self::Attention { batch, tokens, heads, size, .. } => [4 * batch * heads, tokens, tokens, size],
@@ -20,7 +20,7 @@ impl Kernel {
     /// The terms of the longest sum that it makes.
     pub fn longest_sum(&self) -> usize {
         match *self {
-            Self::Patchify { .. } => 1,
+            Self::Patchify { .. } | Self::Gather { .. } => 1,
             Self::Matmul { k, .. } => k,
             Self::Norm { dim, .. } => dim,
             Self::Attention { tokens, size, .. } => tokens.max(size),

@@ -16,6 +16,8 @@ pub struct Id(pub usize);
 pub enum Op {
     /// The images, `[B, C F, H, W]`: of clips the frames of a channel one after the other, of pictures one frame.
     Input,
+    /// Numbers of rows, given with the images: which tokens of the flattened `[B N, D]` are kept.
+    Kept,
     /// A parameter of the model, by the name that its checkpoints give it.
     Parameter(String),
     /// The cosines and sines by which queries and keys are turned, `[1, N, 2 K]`, made by the rule of
@@ -61,6 +63,8 @@ pub enum Op {
     },
     /// The mean over an axis, which stays with length 1.
     Mean(usize),
+    /// Some rows of a matrix, by their numbers: `x` `[R, D]` and the numbers `[S]` to `[S, D]`.
+    Gather,
     /// Tubelets as rows, channel, frame, row, column: `[B, C F, H, W]` to `[B, N, C T P P]`. Patches have one frame.
     Patchify {
         /// Frames of a tubelet.
@@ -182,11 +186,11 @@ impl Op {
     /// The number of inputs, or nothing where it varies.
     fn takes(&self) -> Option<usize> {
         Some(match self {
-            Self::Input | Self::Parameter(_) | Self::Angles { .. } => 0,
+            Self::Input | Self::Kept | Self::Parameter(_) | Self::Angles { .. } => 0,
             Self::Concat(_) => return None,
             Self::Reshape | Self::Permute(_) | Self::Slice { .. } | Self::Flip(_) | Self::Gelu | Self::Mean(_) => 1,
             Self::Patchify { .. } | Self::SelfAttention { .. } => 1,
-            Self::MatMul | Self::Add | Self::Mul => 2,
+            Self::MatMul | Self::Add | Self::Mul | Self::Gather => 2,
             Self::LayerNorm { .. } | Self::Attention { .. } => 3,
             Self::Linear(Epilogue::Bias | Epilogue::Gelu) => 3,
             Self::Linear(Epilogue::Residual | Epilogue::Position | Epilogue::Rotation { .. }) => 4,
@@ -198,6 +202,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input => write!(f, "input"),
+            Self::Kept => write!(f, "kept rows"),
             Self::Parameter(name) => write!(f, "parameter {name}"),
             Self::Angles { grid } => write!(f, "angles {grid:?}"),
             Self::Reshape => write!(f, "reshape"),
@@ -211,6 +216,7 @@ impl fmt::Display for Op {
             Self::Gelu => write!(f, "gelu"),
             Self::LayerNorm { eps } => write!(f, "layer_norm eps {eps:e}"),
             Self::Attention { scale } => write!(f, "attention scale {scale:.6}"),
+            Self::Gather => write!(f, "gather"),
             Self::Mean(axis) => write!(f, "mean axis {axis}"),
             Self::Patchify { tubelet: 1, patch } => write!(f, "patchify {patch}"),
             Self::Patchify { tubelet, patch } => write!(f, "patchify {tubelet}x{patch}x{patch}"),

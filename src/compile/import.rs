@@ -15,13 +15,19 @@ use super::{ReadOut, Take};
 use crate::config::{Grid, Layers, ModelConfig, Positions, Precision};
 use crate::error::{Error, Kind, Result};
 use crate::kernels::rotation;
-use crate::model::{Encoder, Init};
+use crate::masks::IndexMask;
+use crate::model::{Encoder, Gather, Init};
 
 /// The graph of an encoder of `model` over `batch` images, read out as `read_out` says; no weights are made.
 ///
 /// # Errors
-/// A failure that names an operation which the compiler does not know.
+/// A failure that names an operation which the compiler does not know; a usage error where tokens are kept and more than
+/// the last block is read.
 pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<Graph> {
+    if let (Take::Kept(_), 2..) = (read_out.take, read_out.layers) {
+        return Err(Error::usage("of an encoder that sees some tokens alone only the last block is read")
+            .with_remedy("read one layer"));
+    }
     let device = Device::capture();
     let mut known = Known { path: Vec::new(), found: HashMap::new() };
     let captured = device.capture_scope(|scope| {
@@ -36,10 +42,13 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
             1 => Layers::Last,
             count => Layers::LastOf(count),
         };
-        let features = encoder.forward_layers(images, layers);
         let features = match read_out.take {
-            Take::Tokens => features,
-            Take::Mean => features.mean_dim(1),
+            Take::Tokens => encoder.forward_layers(images, layers),
+            Take::Mean => encoder.forward_layers(images, layers).mean_dim(1),
+            Take::Kept(keep) => {
+                let mask = IndexMask { batch, keep, indices: vec![0; batch * keep] };
+                encoder.forward(images, Some(&Gather::new(&[mask], model.tokens(), &device)))
+            }
         };
         scope.complete(input, id(&features))
     });
@@ -52,6 +61,11 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
         let same = |values: &TensorData| values.as_slice::<f32>().is_ok_and(|values| values == angles);
         let tables = captured.values.iter().filter(|(_, values)| same(values));
         known.found.extend(tables.map(|(id, _)| (*id, Op::Angles { grid })));
+    }
+    if let Take::Kept(_) = read_out.take {
+        // Nothing else of an encoder is a list of whole numbers.
+        let whole = captured.values.iter().filter(|(_, values)| values.dtype().is_int());
+        known.found.extend(whole.map(|(id, _)| (*id, Op::Kept)));
     }
     import(&captured.graph, &known.found)
 }
@@ -120,6 +134,9 @@ impl Import<'_> {
                 [axis] => self.push(Op::Flip(axis), &[&op.input], &op.out),
                 _ => Err(unknown(op)),
             },
+            OperationIr::BaseFloat(Base::Select(op)) if op.dim == 0 => {
+                self.push(Op::Gather, &[&op.tensor, &op.indices], &op.out)
+            }
             OperationIr::BaseFloat(Base::Cat(op)) => {
                 self.push(Op::Concat(op.dim), &op.tensors.iter().collect::<Vec<_>>(), &op.out)
             }

@@ -41,6 +41,8 @@ pub enum Take {
     Tokens,
     /// Their mean: `[B, D]`.
     Mean,
+    /// So many of each image, `[B, K, D]`: the encoder sees no others. Which ones is said when it runs.
+    Kept(usize),
 }
 
 #[cfg(all(test, feature = "train"))]

@@ -14,13 +14,15 @@ pub enum Dtype {
     F16,
     /// bfloat16: weights of products alone, and on the processor alone; such a product rounds what it multiplies them with.
     Bf16,
+    /// 32-bit whole numbers: which rows are kept, and nothing else.
+    U32,
 }
 
 impl Dtype {
     /// Bytes of one value.
     pub fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::U32 => 4,
             Self::F16 | Self::Bf16 => 2,
         }
     }
@@ -39,6 +41,8 @@ pub enum Role {
     Input,
     /// The features, always of 32 bits.
     Output,
+    /// Which rows of the flattened tokens `[B N, D]` are kept, whole numbers that are given beside the images.
+    Kept,
     /// A parameter.
     Weight {
         /// Its name in the checkpoints.
@@ -159,6 +163,15 @@ pub enum Kernel {
         /// Of the scores.
         scale: f32,
     },
+    /// Some rows of a matrix: x `[F, D]`, their numbers `[R]`, y `[R, D]`.
+    Gather {
+        /// F
+        from: usize,
+        /// R
+        rows: usize,
+        /// D
+        dim: usize,
+    },
     /// The mean over the tokens of each image: x `[B, N, D]`, y `[B, D]`.
     Pool {
         /// B
@@ -189,6 +202,7 @@ impl Kernel {
             Self::Attention { batch, tokens, heads, size, .. } => {
                 vec![values(&[3, batch, tokens, heads, size]), values(&[batch, tokens, heads, size])]
             }
+            Self::Gather { from, rows, dim } => vec![values(&[from, dim]), rows, values(&[rows, dim])],
             Self::Pool { batch, tokens, dim } => vec![values(&[batch, tokens, dim]), values(&[batch, dim])],
         }
     }

@@ -79,6 +79,10 @@ impl Schedule<'_> {
                 self.place(id, "images".into(), Role::Input, Dtype::F32);
                 Ok(())
             }
+            Op::Kept => {
+                self.place(id, "kept rows".into(), Role::Kept, Dtype::U32);
+                Ok(())
+            }
             Op::Reshape => {
                 self.places[id.0] = self.places[inputs[0].0];
                 Ok(())
@@ -93,6 +97,13 @@ impl Schedule<'_> {
                 let frames = planes / channels;
                 let kernel = Kernel::Patchify { batch, channels, frames, height, width, tubelet, patch };
                 self.dispatch(id, "patchify".into(), kernel, &[inputs[0]])
+            }
+            Op::Gather => {
+                let ([from, dim], [rows]) = (self.graph.shape(inputs[0]), self.graph.shape(inputs[1])) else {
+                    return self.lost(id);
+                };
+                let kernel = Kernel::Gather { from: *from, rows: *rows, dim: *dim };
+                self.dispatch(id, "gather".into(), kernel, &[inputs[0], inputs[1]])
             }
             Op::LayerNorm { eps } => self.norm(id, *eps),
             Op::Linear(epilogue) => self.linear(id, *epilogue),

@@ -28,6 +28,20 @@ fn rotations_follow_the_product_that_makes_queries_and_keys() {
 }
 
 #[test]
+fn the_tokens_that_a_mask_keeps_are_gathered_behind_their_positions() {
+    let read_out = ReadOut { layers: 1, take: Take::Kept(70) };
+    insta::assert_snapshot!("kept", compile(&model("ijepa-vit-tiny16", 1), 2, read_out, Dtype::F16).unwrap());
+    let refused = [
+        compile(&model("ijepa-vit-tiny16", 2), 2, ReadOut { layers: 2, ..read_out }, Dtype::F32).unwrap_err(),
+        compile(&model("vjepa2-vit-tiny", 1), 2, read_out, Dtype::F32).unwrap_err(),
+    ];
+    insta::assert_snapshot!(refused.map(|error| format!("{error}; {}", error.remedy().unwrap())).join("\n"), @"
+    of an encoder that sees some tokens alone only the last block is read; read one layer
+    the compiler does not know the operation BaseFloat(RepeatDim(RepeatDimOpIr; run it with `--engine burn`
+    ");
+}
+
+#[test]
 fn an_encoder_of_one_head_has_as_few_dispatches() {
     for (name, dispatches) in [("ijepa-vit-tiny16", 7 + 4), ("vjepa2-vit-tiny", 7 + 4)] {
         let model = ModelConfig { heads: 1, dim: 64, mlp: 128, ..model(name, 1) };

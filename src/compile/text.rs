@@ -10,6 +10,7 @@ impl fmt::Display for Dtype {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::U32 => "u32",
         })
     }
 }
@@ -40,6 +41,7 @@ impl fmt::Display for Kernel {
             Self::Attention { batch, tokens, heads, size, .. } => {
                 write!(f, "attention {batch}x{tokens}, {heads} heads of {size}")
             }
+            Self::Gather { from, rows, dim } => write!(f, "gather {rows} of {from} rows of {dim}"),
             Self::Pool { batch, tokens, dim } => write!(f, "pool {batch}x{tokens}x{dim}"),
         }
     }
@@ -70,6 +72,7 @@ impl Plan {
         Some(match &self.buffer(id).role {
             Role::Input => "images".into(),
             Role::Output => "features".into(),
+            Role::Kept => "kept rows".into(),
             Role::Weight { .. } | Role::Angles { .. } => return None,
             Role::Scratch { slot } => format!("slot {slot}"),
         })

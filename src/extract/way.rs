@@ -106,6 +106,7 @@ impl CompiledEngine {
         let tokens = match read_out.take {
             Take::Mean => 1,
             Take::Tokens => model.tokens(),
+            Take::Kept(keep) => keep,
         };
         let plan = |bound: usize| compile_within(model, batch, read_out, dtype, bound);
         let engine = runtime::open(device, plan, &|buffer| weights::of_plan(tensors, buffer))?;

@@ -9,6 +9,7 @@ pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod dots;
 pub mod elementary;
+pub mod gather;
 pub mod gelu;
 pub mod matmul;
 pub mod norm;

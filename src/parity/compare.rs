@@ -21,7 +21,7 @@ impl Permitted {
     pub fn distance(self) -> f64 {
         let unit = f64::powi(2.0, -24);
         let stored = match self.stored {
-            Dtype::F32 => unit,
+            Dtype::F32 | Dtype::U32 => unit,
             Dtype::F16 => f64::powi(2.0, -11),
             Dtype::Bf16 => f64::powi(2.0, -8),
         };

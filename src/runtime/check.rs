@@ -1,6 +1,6 @@
 //! A plan may come from a file: it is checked before it is run, by whichever engine.
 
-use crate::compile::{Buffer, BufferId, Dispatch, Epilogue, Kernel, Plan, Role};
+use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use crate::device::{Api, Spec, require_memory};
 use crate::error::{Error, Kind, Result};
 
@@ -24,6 +24,7 @@ pub struct Ends {
 /// A data error that names the buffer or the dispatch.
 pub fn check(plan: &Plan) -> Result<Ends> {
     plan.buffers.iter().try_for_each(|buffer| countable(plan, buffer))?;
+    kept(plan)?;
     let ends = Ends { input: only(plan, &Role::Input, "input")?, output: only(plan, &Role::Output, "output")? };
     for end in [ends.input, ends.output].map(|end| plan.buffer(end)) {
         if plan.batch == 0 || end.shape.first() != Some(&plan.batch) {
@@ -76,6 +77,17 @@ fn countable(plan: &Plan, buffer: &Buffer) -> Result<()> {
     }
 }
 
+/// Checks that there is one buffer of the numbers of rows at most, and that it and no other holds whole numbers.
+fn kept(plan: &Plan) -> Result<()> {
+    if plan.buffers.iter().any(|buffer| buffer.role == Role::Kept) {
+        only(plan, &Role::Kept, "buffer of kept rows")?;
+    }
+    match plan.buffers.iter().find(|buffer| (buffer.role == Role::Kept) != (buffer.dtype == Dtype::U32)) {
+        None => Ok(()),
+        Some(buffer) => Err(broken(&buffer.label, "numbers of rows, and nothing else, are whole numbers")),
+    }
+}
+
 /// The only buffer of a role.
 fn only(plan: &Plan, role: &Role, name: &str) -> Result<BufferId> {
     let mut found = (0..plan.buffers.len()).map(BufferId).filter(|id| plan.buffer(*id).role == *role);
@@ -93,6 +105,12 @@ fn operands(plan: &Plan, dispatch: &Dispatch) -> Result<()> {
     }
     if !sound(dispatch.kernel) {
         return Err(wrong("its sizes do not fit together"));
+    }
+    for (place, buffer) in dispatch.operands.iter().map(|id| plan.buffer(*id)).enumerate() {
+        let numbers = place == 1 && matches!(dispatch.kernel, Kernel::Gather { .. });
+        if numbers != (buffer.role == Role::Kept) {
+            return Err(wrong(&format!("{} cannot be its operand {place}", buffer.label)));
+        }
     }
     let found: Vec<usize> = dispatch.operands.iter().map(|id| plan.buffer(*id).len()).collect();
     let expected = dispatch.kernel.lengths();
@@ -129,6 +147,8 @@ fn sound(kernel: Kernel) -> bool {
             ends && eps.is_finite() && eps >= 0.0
         }
         Kernel::Attention { scale, .. } => scale.is_finite(),
+        // Twins hold numbers of rows as floats.
+        Kernel::Gather { from, .. } => from <= 1 << 24,
         Kernel::Pool { .. } => true,
     }
 }

@@ -5,6 +5,7 @@
 mod check;
 pub mod cpu;
 pub mod gpu;
+mod kept;
 pub mod twin;
 
 pub use check::{Ends, check};
@@ -24,10 +25,18 @@ pub trait Engine: Send {
     /// The plan.
     fn plan(&self) -> &Plan;
 
+    /// Names the rows of the flattened tokens, `[B N, D]`, that later runs keep, of a plan with a buffer for them.
+    ///
+    /// # Errors
+    /// A usage error where the plan keeps none, or more or fewer, or has no such row; a device error where the device
+    /// fails.
+    fn keep(&mut self, rows: &[u32]) -> Result<()>;
+
     /// The features of a batch of images, `[B, C F, H, W]`.
     ///
     /// # Errors
-    /// A data error where there are more or fewer values than the plan takes, a device error where the device fails.
+    /// A data error where there are more or fewer values than the plan takes, a usage error where it keeps rows that were
+    /// not named, a device error where the device fails.
     fn run(&mut self, images: &[f32]) -> Result<Vec<f32>>;
 
     /// Like [`Self::run`], but shows the result of each dispatch before the next one runs.
@@ -42,6 +51,10 @@ impl Engine for cpu::CpuEngine {
         self.plan()
     }
 
+    fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        self.keep(rows)
+    }
+
     fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
         self.run(images).map(<[f32]>::to_vec)
     }
@@ -54,6 +67,10 @@ impl Engine for cpu::CpuEngine {
 impl Engine for gpu::GpuEngine {
     fn plan(&self) -> &Plan {
         self.plan()
+    }
+
+    fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        self.keep(rows)
     }
 
     fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {

@@ -8,11 +8,13 @@ use crate::compile::{Dtype, ReadOut, Take, compile_within};
 use crate::config::ModelConfig;
 use crate::device::Spec;
 use crate::error::{Error, Result};
+use crate::masks::IndexMask;
+use crate::model::rows_of;
 use crate::runtime;
 use crate::weights::{HostTensor, Tensors, of_plan};
 
 /// Why golden values of a training step are left out.
-const BURN_ONLY: &str = "as masks, predictor and training are the work of `--engine burn`";
+const BURN_ONLY: &str = "as predictor and training are the work of `--engine burn`";
 /// Why those of other resolutions are.
 const OWN_SIZE: &str = "as other resolutions than the model's own are the work of `--engine burn`";
 /// Why those of patches without positions are.
@@ -36,7 +38,9 @@ pub fn verify(case: &Case, device: Spec) -> Result<Report> {
 /// The encoders of a training step, over pictures or clips.
 fn step(case: &Case, device: Spec) -> Result<Report> {
     let mut report = Report::new(case.tensors("expected.safetensors")?);
-    let training::Setup { run, images, shape, weights, .. } = training::setup(case)?;
+    let setup = training::setup(case)?;
+    let masks = context_masks(case, &setup)?;
+    let training::Setup { run, images, shape, weights, .. } = setup;
     let (model, images) = (&run.model, &HostTensor { shape: shape.to_vec(), values: images });
     let encoder = encode(model, &under(&weights, "encoder."), images, device)?;
     if report.expects("encoder_block.") {
@@ -47,12 +51,34 @@ fn step(case: &Case, device: Spec) -> Result<Report> {
     report.host("encoder_full", &encoder.tokens, ACTIVATION);
     let target = encode(model, &under(&weights, "target_encoder."), images, device)?;
     report.host("target_raw", &target.tokens, ACTIVATION);
+    let masked = |mask: &IndexMask| kept(model, &under(&weights, "encoder."), images, mask, device);
+    for (name, masks) in masks {
+        let mut found = HostTensor { shape: Vec::new(), values: Vec::new() };
+        for mask in &masks {
+            found.shape = vec![masks.len() * mask.batch, mask.keep, model.dim];
+            found.values.extend(masked(mask)?);
+        }
+        report.host(&name, &found, ACTIVATION);
+    }
     leave_out(&mut report, |name| match name {
         "patch_embed" => FUSED,
         name if name.contains("_res.") => OWN_SIZE,
         _ => BURN_ONLY,
     });
     Ok(report)
+}
+
+/// The masks of the context encoder and the names of what it makes of them: of pictures one list, of clips one mask a pass.
+fn context_masks(case: &Case, setup: &training::Setup) -> Result<Vec<(String, Vec<IndexMask>)>> {
+    let (inputs, fit) = (&setup.inputs, setup.fit());
+    if case.kind == "ijepa" {
+        return Ok(vec![("encoder_masked".into(), case.masks(training::INPUTS, inputs, "masks_enc", fit)?)]);
+    }
+    let keys = (0..).map(|pass| (pass, format!("masks_enc.{pass}"))).take_while(|(_, key)| inputs.contains_key(key));
+    let masks = keys.map(|(pass, key)| {
+        Ok((format!("encoder_masked.{pass}"), vec![case.mask(training::INPUTS, inputs, &key, fit)?]))
+    });
+    masks.collect()
 }
 
 fn vjepa_image(case: &Case, device: Spec) -> Result<Report> {
@@ -128,6 +154,22 @@ fn encode(model: &ModelConfig, weights: &Tensors, images: &HostTensor, device: S
         Ok(())
     })?;
     Ok(found)
+}
+
+/// What an encoder makes of the tokens that `mask` keeps, `[B, K, D]`.
+fn kept(
+    model: &ModelConfig,
+    weights: &Tensors,
+    images: &HostTensor,
+    mask: &IndexMask,
+    device: Spec,
+) -> Result<Vec<f32>> {
+    let read_out = ReadOut { layers: 1, take: Take::Kept(mask.keep) };
+    let plan = |bound: usize| compile_within(model, mask.batch, read_out, Dtype::F32, bound);
+    let mut engine = runtime::open(device, plan, &|buffer| of_plan(weights, buffer))?;
+    let rows: Vec<u32> = rows_of(mask, model.tokens()).map(|row| row as u32).collect();
+    engine.keep(&rows)?;
+    engine.run(&images.values)
 }
 
 /// The tensors whose names begin with `prefix`, without it.

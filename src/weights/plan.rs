@@ -13,7 +13,7 @@ pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
     let (parameter, transposed) = match &buffer.role {
         Role::Weight { parameter, transposed } => (parameter, transposed),
         Role::Angles { grid } => return Ok(rotation::table(*grid, buffer.shape.last().map_or(0, |row| row / 2))),
-        Role::Input | Role::Output | Role::Scratch { .. } => {
+        Role::Input | Role::Output | Role::Kept | Role::Scratch { .. } => {
             return Err(Error::new(Kind::Other, format!("{} is no constant", buffer.label)));
         }
     };

@@ -16,7 +16,7 @@ const SLACK: f64 = 4.0;
 /// How far a result may be off: units x sqrt(K) x the largest value, and the rounding of a result in 16 bits.
 fn tolerance(operation: &Operation, expected: &[f32]) -> f64 {
     let depth = match operation.kernel {
-        Kernel::Patchify { .. } => 0,
+        Kernel::Patchify { .. } | Kernel::Gather { .. } => 0,
         Kernel::Matmul { k, .. } => k,
         Kernel::Norm { dim, .. } => dim,
         // Weights sum to one: their errors are those of the scores, sums of K terms.
@@ -181,6 +181,13 @@ fn means_equal_their_twins() {
 const GELU: f64 = 5e-7;
 
 #[test]
+#[test]
+fn rows_are_gathered_exactly() {
+    for (from, rows, dim) in [(1, 1, 1), (392, 70, 192), (7, 300, 33), (5, 5, 4)] {
+        check(&[Operation::new(Kernel::Gather { from, rows, dim }, false)], None);
+    }
+}
+
 fn gelu_is_exact_to_half_a_millionth() {
     let Some(gpu) = gpu() else { return };
     let xs: Vec<f32> = (-7000..=7000).map(|i| i as f32 * 0.002).chain([-100.0, 100.0, -1e-30, 0.0]).collect();

@@ -61,6 +61,11 @@ impl Operation {
             let adds = matches!(kernel, Kernel::Matmul { epilogue: Epilogue::Residual, .. });
             let values = match is_result && !adds {
                 true => vec![f32::NAN; *length],
+                // In no order, and some more than once.
+                false if dtype == Dtype::U32 => {
+                    let Kernel::Gather { from, .. } = kernel else { panic!("{kernel:?} takes no numbers of rows") };
+                    (0..*length).map(|row| ((row * 7919 + 3) % from) as f32).collect()
+                }
                 false => stored(&normal(place as u64 + 1, *length, scale), dtype),
             };
             (dtype, values)
@@ -83,13 +88,18 @@ impl Operation {
 pub fn dtypes(kernel: &Kernel, half: bool) -> Vec<Dtype> {
     let count = kernel.lengths().len();
     let narrow = |place: usize| match kernel {
+        Kernel::Gather { .. } | Kernel::Pool { .. } => false,
         Kernel::Matmul { epilogue: Epilogue::Residual | Epilogue::Position, .. } => place < 2,
         Kernel::Matmul { .. } => place < 2 || place + 1 == count,
         Kernel::Attention { .. } => true,
         Kernel::Norm { .. } | Kernel::Patchify { .. } => place + 1 == count,
-        Kernel::Pool { .. } => false,
     };
-    (0..count).map(|place| if half && narrow(place) { Dtype::F16 } else { Dtype::F32 }).collect()
+    let stored = |place: usize| match kernel {
+        Kernel::Gather { .. } if place == 1 => Dtype::U32,
+        _ if half && narrow(place) => Dtype::F16,
+        _ => Dtype::F32,
+    };
+    (0..count).map(stored).collect()
 }
 
 /// One plan of many operations that do not know each other, and the buffer of each result.
@@ -104,6 +114,7 @@ pub fn plan(operations: &[Operation]) -> (Plan, Vec<BufferId>) {
             let parameter = format!("{number} {place}");
             let role = match is_result {
                 true => Role::Scratch { slot: number },
+                false if *dtype == Dtype::U32 => Role::Kept,
                 false => Role::Weight { parameter: parameter.clone(), transposed: false },
             };
             operands.push(BufferId(buffers.len()));
@@ -123,6 +134,11 @@ pub fn computed(gpu: &Arc<Gpu>, operations: &[Operation], tile: Option<Tile>) ->
         Ok(operations[number.parse::<usize>().unwrap()].operands[place.parse::<usize>().unwrap()].1.clone())
     };
     let mut engine = GpuEngine::new(gpu.clone(), plan, &weights, &|_, _| tile).unwrap();
+    for (_, rows) in
+        operations.iter().flat_map(|operation| &operation.operands).filter(|(dtype, _)| *dtype == Dtype::U32)
+    {
+        engine.keep(&rows.iter().map(|row| *row as u32).collect::<Vec<_>>()).unwrap();
+    }
     for (operation, result) in operations.iter().zip(&results) {
         engine.write(*result, &operation.operands.last().unwrap().1).unwrap();
     }

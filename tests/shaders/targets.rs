@@ -37,11 +37,12 @@ fn shaders() -> Vec<(Shader, usize)> {
     let (height, width) = (224, 224);
     let patchify = Kernel::Patchify { batch: 2, channels: 3, frames: 16, height, width, tubelet: 2, patch: 16 };
     cases.push((patchify, None));
+    cases.push((Kernel::Gather { from: 392, rows: 140, dim: 768 }, None));
     cases.push((Kernel::Pool { batch: 2, tokens: 196, dim: 768 }, None));
     let mut shaders = Vec::new();
     for half in [false, true] {
         for (kernel, tile) in &cases {
-            if half && matches!(kernel, Kernel::Pool { .. }) {
+            if half && matches!(kernel, Kernel::Gather { .. } | Kernel::Pool { .. }) {
                 continue;
             }
             let stored = dtypes(kernel, half);

@@ -229,7 +229,7 @@ fn half(result: Dtype) -> Option<&'static str> {
     match result {
         Dtype::F32 => Some("f32"),
         Dtype::F16 => Some("f16"),
-        Dtype::Bf16 => None,
+        Dtype::Bf16 | Dtype::U32 => None,
     }
 }
 
@@ -247,6 +247,16 @@ fn epilogue_name(epilogue: Epilogue) -> &'static str {
 fn spread(count: usize) -> [usize; 3] {
     let rows = count.div_ceil(AXIS).max(1);
     [count.div_ceil(rows), rows, 1]
+        Kernel::Gather { from, rows, dim } => {
+            if operands != [Dtype::F32, Dtype::U32, Dtype::F32] {
+                return Err(unserved("rows are of f32, and their numbers of u32"));
+            }
+            let sizes = [from, rows, dim].map(|value| value as f64);
+            let constants = ["FROM", "ROWS", "DIM"].into_iter().zip(sizes).collect();
+            let permutation = "gather_f32".to_owned();
+            let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 0 };
+            (spread((rows * dim).div_ceil(256)), choice)
+        }
 }
 
 #[cfg(test)]

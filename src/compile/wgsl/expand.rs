@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Result};
 /// Every shader and what shaders import, by name.
 pub const FILES: &[(&str, &str)] = &[
     ("attention", include_str!("../../../shaders/attention.wgsl")),
+    ("gather", include_str!("../../../shaders/gather.wgsl")),
     ("matmul", include_str!("../../../shaders/matmul.wgsl")),
     ("norm", include_str!("../../../shaders/norm.wgsl")),
     ("patchify", include_str!("../../../shaders/patchify.wgsl")),

@@ -113,6 +113,7 @@ impl View for &Weight {
             Dtype::F32 => Stored::F32,
             Dtype::F16 => Stored::F16,
             Dtype::Bf16 => Stored::BF16,
+            Dtype::U32 => Stored::U32,
         }
     }
 
@@ -147,6 +148,7 @@ fn weights(folder: &Path, contents: &Contents, files: &mut Vec<String>) -> Resul
 fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
     match dtype {
         Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Dtype::U32 => values.iter().flat_map(|value| (*value as u32).to_le_bytes()).collect(),
         Dtype::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
         Dtype::Bf16 => values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
     }

@@ -1,7 +1,7 @@
 //! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits but for the weights of
 //! products, and weights where weights belong.
 
-use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan};
+use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 use crate::error::Result;
 use crate::runtime::check::{self as all, Ends, broken};
 
@@ -35,6 +35,9 @@ pub fn check(plan: &Plan) -> Result<Ends> {
 fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 2]>>]) -> Result<()> {
     let read = dispatch.operands.len().saturating_sub(1);
     for (place, id) in dispatch.operands[..read].iter().enumerate() {
+        if plan.buffer(*id).role == Role::Kept {
+            continue;
+        }
         let is_weight = plan.buffer(*id).role.is_constant();
         let sizes = packed(dispatch, *id).filter(|_| place == WEIGHT);
         let before = reads[id.0].replace(sizes);

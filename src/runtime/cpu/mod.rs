@@ -8,6 +8,7 @@ use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, 
 use crate::error::Result;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::attention::{self, Outputs};
+use crate::kernels::gather::gather;
 use crate::kernels::matmul::{self, Finish, Matrix, Product};
 use crate::kernels::norm::{self, Norm};
 use crate::kernels::panels::{Bf16, Panels};
@@ -15,12 +16,16 @@ use crate::kernels::patchify::{self, patchify};
 use crate::kernels::pool::pool;
 use crate::kernels::workspace::Workspace;
 use crate::runtime::check::{Ends, count};
+use crate::runtime::kept::Kept;
 
 /// A plan with its weights, ready to run again and again.
 #[derive(Debug)]
 pub struct CpuEngine {
     plan: Plan,
     input: BufferId,
+    kept: Kept,
+    /// The numbers of the rows that are kept.
+    rows: Vec<u32>,
     /// Of each buffer.
     places: Vec<Home>,
     weights: Vec<Weight>,
@@ -36,6 +41,7 @@ pub struct CpuEngine {
 #[derive(Debug, Clone, Copy)]
 enum Home {
     Images,
+    Rows,
     Weight(usize),
     Memory(usize),
 }
@@ -66,6 +72,7 @@ impl CpuEngine {
         for (i, buffer) in plan.buffers.iter().enumerate() {
             places.push(match buffer.role {
                 Role::Input => Home::Images,
+                Role::Kept => Home::Rows,
                 Role::Output => {
                     memory.push(Aligned::zeros(buffer.len()));
                     Home::Memory(slots.len())
@@ -87,15 +94,28 @@ impl CpuEngine {
         let products = kernels().map(|kernel| if let Kernel::Matmul { k, .. } = kernel { k } else { 0 });
         let workspace = products.map(matmul::workspace).max().unwrap_or(0).max(most(&|shapes| shapes.workspace()));
         let workspace = Workspace::new(workspace);
-        Ok(Self { plan, input, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
+        let (kept, rows) = (Kept::of(&plan), Vec::new());
+        Ok(Self { plan, input, kept, rows, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
+    }
+
+    /// Names the rows of the flattened tokens that later runs keep.
+    ///
+    /// # Errors
+    /// A usage error where the plan keeps none, or more or fewer, or has no such row.
+    pub fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        self.kept.name(rows)?;
+        self.rows = rows.to_vec();
+        Ok(())
     }
 
     /// The features, `[B, ..]`, of `images`, `[B, C F, H, W]`.
     ///
     /// # Errors
-    /// A data error where there are more or fewer values than the plan takes.
+    /// A data error where there are more or fewer values than the plan takes, a usage error where it keeps rows that were
+    /// not named.
     pub fn run(&mut self, images: &[f32]) -> Result<&[f32]> {
         count(self.plan.buffer(self.input), images)?;
+        self.kept.check()?;
         // Enters the pool once, not with every dispatch.
         rayon::join(|| (0..self.plan.dispatches.len()).for_each(|i| self.dispatch(i, images)), || {});
         Ok(self.memory.last().map_or(&[], |features| features))
@@ -107,6 +127,7 @@ impl CpuEngine {
     /// As [`Self::run`]; whatever `see` reports.
     pub fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
         count(self.plan.buffer(self.input), images)?;
+        self.kept.check()?;
         for i in 0..self.plan.dispatches.len() {
             self.dispatch(i, images);
             let dispatch = &self.plan.dispatches[i];
@@ -162,6 +183,7 @@ impl CpuEngine {
                     attention::forward(shapes, self.arch, &self.workspace, at(0), outputs);
                 }
             }
+            Kernel::Gather { dim, .. } => gather(dim, at(0), &self.rows, y),
             Kernel::Pool { tokens, dim, .. } => pool(self.arch, [tokens, dim], at(0), y),
         }
         self.memory[slot] = memory;
@@ -172,6 +194,7 @@ impl CpuEngine {
     fn values<'a>(&'a self, id: BufferId, images: &'a [f32]) -> &'a [f32] {
         match self.places[id.0] {
             Home::Images => images,
+            Home::Rows => &[],
             Home::Memory(slot) => &self.memory[slot][..self.plan.buffer(id).len()],
             Home::Weight(place) => match &self.weights[place] {
                 Weight::Values(values) => values,
@@ -190,7 +213,7 @@ impl Weight {
                 let right = Matrix { values: &values, strides: [n, 1] };
                 Self::Panels(match buffer.dtype {
                     Dtype::Bf16 => Panels::bf16(right, [k, n], bf16),
-                    Dtype::F32 | Dtype::F16 => Panels::new(right, [k, n]),
+                    Dtype::F32 | Dtype::F16 | Dtype::U32 => Panels::new(right, [k, n]),
                 })
             }
             None => Self::Values(values),

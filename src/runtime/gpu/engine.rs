@@ -11,6 +11,7 @@ use super::timing;
 use crate::compile::{BufferId, Dispatch, Plan};
 use crate::error::Result;
 use crate::runtime::check::{Ends, check};
+use crate::runtime::kept::Kept;
 
 /// A plan on a GPU.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct GpuEngine {
     launches: Vec<(Launch, wgpu::BindGroup)>,
     input: BufferId,
     output: BufferId,
+    kept: Kept,
 }
 
 impl GpuEngine {
@@ -42,7 +44,8 @@ impl GpuEngine {
         });
         let launches = bound.collect::<Result<Vec<_>>>()?;
         gpu.faults.check("bring the plan to the device")?;
-        Ok(Self { gpu, plan, memory, launches, input, output })
+        let kept = Kept::of(&plan);
+        Ok(Self { gpu, plan, memory, launches, input, output, kept })
     }
 
     /// The plan.
@@ -55,12 +58,23 @@ impl GpuEngine {
         &self.gpu
     }
 
+    /// Names the rows of the flattened tokens that later runs keep.
+    ///
+    /// # Errors
+    /// A usage error where the plan keeps none, or more or fewer, or has no such row; a device error where the device
+    /// fails.
+    pub fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        let place = self.kept.name(rows)?;
+        self.memory.write_rows(&self.gpu, &self.plan, place, rows)
+    }
+
     /// The features of a batch of images.
     ///
     /// # Errors
-    /// A data error where there are more or fewer values than the plan takes, a device error where the device fails.
+    /// A data error where there are more or fewer values than the plan takes, a usage error where it keeps rows that were
+    /// not named, a device error where the device fails.
     pub fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
-        self.write(self.input, images)?;
+        self.begin(images)?;
         let all = 0..self.launches.len();
         self.launch(all, self.output)
     }
@@ -70,7 +84,7 @@ impl GpuEngine {
     /// # Errors
     /// As [`Self::run`]; whatever `see` reports.
     pub fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
-        self.write(self.input, images)?;
+        self.begin(images)?;
         for i in 0..self.launches.len() {
             if let Some(written) = self.plan.dispatches[i].operands.last().copied() {
                 let values = self.launch(i..i + 1, written)?;
@@ -87,7 +101,7 @@ impl GpuEngine {
     /// # Errors
     /// As [`Self::run`].
     pub fn time(&mut self, images: &[f32]) -> Result<Option<Vec<Duration>>> {
-        self.write(self.input, images)?;
+        self.begin(images)?;
         timing::time(&self.gpu, &self.launches)
     }
 
@@ -105,6 +119,11 @@ impl GpuEngine {
     /// A data error where there are more or fewer than it holds, a device error where the device fails.
     pub fn write(&self, id: BufferId, values: &[f32]) -> Result<()> {
         self.memory.write(&self.gpu, &self.plan, id, values)
+    }
+
+    fn begin(&self, images: &[f32]) -> Result<()> {
+        self.kept.check()?;
+        self.write(self.input, images)
     }
 
     /// Launches some dispatches in one pass, waits, and reads a buffer.

@@ -74,6 +74,12 @@ impl Memory {
         write(gpu, &self.buffers[id.0], plan.buffer(id), values)
     }
 
+    /// Writes the numbers of rows.
+    pub fn write_rows(&self, gpu: &Gpu, plan: &Plan, id: BufferId, rows: &[u32]) -> Result<()> {
+        let doing = format!("write {}", plan.buffer(id).label);
+        guarded(&gpu.device, &doing, || gpu.queue.write_buffer(&self.buffers[id.0], 0, bytemuck::cast_slice(rows)))
+    }
+
     /// Adds to `commands` what makes a buffer's values readable after it.
     pub fn fetch(&mut self, gpu: &Gpu, plan: &Plan, id: BufferId, commands: &mut wgpu::CommandEncoder) -> Result<()> {
         let bytes = padded(plan.buffer(id).bytes());
@@ -167,7 +173,7 @@ fn fits(gpu: &Gpu, buffer: &Buffer) -> Result<()> {
         .with_remedy("take a smaller batch, or --dtype f16"));
     }
     let serves = match buffer.dtype {
-        Dtype::F32 => true,
+        Dtype::F32 | Dtype::U32 => true,
         Dtype::F16 => gpu.device.features().contains(wgpu::Features::SHADER_F16),
         Dtype::Bf16 => false,
     };

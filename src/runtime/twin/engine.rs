@@ -7,6 +7,7 @@ use super::run;
 use crate::compile::{BufferId, Dispatch, Dtype, Kernel, Plan};
 use crate::error::Result;
 use crate::runtime::check::{Ends, check, count, room};
+use crate::runtime::kept::Kept;
 use crate::runtime::{Engine, Weights};
 
 /// A plan and all its memory, every buffer apart.
@@ -14,6 +15,7 @@ use crate::runtime::{Engine, Weights};
 pub struct TwinEngine {
     plan: Plan,
     ends: Ends,
+    kept: Kept,
     values: Vec<Vec<f32>>,
 }
 
@@ -34,7 +36,7 @@ impl TwinEngine {
             count(buffer, &values)?;
             Ok(stored(values, buffer.dtype))
         });
-        Ok(Self { values: values.collect::<Result<_>>()?, plan, ends })
+        Ok(Self { values: values.collect::<Result<_>>()?, kept: Kept::of(&plan), plan, ends })
     }
 
     /// The values of a buffer.
@@ -76,6 +78,12 @@ impl Engine for TwinEngine {
         &self.plan
     }
 
+    fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        let place = self.kept.name(rows)?;
+        self.values[place.0] = rows.iter().map(|row| *row as f32).collect();
+        Ok(())
+    }
+
     fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
         self.trace(images, &mut |_, _| Ok(()))?;
         Ok(self.values(self.ends.output).to_vec())
@@ -83,6 +91,7 @@ impl Engine for TwinEngine {
 
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
         count(self.plan.buffer(self.ends.input), images)?;
+        self.kept.check()?;
         self.set(self.ends.input, images);
         for dispatch in self.plan.dispatches.clone() {
             self.step(&dispatch)?;
@@ -97,7 +106,7 @@ impl Engine for TwinEngine {
 /// Values as they are stored.
 fn stored(mut values: Vec<f32>, dtype: Dtype) -> Vec<f32> {
     match dtype {
-        Dtype::F32 => {}
+        Dtype::F32 | Dtype::U32 => {}
         Dtype::F16 => values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32()),
         Dtype::Bf16 => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
     }

@@ -4,6 +4,7 @@
 
 mod attention;
 mod engine;
+mod gather;
 mod gelu;
 mod matmul;
 mod norm;
@@ -12,6 +13,7 @@ mod pool;
 
 pub use attention::{Attention, attention};
 pub use engine::TwinEngine;
+pub use gather::gather;
 pub use gelu::gelu;
 pub use matmul::{Matmul, matmul};
 pub use norm::{Norm, norm};
@@ -46,6 +48,7 @@ pub fn run(kernel: &Kernel, read: &[&[f32]], y: &mut [f32]) -> Result<()> {
         (Kernel::Attention { tokens, heads, size, scale, .. }, [qkv]) => {
             attention(&Attention { tokens, heads, size, scale }, qkv, y);
         }
+        (Kernel::Gather { dim, .. }, [x, kept]) => gather(dim, x, kept, y),
         (Kernel::Pool { tokens, dim, .. }, [x]) => pool(tokens, dim, x, y),
         _ => return Err(Error::new(Kind::Other, format!("{kernel:?} does not take {} operands", read.len() + 1))),
     }
