@@ -5,6 +5,9 @@
 #ifdef F16
 enable f16;
 #endif
+#ifdef COOPERATIVE
+enable wgpu_cooperative_matrix;
+#endif
 #import shared/stored
 #import shared/tile
 
@@ -42,10 +45,6 @@ override T: u32;
 #endif
 #endif
 
-// Of x: rows of four groups. Of W: sixteen rows.
-var<workgroup> slice_x: array<vec4f, TILE_M * 4>;
-var<workgroup> slice_w: array<vec4f, 16 * TILE_N / 4>;
-
 // Rows beyond the last are read as the last, and never stored. What lies beyond the depth must be zero.
 #ifdef SCALAR
 fn load_x(row: u32, group: u32) -> vec4f {
@@ -69,18 +68,18 @@ fn load_w(row: u32, group: u32) -> vec4f {
     return values;
 }
 #else
-fn load_x(row: u32, group: u32) -> vec4f {
-    if GROUPS_K % 4u != 0u && group >= GROUPS_K {
-        return vec4f();
+fn load_x(row: u32, group: u32) -> Loaded4 {
+    if GROUPS_K % (DEPTH / 4u) != 0u && group >= GROUPS_K {
+        return Loaded4();
     }
-    return vec4f(x[min(row, M - 1u) * GROUPS_K + group]);
+    return Loaded4(x[min(row, M - 1u) * GROUPS_K + group]);
 }
 
-fn load_w(row: u32, group: u32) -> vec4f {
-    if K % 16u != 0u && row >= K {
-        return vec4f();
+fn load_w(row: u32, group: u32) -> Loaded4 {
+    if K % DEPTH != 0u && row >= K {
+        return Loaded4();
     }
-    return vec4f(w[row * GROUPS_N + min(group, GROUPS_N - 1u)]);
+    return Loaded4(w[row * GROUPS_N + min(group, GROUPS_N - 1u)]);
 }
 #endif
 
@@ -144,6 +143,13 @@ fn store(row: u32, group: u32, sums: vec4f) {
 }
 #endif
 
+#ifdef COOPERATIVE
+#import shared/cooperative
+#else
+// Of x: rows of four groups. Of W: sixteen rows.
+var<workgroup> slice_x: array<vec4f, TILE_M * 4>;
+var<workgroup> slice_w: array<vec4f, 16 * TILE_N / 4>;
+
 @compute @workgroup_size(THREADS_N, THREADS_M)
 fn main(
     @builtin(workgroup_id) tile: vec3u,
@@ -196,3 +202,4 @@ fn main(
         }
     }
 }
+#endif

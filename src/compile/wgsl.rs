@@ -5,7 +5,7 @@ mod expand;
 
 use crate::error::Result;
 
-pub use choose::{MATMUL_TILES, Tile};
+pub use choose::{MATMUL_TILES, Matrices, Side, Tile};
 pub use expand::{FILES, Permutation, permutations};
 
 use super::{Dtype, Kernel};

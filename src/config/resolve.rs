@@ -7,8 +7,8 @@ use toml::{Table, Value};
 use super::{Preset, RunConfig};
 use crate::error::{Error, IoContext as _, Result, nearest};
 
-/// Environment variables that begin like configuration and are not: they belong to the command line.
-const OF_THE_COMMAND_LINE: &[&str] = &["ANYJEPA_DEVICE", "ANYJEPA_LOG"];
+/// Environment variables that begin like configuration and are not: they belong to the command line and the GPU engine.
+const OF_THE_COMMAND_LINE: &[&str] = &["ANYJEPA_COOPERATIVE", "ANYJEPA_DEVICE", "ANYJEPA_LOG"];
 /// How the names of variables begin that belong to the tests.
 const OF_THE_TESTS: &str = "ANYJEPA_TEST_";
 

@@ -109,7 +109,9 @@ pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weigh
 
 /// The fastest tiles of the plan's products: from the file of an earlier measurement, or measured now and kept there.
 fn tiles(gpu: &Arc<gpu::Gpu>, plan: &Plan) -> Result<gpu::Tiles> {
-    let file = cache().join(format!("tiles-{}.json", gpu.adapter().device.replace(':', "-")));
+    // A choice with matrix units and one without are kept side by side.
+    let units = if gpu.listed().is_some() { "-cooperative" } else { "" };
+    let file = cache().join(format!("tiles-{}{units}.json", gpu.adapter().device.replace(':', "-")));
     let known = gpu::Tiles::read(&file, gpu);
     let mut tiles = known.clone();
     tiles.measure(gpu, plan)?;

@@ -1,10 +1,13 @@
 //! Every operation, in many shapes and both ways of storing values, computes on a GPU what its twin computes.
 
+use std::sync::Arc;
+
 use anyjepa::compile::wgsl::{self, MATMUL_TILES, Tile};
 use anyjepa::compile::{Dtype, Epilogue, Kernel};
+use anyjepa::runtime::gpu::Gpu;
+use anyjepa::runtime::twin;
 
 use crate::device::{Operation, computed, dtypes, gpu};
-use anyjepa::runtime::twin;
 
 /// The unit of 32-bit and of 16-bit floats.
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
@@ -34,8 +37,13 @@ fn tolerance(operation: &Operation, expected: &[f32]) -> f64 {
 /// Compares all operations; a failure names each kernel and variant that is off, with the first bad index.
 fn check(operations: &[Operation], tile: Option<Tile>) {
     let Some(gpu) = gpu() else { return };
+    check_on(&gpu, operations, tile);
+}
+
+/// Likewise, on a device.
+pub fn check_on(gpu: &Arc<Gpu>, operations: &[Operation], tile: Option<Tile>) {
     let mut failures = Vec::new();
-    for (operation, found) in operations.iter().zip(computed(&gpu, operations, tile)) {
+    for (operation, found) in operations.iter().zip(computed(gpu, operations, tile)) {
         let expected = operation.expected();
         let tolerance = tolerance(operation, &expected);
         // Where the twin writes nothing, the poison must still stand.
@@ -63,7 +71,7 @@ fn check(operations: &[Operation], tile: Option<Tile>) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-fn products(shapes: &[(usize, usize, usize)], half: bool) -> Vec<Operation> {
+pub fn products(shapes: &[(usize, usize, usize)], half: bool) -> Vec<Operation> {
     let epilogues = [Epilogue::Bias, Epilogue::Gelu, Epilogue::Residual, Epilogue::Position];
     let each = |(m, k, n): &(usize, usize, usize)| {
         epilogues.map(|epilogue| {
@@ -91,26 +99,29 @@ fn products_whose_sizes_are_no_multiples_of_four_equal_their_twins() {
     }
 }
 
+/// A product of 16 bits whose result is the first of the residual stream.
+pub fn begins(m: usize, k: usize, n: usize) -> Operation {
+    let mut operation = Operation::new(Kernel::Matmul { m, k, n, epilogue: Epilogue::Bias, table: 0 }, true);
+    operation.operands.last_mut().unwrap().0 = Dtype::F32;
+    operation
+}
+
 #[test]
 fn products_of_16_bits_may_begin_the_residual_stream() {
-    let begins = |m, k, n| {
-        let mut operation = Operation::new(Kernel::Matmul { m, k, n, epilogue: Epilogue::Bias, table: 0 }, true);
-        operation.operands.last_mut().unwrap().0 = Dtype::F32;
-        operation
-    };
     for tile in MATMUL_TILES {
         check(&[begins(1, 4, 4), begins(197, 68, 132)], Some(tile));
     }
     check(&[begins(49, 49, 96)], None);
 }
 
+/// A product of queries, keys and values that turns them.
+pub fn turned(m: usize, k: usize, heads: usize, size: usize, half: bool) -> Operation {
+    let epilogue = Epilogue::Rotation { size };
+    Operation::new(Kernel::Matmul { m, k, n: 3 * heads * size, epilogue, table: m.div_ceil(2) }, half)
+}
+
 #[test]
 fn queries_and_keys_are_turned_as_their_twins_turn_them() {
-    let turned = |m: usize, k, heads: usize, size, half| {
-        let epilogue = Epilogue::Rotation { size };
-        let kernel = Kernel::Matmul { m, k, n: 3 * heads * size, epilogue, table: m.div_ceil(2) };
-        Operation::new(kernel, half)
-    };
     for half in [false, true] {
         for tile in MATMUL_TILES {
             check(&[turned(197, 68, 2, 88, half)], Some(tile));
@@ -171,6 +182,13 @@ fn patches_are_copied_exactly() {
 }
 
 #[test]
+fn rows_are_gathered_exactly() {
+    for (from, rows, dim) in [(1, 1, 1), (392, 70, 192), (7, 300, 33), (5, 5, 4)] {
+        check(&[Operation::new(Kernel::Gather { from, rows, dim }, false)], None);
+    }
+}
+
+#[test]
 fn means_equal_their_twins() {
     let pool = |batch, tokens, dim| Kernel::Pool { batch, tokens, dim };
     let kernels = [pool(1, 1, 1), pool(2, 7, 96), pool(1, 197, 130), pool(3, 1000, 64)];
@@ -181,13 +199,6 @@ fn means_equal_their_twins() {
 const GELU: f64 = 5e-7;
 
 #[test]
-#[test]
-fn rows_are_gathered_exactly() {
-    for (from, rows, dim) in [(1, 1, 1), (392, 70, 192), (7, 300, 33), (5, 5, 4)] {
-        check(&[Operation::new(Kernel::Gather { from, rows, dim }, false)], None);
-    }
-}
-
 fn gelu_is_exact_to_half_a_millionth() {
     let Some(gpu) = gpu() else { return };
     let xs: Vec<f32> = (-7000..=7000).map(|i| i as f32 * 0.002).chain([-100.0, 100.0, -1e-30, 0.0]).collect();

@@ -21,6 +21,30 @@ pub enum Tile {
     /// 64 by 64, for a depth or columns that are no multiple of 4.
     #[serde(rename = "scalar")]
     Scalar,
+    /// 128 by 128 of eight subgroups, by the GPU's matrix units; of values of f16 alone.
+    #[serde(rename = "cooperative 128x128")]
+    Cooperative128x128(Matrices),
+    /// 64 by 64 of four subgroups, likewise.
+    #[serde(rename = "cooperative 64x64")]
+    Cooperative64x64(Matrices),
+}
+
+/// What a GPU's matrix units multiply: square matrices of f16 with sums of f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Matrices {
+    /// Rows and columns of a matrix.
+    pub side: Side,
+    /// Threads of a subgroup.
+    pub subgroup: u32,
+}
+
+/// Rows and columns of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Side {
+    /// 8
+    Eight,
+    /// 16
+    Sixteen,
 }
 
 /// Tiles to choose from, where depth and columns are multiples of 4.
@@ -49,7 +73,33 @@ impl Tile {
             Self::T64x64 => "64x64",
             Self::T32x32 => "32x32",
             Self::Scalar => "scalar",
+            Self::Cooperative128x128(Matrices { side: Side::Sixteen, .. }) => "by16_128x128",
+            Self::Cooperative128x128(Matrices { side: Side::Eight, .. }) => "by8_128x128",
+            Self::Cooperative64x64(Matrices { side: Side::Sixteen, .. }) => "by16_64x64",
+            Self::Cooperative64x64(Matrices { side: Side::Eight, .. }) => "by8_64x64",
         }
+    }
+
+    /// The tiles of a GPU with such matrix units.
+    pub fn cooperative(matrices: Matrices) -> [Self; 2] {
+        [Self::Cooperative128x128(matrices), Self::Cooperative64x64(matrices)]
+    }
+
+    /// What its matrix units multiply, where it takes them.
+    fn matrices(self) -> Option<Matrices> {
+        match self {
+            Self::Cooperative128x128(matrices) | Self::Cooperative64x64(matrices) => Some(matrices),
+            _ => None,
+        }
+    }
+
+    /// Memory of a workgroup.
+    fn bytes(self) -> usize {
+        let (rows, columns, threads) = self.size();
+        let Some(Matrices { side, subgroup }) = self.matrices() else { return 16 * 4 * (rows + columns) };
+        let side = if side == Side::Eight { 8 } else { 16 };
+        // Slices of a depth of 32, their rows longer by 8, and a matrix of sums of each subgroup.
+        2 * (rows * 40 + 32 * (columns + 8)) + 4 * (threads / subgroup) as usize * side * side
     }
 
     /// Rows, columns and threads.
@@ -59,6 +109,8 @@ impl Tile {
             Self::T128x64 => (128, 64, 256),
             Self::T64x64 | Self::Scalar => (64, 64, 256),
             Self::T32x32 => (32, 32, 64),
+            Self::Cooperative128x128(Matrices { subgroup, .. }) => (128, 128, 8 * subgroup),
+            Self::Cooperative64x64(Matrices { subgroup, .. }) => (64, 64, 4 * subgroup),
         }
     }
 
@@ -121,6 +173,7 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
         Kernel::Matmul { m, k, n, epilogue, table } => {
             let tile = match (tile, Tile::fit(m, k, n, epilogue)) {
                 (_, fit @ Tile::Scalar) | (None, fit) => fit,
+                (Some(tile), fit) if tile.matrices().is_some() && operands.first() != Some(&Dtype::F16) => fit,
                 (Some(tile), _) => tile,
             };
             let half = matmul_stored(epilogue, operands).ok_or_else(|| unserved("they are stored in another way"))?;
@@ -130,8 +183,11 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
                 constants: vec![("M", m as f64), ("K", k as f64), ("N", n as f64)],
                 workgroups: [0; 3],
                 threads,
-                workgroup_bytes: (16 * 4 * (rows + columns)) as u32,
+                workgroup_bytes: tile.bytes() as u32,
             };
+            if let Some(Matrices { subgroup, .. }) = tile.matrices() {
+                choice.constants.push(("SUBGROUP", f64::from(subgroup)));
+            }
             if table > 0 {
                 choice.constants.push(("T", table as f64));
             }
@@ -191,6 +247,16 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
             let values = kernel.lengths()[1];
             (spread(values.div_ceil(256)), choice)
         }
+        Kernel::Gather { from, rows, dim } => {
+            if operands != [Dtype::F32, Dtype::U32, Dtype::F32] {
+                return Err(unserved("rows are of f32, and their numbers of u32"));
+            }
+            let sizes = [from, rows, dim].map(|value| value as f64);
+            let constants = ["FROM", "ROWS", "DIM"].into_iter().zip(sizes).collect();
+            let permutation = "gather_f32".to_owned();
+            let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 0 };
+            (spread((rows * dim).div_ceil(256)), choice)
+        }
         Kernel::Pool { batch, tokens, dim } => {
             if operands != [Dtype::F32, Dtype::F32] {
                 return Err(unserved("both are of f32"));
@@ -247,16 +313,6 @@ fn epilogue_name(epilogue: Epilogue) -> &'static str {
 fn spread(count: usize) -> [usize; 3] {
     let rows = count.div_ceil(AXIS).max(1);
     [count.div_ceil(rows), rows, 1]
-        Kernel::Gather { from, rows, dim } => {
-            if operands != [Dtype::F32, Dtype::U32, Dtype::F32] {
-                return Err(unserved("rows are of f32, and their numbers of u32"));
-            }
-            let sizes = [from, rows, dim].map(|value| value as f64);
-            let constants = ["FROM", "ROWS", "DIM"].into_iter().zip(sizes).collect();
-            let permutation = "gather_f32".to_owned();
-            let choice = Choice { permutation, constants, workgroups: [0; 3], threads: 256, workgroup_bytes: 0 };
-            (spread((rows * dim).div_ceil(256)), choice)
-        }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("norm", include_str!("../../../shaders/norm.wgsl")),
     ("patchify", include_str!("../../../shaders/patchify.wgsl")),
     ("pool", include_str!("../../../shaders/pool.wgsl")),
+    ("shared/cooperative", include_str!("../../../shaders/shared/cooperative.wgsl")),
     ("shared/gelu", include_str!("../../../shaders/shared/gelu.wgsl")),
     ("shared/stored", include_str!("../../../shaders/shared/stored.wgsl")),
     ("shared/tile", include_str!("../../../shaders/shared/tile.wgsl")),

@@ -1,6 +1,7 @@
 //! Runs a plan on a GPU of any maker, through wgpu: memory and pipelines are made once, each batch is one pass.
 
 mod adapter;
+mod cooperative;
 mod engine;
 mod faults;
 mod memory;

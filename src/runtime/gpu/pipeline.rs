@@ -139,7 +139,9 @@ fn layout(gpu: &Gpu, bindings: usize) -> Result<BindGroupLayout> {
     guarded(&gpu.device, "lay out bindings", || gpu.device.create_bind_group_layout(&description))
 }
 
-fn fits(gpu: &Gpu, label: &str, shader: &Shader) -> Result<()> {
+/// # Errors
+/// A device error that says what of `shader` is more than the device has.
+pub fn fits(gpu: &Gpu, label: &str, shader: &Shader) -> Result<()> {
     let limits = gpu.device.limits();
     let axis = shader.workgroups.into_iter().max().unwrap_or_default();
     let bounds = [

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::adapter::Gpu;
 use super::engine::GpuEngine;
+use super::pipeline;
 use crate::atomic;
-use crate::compile::wgsl::{MATMUL_TILES, Tile};
+use crate::compile::wgsl::{self, MATMUL_TILES, Tile};
 use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 use crate::error::{Error, IoContext, Kind, Result};
 
@@ -19,6 +20,9 @@ use crate::error::{Error, IoContext, Kind, Result};
 pub struct Tiles {
     adapter: String,
     driver: String,
+    /// Whether matrix units were among what was measured; they were checked then, by this driver.
+    #[serde(default)]
+    cooperative: bool,
     fastest: BTreeMap<String, Tile>,
 }
 
@@ -29,13 +33,18 @@ const PASSES: usize = 3;
 
 impl Tiles {
     /// What the file `path` knows of `gpu`: nothing where it is missing, cannot be read, or tells of another device or
-    /// driver.
+    /// driver, or of a choice with matrix units where they are not to be used now, or without where they are.
     pub fn read(path: &Path, gpu: &Gpu) -> Self {
         let adapter = gpu.adapter();
-        let fresh = Self { adapter: adapter.name.clone(), driver: adapter.driver.clone(), fastest: BTreeMap::new() };
+        let fresh = Self {
+            adapter: adapter.name.clone(),
+            driver: adapter.driver.clone(),
+            cooperative: gpu.listed().is_some(),
+            fastest: BTreeMap::new(),
+        };
         let Ok(text) = std::fs::read(path) else { return fresh };
         match serde_json::from_slice::<Self>(&text) {
-            Ok(known) if known.adapter == fresh.adapter && known.driver == fresh.driver => known,
+            Ok(known) if Self { fastest: BTreeMap::new(), ..known.clone() } == fresh => known,
             Ok(_) => fresh,
             Err(error) => {
                 tracing::warn!("{}: {error}; tiles are measured again", path.display());
@@ -89,7 +98,7 @@ impl Tiles {
 /// A device error where the device fails.
 pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile> {
     let mut best = (Duration::MAX, MATMUL_TILES[0]);
-    for tile in MATMUL_TILES {
+    for tile in candidates(gpu, kernel, stored) {
         let nothing = |buffer: &Buffer| Ok(vec![0.0; buffer.len()]);
         let mut engine = GpuEngine::new(gpu.clone(), alone(kernel, stored), &nothing, &|_, _| Some(tile))?;
         engine.run(&[0.0])?;
@@ -100,6 +109,16 @@ pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile
         }
     }
     Ok(best.1)
+}
+
+/// The tiles that the device can compute `kernel` by.
+fn candidates(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Vec<Tile> {
+    let halves = stored.first() == Some(&Dtype::F16);
+    let cooperative = gpu.cooperative().filter(|_| halves).into_iter().flat_map(Tile::cooperative);
+    let fits = |tile: &Tile| {
+        wgsl::shader(kernel, stored, Some(*tile)).is_ok_and(|shader| pipeline::fits(gpu, "measured", &shader).is_ok())
+    };
+    MATMUL_TILES.into_iter().chain(cooperative.filter(fits)).collect()
 }
 
 /// What a product is known by; nothing for other kernels, and for products with one tile only.
