@@ -78,6 +78,7 @@ fn blocks_that_are_not_there_and_weights_of_no_model_are_mistakes() {
         "compile ijepa-vit-b16 --model ijepa-vit-b16",
         "compile ijepa-vit-b16 --out package",
         "compile ijepa-vit-b16 --dtype bf16 --print wgsl",
+        "compile vjepa-vit-l16 --tokens time",
     ];
     let said = cases.map(|words| {
         let (code, _, error) = anyjepa(words);

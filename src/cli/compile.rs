@@ -9,14 +9,14 @@ use anyjepa::compile::{Dtype, Plan, graph_of, wgsl};
 use anyjepa::config::{Layers, ModelConfig, Preset};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
-use anyjepa::extract::{FeatureDtype, Provenance, ReadOut, Views};
+use anyjepa::extract::{FeatureDtype, Provenance, ReadOut, Tokens, Views};
 use anyjepa::weights::{self, Loaded};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::frozen::parse_layers;
 use super::output::{print, print_json, say};
-use super::{DtypeArg, EncoderArg, OutputArgs, TokensArg};
+use super::{DtypeArg, EncoderArg, OutputArgs};
 
 /// `anyjepa compile PRESET|WEIGHTS`
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub struct Command {
     layers: Layers,
     /// One vector a picture, the mean of its patches', or one a patch
     #[arg(long, value_enum, default_value_t)]
-    tokens: TokensArg,
+    tokens: PlanTokensArg,
     /// Write a package into this new folder: all that `extract --package` needs
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -63,6 +63,25 @@ enum PrintArg {
     Wgsl,
 }
 
+/// What a plan takes of the tokens of a picture or clip.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum PlanTokensArg {
+    /// One vector, the mean of all
+    #[default]
+    Pooled,
+    /// One vector a patch, or a tubelet of a clip
+    Patch,
+}
+
+impl From<PlanTokensArg> for Tokens {
+    fn from(tokens: PlanTokensArg) -> Self {
+        match tokens {
+            PlanTokensArg::Pooled => Self::Pooled,
+            PlanTokensArg::Patch => Self::Patch,
+        }
+    }
+}
+
 /// The shaders of a plan, each once.
 #[derive(Serialize)]
 struct Shaders {
@@ -83,10 +102,6 @@ struct Shader {
 
 impl Command {
     pub fn run(self) -> Result<()> {
-        if let TokensArg::Time = self.tokens {
-            return Err(Error::usage("a plan gives pooled features or those of each patch")
-                .with_remedy("compile with --tokens patch; `anyjepa extract --weights` takes the mean of each time"));
-        }
         if let (DtypeArg::Bf16, PrintArg::Wgsl) = (self.dtype, self.print) {
             return Err(Error::usage("no shader knows values of bf16, which are for the CPU")
                 .with_remedy("print shaders with --dtype f16 or f32"));
