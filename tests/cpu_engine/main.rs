@@ -95,7 +95,9 @@ fn every_dispatch_equals_its_twin() {
             match buffer.role {
                 Role::Input => mirror.set(BufferId(i), &images),
                 Role::Weight { .. } | Role::Angles { .. } => {}
-                Role::Output | Role::Kept | Role::Scratch { .. } => mirror.set(BufferId(i), &vec![f32::NAN; buffer.len()]),
+                Role::Output | Role::Kept | Role::Scratch { .. } => {
+                    mirror.set(BufferId(i), &vec![f32::NAN; buffer.len()])
+                }
             }
         }
         let mut seen = 0;
