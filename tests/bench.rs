@@ -84,5 +84,7 @@ fn mistakes_end_with_a_remedy_and_the_exit_code_of_usage() {
     assert!(said("bench extract --model ijepa-vit-b61").contains("did you mean `ijepa-vit-b16`?"));
     assert!(said("bench extract --batch 0").contains("0 is not in 1.."));
     assert!(said("bench train --engine compiled").contains("leave out --engine"));
+    assert!(said("bench train --precision f16 --device vulkan").contains("bench extract --precision f16"));
+    assert!(said("bench extract --precision f16").contains("--device vulkan"));
     assert!(said("bench extract --engine compiled --precision bf16 --device vulkan").contains("--engine burn"));
 }

@@ -25,12 +25,13 @@ pub fn engine(config: &RunConfig, engine: Engine, spec: Spec, device: &Device) -
             let encoder = Encoder::new(&config.model, config.train.precision, init, device);
             Box::new(BurnEngine::new(encoder, device.clone(), read_out))
         }
-        Engine::Compiled => {
+        Engine::Compiled | Engine::CompiledF16 => {
             let encoder = Encoder::new(&config.model, Precision::F32, init, &Device::flex());
             let tensors = weights::collect(&encoder, "", &weights::Values)?;
-            let dtype = match config.train.precision {
-                Precision::F32 => Dtype::F32,
-                Precision::Bf16 => Dtype::Bf16,
+            let dtype = match (engine, config.train.precision) {
+                (Engine::CompiledF16, _) => Dtype::F16,
+                (_, Precision::F32) => Dtype::F32,
+                (_, Precision::Bf16) => Dtype::Bf16,
             };
             Box::new(CompiledEngine::compile(&config.model, &tensors, read_out, config.train.batch, dtype, spec)?)
         }

@@ -34,6 +34,8 @@ pub enum Work {
 pub enum Engine {
     /// A plan of our own kernels.
     Compiled,
+    /// Likewise, with weights and most values of f16, on a GPU; sums, and the peak beside it, are of f32.
+    CompiledF16,
     /// Operation by operation, as in training.
     Burn,
 }

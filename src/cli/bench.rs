@@ -64,12 +64,14 @@ enum PrecisionArg {
     F32,
     /// bfloat16, accumulated in 32 bits where the device does
     Bf16,
+    /// Values of 16-bit floats, of our own kernels on a GPU
+    F16,
 }
 
 impl Command {
     pub fn run(self) -> Result<()> {
         let precision = match self.precision {
-            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F32 | PrecisionArg::F16 => Precision::F32,
             PrecisionArg::Bf16 => Precision::Bf16,
         };
         let engine = self.engine()?;
@@ -107,6 +109,14 @@ impl Command {
 
     /// What runs encoders that do not learn.
     fn engine(&self) -> Result<Engine> {
+        if self.precision == PrecisionArg::F16 {
+            let gpu = !matches!(self.device.device.api, Api::Cpu | Api::Cuda);
+            return match (self.engine, self.work) {
+                (None | Some(EngineArg::Compiled), Some(WorkArg::Extract)) if gpu => Ok(Engine::CompiledF16),
+                _ => Err(Error::usage("f16 is for our own kernels on a GPU")
+                    .with_remedy("write `bench extract --precision f16 --device vulkan`")),
+            };
+        }
         let gpu_bf16 = self.precision == PrecisionArg::Bf16 && self.device.device.api != Api::Cpu;
         match (self.engine, self.work) {
             (Some(EngineArg::Compiled), Some(WorkArg::Train)) => {
@@ -160,6 +170,7 @@ fn peak_sentence(peak: &Peak) -> String {
 fn name(case: &Measurement) -> String {
     let (work, by) = match (case.work, case.engine) {
         (Work::Extract, Engine::Compiled) => ("extract", ", compiled"),
+        (Work::Extract, Engine::CompiledF16) => ("extract", ", compiled in f16"),
         (Work::Extract, Engine::Burn) => ("extract", ", burn"),
         (Work::Train, _) => ("train", ""),
     };

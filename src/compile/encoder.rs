@@ -29,17 +29,21 @@ pub fn compile(model: &ModelConfig, batch: usize, read_out: ReadOut, dtype: Dtyp
 /// As [`compile`].
 pub fn compile_within(
     model: &ModelConfig,
-    mut batch: usize,
+    batch: usize,
     read_out: ReadOut,
     dtype: Dtype,
     bound: usize,
 ) -> Result<Plan> {
-    loop {
-        let plan = compile(model, batch, read_out, dtype)?;
-        let largest = plan.buffers.iter().map(Buffer::bytes).max().unwrap_or(0);
-        if largest <= bound || batch <= 1 {
-            return Ok(plan);
-        }
-        batch = batch.div_ceil(2);
+    let plan = compile(model, batch, read_out, dtype)?;
+    // Of what is no constant each image has its share, so that the plan of the first batch tells what another takes.
+    let bytes = |buffer: &Buffer, images: usize| match buffer.role.is_constant() {
+        true => buffer.bytes(),
+        false => buffer.bytes() / batch.max(1) * images,
+    };
+    let fits = |images: usize| plan.buffers.iter().all(|buffer| bytes(buffer, images) <= bound);
+    let halves = std::iter::successors(Some(batch), |images| Some(images.div_ceil(2)));
+    match halves.into_iter().find(|&images| images <= 1 || fits(images)) {
+        Some(fewer) if fewer < batch => compile(model, fewer, read_out, dtype),
+        _ => Ok(plan),
     }
 }

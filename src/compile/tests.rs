@@ -88,6 +88,17 @@ fn the_plan_of_every_preset_is_known() {
 }
 
 #[test]
+fn a_batch_that_does_not_fit_is_halved_until_it_does() {
+    let model = model("ijepa-vit-tiny16", 1);
+    // An image's hidden values in f32.
+    let image = 196 * 768 * 4;
+    for (images, bound) in [(7, 7 * image), (4, 7 * image - 1), (4, 4 * image), (2, 3 * image), (1, image), (1, 0)] {
+        let plan = compile_within(&model, 7, POOLED, Dtype::F32, bound).unwrap();
+        assert_eq!(plan, compile(&model, images, POOLED, Dtype::F32).unwrap(), "{bound} bytes");
+    }
+}
+
+#[test]
 fn buffers_of_one_slot_are_never_alive_at_once() {
     for (name, layers, take) in [
         ("ijepa-vit-tiny16", 1, Take::Mean),

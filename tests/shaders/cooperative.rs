@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use anyjepa::compile::wgsl::{MATMUL_TILES, Matrices, Tile};
 use anyjepa::compile::{Epilogue, Kernel};
-use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, fastest};
+use anyjepa::runtime::Engine as _;
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, fastest};
+use anyjepa::runtime::twin::TwinEngine;
 
 use crate::compute::{begins, check_on, products, turned};
 use crate::device::dtypes;
+use crate::encoder::{HALF_FEATURES, distance, encoder, images, weights};
 
 /// The first Vulkan adapter and its matrix units.
 fn gpu() -> Option<(Arc<Gpu>, Matrices)> {
@@ -38,6 +41,17 @@ fn products_by_matrix_units_equal_their_twins() {
     ]);
     for tile in Tile::cooperative(matrices) {
         check_on(&gpu, &operations, Some(tile));
+    }
+}
+
+#[test]
+fn a_plan_by_matrix_units_gives_the_features_that_its_twins_give() {
+    let Some((gpu, matrices)) = gpu() else { return };
+    let expected = TwinEngine::new(encoder(true), &weights).unwrap().run(&images()).unwrap();
+    for tile in Tile::cooperative(matrices) {
+        let mut engine = GpuEngine::new(gpu.clone(), encoder(true), &weights, &|_, _| Some(tile)).unwrap();
+        let distance = distance(&engine.run(&images()).unwrap(), &expected);
+        assert!(distance < HALF_FEATURES, "{tile:?} is off by {distance:e}");
     }
 }
 

@@ -23,7 +23,7 @@ const MLP: usize = 100;
 /// Relative distance of the features: sums of 32 bits in another order, through two blocks.
 const FEATURES: f64 = 2e-6;
 /// Of a plan of f16: roundings to 11 bits, the same on both sides but for ties that fall the other way.
-const HALF_FEATURES: f64 = 1e-3;
+pub const HALF_FEATURES: f64 = 1e-3;
 
 /// A plan under construction.
 struct Draft {
@@ -65,7 +65,7 @@ impl Draft {
     }
 }
 
-fn encoder(half: bool) -> Plan {
+pub fn encoder(half: bool) -> Plan {
     let narrow = if half { Dtype::F16 } else { Dtype::F32 };
     let mut draft = Draft { plan: Plan { batch: BATCH, dtype: narrow, buffers: vec![], dispatches: vec![] }, half };
     let rows = BATCH * TOKENS;
@@ -104,12 +104,12 @@ fn encoder(half: bool) -> Plan {
     draft.plan
 }
 
-fn weights(buffer: &Buffer) -> Result<Vec<f32>> {
+pub fn weights(buffer: &Buffer) -> Result<Vec<f32>> {
     let seed = buffer.label.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
     Ok(normal(seed, buffer.len(), 0.1))
 }
 
-fn images() -> Vec<f32> {
+pub fn images() -> Vec<f32> {
     normal(1, BATCH * CHANNELS * SIDE * SIDE, 1.0)
 }
 
@@ -117,7 +117,7 @@ fn engine(gpu: &Arc<Gpu>, plan: Plan) -> Result<GpuEngine> {
     GpuEngine::new(gpu.clone(), plan, &weights, &|_, _| None)
 }
 
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
+pub fn distance(found: &[f32], expected: &[f32]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
     difference / norm(&mut expected.iter().map(|e| f64::from(*e)))
