@@ -24,6 +24,9 @@ const MOST_SHOWN: f64 = 0.5;
 /// Cosine between prediction and target above which there is nothing left to learn.
 const MOST_PREDICTION: f64 = 0.98;
 
+/// Steps before a collapse is looked for: those of the warm-up, but no fewer and no more than these.
+const SETTLED: [usize; 2] = [50, 400];
+
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signs {
@@ -32,6 +35,18 @@ pub enum Signs {
     OfFeatures,
     /// The loss as well.
     All,
+}
+
+impl Signs {
+    /// Those that are judged after `step` steps of a run whose warm-up takes `warmup_steps`; none at first.
+    pub fn at(step: usize, warmup_steps: usize) -> Option<Self> {
+        let settled = warmup_steps.clamp(SETTLED[0], SETTLED[1]);
+        match step {
+            _ if step <= settled => None,
+            _ if step <= warmup_steps => Some(Self::OfFeatures),
+            _ => Some(Self::All),
+        }
+    }
 }
 
 /// The signs of a collapse in a line of metrics, where there are two or more.

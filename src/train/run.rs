@@ -34,8 +34,6 @@ use crate::weights::Tensors;
 
 /// Steps in a row whose loss or gradient is not finite, after which a run ends.
 pub(super) const NONFINITE_STEPS: usize = 3;
-/// Steps before a collapse is looked for: those of the warm-up, but no fewer and no more than these.
-const SETTLED: [usize; 2] = [50, 400];
 /// Images without which it is not.
 const FEWEST_JUDGED: usize = 32;
 /// The file in a run's folder that lists what could not be read.
@@ -145,7 +143,6 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut loader = TrainLoader::new(Arc::clone(data), plan(config, batch, state.step, schedule.steps)?)?;
     let (mut since, mut answer) = (Since::new(), Answer::new(stop));
     let (mut empty_steps, mut owed) = (0, false);
-    let settled = schedule.warmup_steps.clamp(SETTLED[0], SETTLED[1]);
     'steps: while let Some(batch) = loader.next_unless(|| answer.is_due()) {
         faults::at(Point::Step).at("begin", out)?;
         if stop.is_due() {
@@ -247,11 +244,9 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                 faults::at(Point::Health).at("watch", out)?;
                 guess.add(&mut metrics)?;
                 probe.add(&networks, &mut metrics)?;
-                // A predictor is no better than a constant at first, and a few images have no rank to speak of.
-                let signs =
-                    if state.step > schedule.warmup_steps.max(settled) { Signs::All } else { Signs::OfFeatures };
-                let is_judged = probe.images() >= FEWEST_JUDGED && state.step > settled;
-                metrics.collapse = if is_judged { collapse(&metrics, signs) } else { None };
+                // A few images have no rank to speak of.
+                let signs = Signs::at(state.step, schedule.warmup_steps).filter(|_| probe.images() >= FEWEST_JUDGED);
+                metrics.collapse = signs.and_then(|signs| collapse(&metrics, signs));
                 since.look(start);
             }
             since.time(&mut metrics);

@@ -7,22 +7,21 @@ use anyjepa::train::{Metrics, Signs, collapse};
 
 use super::runs::Runs;
 
-/// Steps of warm-up of the recorded runs, in which the loss is not judged.
+/// Steps of warm-up of the recorded runs: 0.7 epochs of 241 steps.
 const WARMUP: usize = 168;
-/// Steps in which nothing is.
-const SETTLED: usize = 50;
 
-/// The lines of a recorded run's metrics that are judged; `docs/RELIABILITY.md` has the command.
+/// The lines of a recorded run's metrics that are judged; their README has the command.
 fn recorded(name: &str) -> Vec<Metrics> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/health/{name}.jsonl"));
     let text = fs::read_to_string(path).unwrap();
     let lines: Vec<Metrics> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() >= 12 && lines.iter().all(|line| line.feature_rank.is_some() && line.constant_loss.is_some()));
-    lines.into_iter().filter(|line| line.step > SETTLED).collect()
+    lines
 }
 
+/// As the run itself does.
 fn judged(line: &Metrics) -> Option<String> {
-    collapse(line, if line.step > WARMUP { Signs::All } else { Signs::OfFeatures })
+    Signs::at(line.step, WARMUP).and_then(|signs| collapse(line, signs))
 }
 
 #[test]
@@ -32,12 +31,18 @@ fn planted_failures_are_found_within_500_steps_and_healthy_runs_never() {
             assert_eq!(judged(&line), None, "{name} at step {}", line.step);
         }
     }
-    for name in ["ema-0", "lr-100", "leak"] {
+    let found = ["ema-0", "lr-100", "leak"].map(|name| {
         let lines = recorded(name);
         let found = lines.iter().find_map(|line| Some((line.step, judged(line)?)));
         let (step, signs) = found.unwrap_or_else(|| panic!("{name} was not found"));
         assert!(step <= 500 && signs.contains(", and "), "{name} at step {step}: {signs}");
-    }
+        format!("{name} at step {step}: {signs}")
+    });
+    insta::assert_snapshot!(found.join("\n"), @"
+    ema-0 at step 180: feature_rank 1.809 is below 4 (the features use hardly more than one direction), and feature_cosine 0.999 is above 0.998 (all images look alike), and feature_std 0.028 is below 0.03 (the features do not vary), and prediction_cosine 0.992 is above 0.98 (predictions are the targets)
+    lr-100 at step 180: feature_rank 3.298 is below 4 (the features use hardly more than one direction), and loss / constant_loss 1.011 is above 0.98 (the predictor does no better than a constant)
+    leak at step 180: loss / constant_loss 0.351 is below 0.5 (the predictor has little to guess), and shown_targets 1.000 is above 0.5 (the context shows the targets)
+    ");
 }
 
 #[test]
