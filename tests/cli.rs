@@ -42,6 +42,10 @@ fn mistakes_are_answered_with_cause_remedy_and_exit_code() {
     let pickle = path("weights.pth.tar", "no pickle");
     let toml = path("run.toml", "preset = \"animals28\"\n[optim]\nlearning_rate = 1.0\n");
     let broken = path("broken.toml", "[optim\n");
+    let case = folder.path().join("case");
+    std::fs::create_dir(&case).unwrap();
+    std::fs::write(case.join("config.json"), "{\"kind\": ").unwrap();
+    let case = case.to_str().unwrap().to_owned();
     let out = folder.path().join("out").to_str().unwrap().to_owned();
     let data = "examples/data/animals28";
     let mistakes: &[&[&str]] = &[
@@ -61,10 +65,17 @@ fn mistakes_are_answered_with_cause_remedy_and_exit_code() {
         &["verify"],
         &["verify", "nowhere"],
         &["verify", "examples"],
+        &["verify", &case],
+        &["plan"],
+        &["plan", "ijepa-vit-h14", "--set", "mask.short.num_blocks=3"],
         &["plan", "ijepa-vit-h14", "--memory", "much"],
         &["plan", "ijepa-vit-h14", "--gpus", "0"],
         &["masks", "animals28", "--mode", "blocky", "--out", &out],
+        &["masks", "animals28", "--data", &html, "--out", &out],
         &["inspect", "nowhere"],
+        &["inspect", "animals28", "--verify"],
+        &["inspect", "tests/fixtures/features/npy", "--model", "animals28"],
+        &["inspect", &toml],
         &["inspect", &weights],
         &["inspect", &pickle],
         &["export", "nowhere", "--out", &out],
@@ -86,6 +97,21 @@ fn mistakes_are_answered_with_cause_remedy_and_exit_code() {
         .collect();
     let text = answers.join("\n\n").replace(folder.path().to_str().unwrap(), "FOLDER");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_masks_that_are_drawn_are_cut_as_those_of_the_whole_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = |mode: &str, batch: &str| {
+        let out = folder.path().join(format!("{mode}-{batch}"));
+        let (code, _, said) =
+            anyjepa(&["masks", "ijepa-vit-b16", "--mode", mode, "--batch", batch, "--out", out.to_str().unwrap()]);
+        assert_eq!(code, 0, "{said}");
+        std::fs::read(out.join("masks.png")).unwrap()
+    };
+    // The published sampler cuts all masks of a batch to the smallest, the unbiased one does not.
+    assert!(drawn("reference", "8") != drawn("reference", "512"));
+    assert!(drawn("unbiased", "8") == drawn("unbiased", "512"));
 }
 
 #[test]

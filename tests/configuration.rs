@@ -60,7 +60,10 @@ fn keys(types: &BTreeMap<String, Vec<Item>>, owner: &str, prefix: &str, rows: &m
             // One of several structs lies flat in its owner.
             Some(items) if items.iter().all(|item| item.name.contains('(')) => {
                 for item in items {
+                    let first = rows.len();
                     keys(types, item.name.split(['(', ')']).nth(1).unwrap(), prefix, rows);
+                    let of = if item.says.contains(" of a clip") { "Clips" } else { "Pictures" };
+                    rows[first..].iter_mut().for_each(|(_, says)| write!(says, " {of} only.").unwrap());
                 }
             }
             Some(items) if items.iter().all(|item| item.kind.is_empty()) => {

@@ -1,13 +1,18 @@
-//! The demonstration on clips, with an encoder that is small enough for a test.
+//! Both demonstrations, with encoders that are small enough for a test.
+
+#[path = "support/idx.rs"]
+mod idx;
 
 use std::path::Path;
 
 use anyjepa::config::Preset;
+use anyjepa::demo::pictures::{self, Features, ProbeRow};
 use anyjepa::demo::video::{self, MotionRow};
 use anyjepa::demo::{Demo, Outcome};
 use anyjepa::error::Result;
 use anyjepa::stop::Stop;
 use anyjepa::train::{Metrics, Observer};
+use assert_cmd::Command;
 use burn::tensor::Device;
 
 /// Labelled clips; half as many are tested.
@@ -102,4 +107,51 @@ fn clips_without_directions_are_refused_before_the_training() {
     let error = demonstrate("examples/data/animals28", folder.path()).err().unwrap();
     insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"examples/data/animals28 has no directions of motion to be told: the demonstration is made for synthetic:photopan and synthetic:sprites");
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+}
+
+fn demonstrate_pictures(data: &Path, out: &Path) -> Result<Outcome<ProbeRow>> {
+    let mut config = Preset::find("animals28")?.config();
+    (config.model.dim, config.model.heads, config.model.mlp) = (24, 4, 48);
+    (config.model.predictor.dim, config.model.predictor.mlp) = (24, 48);
+    (config.optim.epochs, config.train.batch) = (2, 32);
+    let demo = Demo { config: &config, data, out, device: &Device::flex(), seeds: &[3], stop: Stop::default() };
+    pictures::run(&demo, &mut Silent)
+}
+
+#[test]
+fn pictures_are_probed_before_and_after_the_report_shows_it_and_the_features_can_be_probed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    idx::write(&data, [130, 40]);
+    let outcome = demonstrate_pictures(&data, folder.path()).unwrap();
+    let rows: Vec<_> = outcome.probes.iter().map(|row| (row.features, row.labels_per_class, row.seed)).collect();
+    let of = |features| [(features, None, 3), (features, Some(50), 3)];
+    assert_eq!(rows, [Features::Raw, Features::Untrained, Features::Trained].map(of).concat());
+
+    let page = std::fs::read_to_string(&outcome.report).unwrap();
+    for heading in ["Probes", "Training", "Masks", "Feature maps", "Nearest neighbours"] {
+        assert!(page.contains(&format!("<h2>{heading}")), "{heading}");
+    }
+    for asked in ["src=\"http", "href=\"http", "url(http"] {
+        assert!(!page.contains(asked), "the report asks for the network");
+    }
+
+    let features = folder.path().join("seed-3/features");
+    let mut probe = Command::cargo_bin("anyjepa").unwrap();
+    probe.args(["-q", "probe", "knn", "--json", "--train"]).arg(features.join("train"));
+    let output = probe.arg("--test").arg(features.join("test")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["mean"], outcome.probes[4].knn);
+}
+
+#[test]
+fn pictures_with_few_labels_are_refused_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    idx::write(&data, [60, 20]);
+    let out = folder.path().join("out");
+    let error = demonstrate_pictures(&data, &out).err().unwrap();
+    insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"class 0 has 30 samples, fewer than the 50 asked for: give data with at least 50 training pictures of each class");
+    assert!(!out.exists());
 }

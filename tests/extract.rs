@@ -105,7 +105,7 @@ fn mirrored_views_give_the_mean_over_the_prepared_picture_and_its_mirror_image()
     let arguments = ["chelsea.png", "--tokens", "patch", "--views", "mirrored"];
     let both = extracted(&folder.path().join("both"), &arguments);
     let differences = one.provenance.differences(&both.provenance);
-    assert_eq!(differences.iter().map(|found| found.field.as_str()).collect::<Vec<_>>(), ["preprocessing"]);
+    assert_eq!(differences.iter().map(|found| found.field.as_str()).collect::<Vec<_>>(), ["views"]);
 
     let device = device::open("cpu".parse().unwrap()).unwrap();
     let loaded = weights::open(&weights_folder(), None).unwrap();
@@ -140,12 +140,14 @@ fn every_kind_of_input_gives_the_same_rows() {
     let expected = extracted(&folder.path().join("folder"), &["."]);
     assert_eq!(expected.names, names);
     let (tar, list) = (tar.display().to_string(), list.display().to_string());
-    let cases: [(&str, &[&str], &str); 6] = [
+    let cases: [(&str, &[&str], &str); 8] = [
         ("files", &names, ""),
         ("globs", &["*.png", "*.jpg"], ""),
         ("tar", &[&tar], ""),
         ("list", &[&list], ""),
         ("lines", &["-"], "astronaut.png\r\nchelsea.png\n\ncoffee.png\nrocket.jpg"),
+        ("labels", &["-"], "astronaut.png 1\nchelsea.png\t0\ncoffee.png\nrocket.jpg 1\n"),
+        ("folder on standard input", &["-"], ".\n"),
         ("nul", &["-0"], "astronaut.png\0chelsea.png\0coffee.png\0rocket.jpg\0"),
     ];
     for (case, arguments, stdin) in cases {
@@ -158,10 +160,33 @@ fn every_kind_of_input_gives_the_same_rows() {
         assert_eq!(ends, names, "{case}");
     }
 
-    let output =
-        command(&folder.path().join("unsaid"), &["-"]).write_stdin("chelsea.png\0coffee.png\0").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && said.contains("add -0"), "{said}");
+    assert_eq!(FeatureSet::open(&folder.path().join("labels")).unwrap().labels, [Some(1), Some(0), None, Some(1)]);
+
+    let mut said = String::new();
+    for (arguments, stdin) in [
+        ("-", "chelsea.png\0coffee.png\0"),
+        ("-0", "chelsea.png\ncoffee.png\n"),
+        ("-0", "chelsea.png\n"),
+        ("-", "gone.png\nlost.png 3\n"),
+    ] {
+        let output = command(&folder.path().join("mistaken"), &[arguments]).write_stdin(stdin).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        said += &format!(
+            "{}: {}\n",
+            output.status.code().unwrap(),
+            error.split("; pictures end").next().unwrap().trim_end()
+        );
+    }
+    insta::assert_snapshot!(said, @"
+    2: error: the paths on standard input end with NUL, which no path holds
+      help: add -0, or write one path a line
+    2: error: the paths on standard input end with line feeds, and -0 wants NUL
+      help: give - instead of -0, or make the list with `find ... -print0`
+    2: error: the paths on standard input end with line feeds, and -0 wants NUL
+      help: give - instead of -0, or make the list with `find ... -print0`
+    4: error: standard input: no picture that the list names exists, such as gone.png
+      help: a list has a line `path` or `path label` for each picture, video or folder of frames, relative to the list's own folder, or to the working folder where it comes from standard input
+    ");
 }
 
 #[test]
@@ -314,6 +339,29 @@ fn a_folder_whose_name_is_not_utf_8_is_told_in_json() {
 }
 
 #[test]
+fn quiet_leaves_results_and_errors_and_verbose_adds_to_what_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |flag: &[&str]| {
+        let mut command = Command::cargo_bin("anyjepa").unwrap();
+        command.current_dir(photos()).env_remove("ANYJEPA_LOG").args(["extract", "rocket.jpg", "--weights"]);
+        let out = folder.path().join(format!("out{}", flag.concat()));
+        let output = command.arg(weights_folder()).arg("--out").arg(&out).args(flag).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let result = String::from_utf8(output.stdout).unwrap().replace(&out.display().to_string(), "OUT");
+        assert!(result.starts_with("OUT: 1 rows of 1 x 24 values in 1 shards of safetensors; "), "{flag:?}: {result}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said(&["-q"]), "");
+    let usual = said(&[]);
+    assert!(usual.contains("1 pictures, on cpu") && !usual.contains("are on disk"), "{usual}");
+    let verbose = said(&["-v"]);
+    assert!(verbose.contains("1 pictures, on cpu") && verbose.contains("rows 0 to 1 are on disk"), "{verbose}");
+    let mut quiet = command(&folder.path().join("missing"), &["nowhere"]);
+    let output = quiet.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: nowhere does not exist\n  help: "));
+}
+
+#[test]
 fn a_result_in_json_has_these_keys() {
     let folder = tempfile::tempdir().unwrap();
     let output = command(&folder.path().join("features"), &["rocket.jpg", "--json"]).output().unwrap();
@@ -323,7 +371,7 @@ fn a_result_in_json_has_these_keys() {
         keys(&json),
         @"out inputs rows rows_before skipped shards format shape seconds images_per_second provenance"
     );
-    insta::assert_snapshot!(keys(&json["provenance"]), @"encoder weights_blake3 model preprocessing image_size layers tokens dtype precision version");
+    insta::assert_snapshot!(keys(&json["provenance"]), @"encoder weights_blake3 model preprocessing views image_size layers tokens dtype precision version");
 }
 
 #[test]

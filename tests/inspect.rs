@@ -90,6 +90,24 @@ fn an_official_checkpoint_is_shown() {
 }
 
 #[test]
+fn the_model_that_weights_do_not_name_can_be_named() {
+    let case = fixture("ijepa_p14");
+    let (code, said) = inspect(&case.join("checkpoint_step1.pth.tar"), &["--model", "ijepa-vit-tiny16"], &case);
+    assert_eq!(code, 0);
+    let line = said.lines().nth(2).unwrap();
+    assert!(line.starts_with("target encoder: ") && line.contains("the weights do not fit"), "{line}");
+}
+
+#[test]
+fn what_stands_beside_a_file_of_features_stands_for_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/features/npy");
+    let shown = |name: &str| inspect(&folder.join(name), &[], &folder);
+    assert_eq!(shown("features-00000.npy").0, 0);
+    assert_eq!(shown("features-00000.json"), shown("features-00000.npy"));
+    assert_eq!(shown("index.json"), inspect(&folder, &[], &folder));
+}
+
+#[test]
 fn a_hugging_face_folder_is_shown() {
     let (code, said) = inspect(&fixture("hf_export"), &["--verify"], fixture("hf_export").parent().unwrap());
     assert_eq!(code, 0);
@@ -162,12 +180,15 @@ fn damaged_weights_of_a_checkpoint_are_not_used() {
     flip_last_byte(&file);
     let damaged = blake3::hash(&fs::read(&file).unwrap());
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/photos").display().to_string();
+    let list = folder.path().join("labelled.txt");
+    fs::write(&list, format!("{pictures}/chelsea.png cat\n{pictures}/rocket.jpg rocket\n")).unwrap();
+    let labelled = list.display().to_string();
     let out = folder.path().join("out").display().to_string();
     for path in [folder.path(), &checkpoint, &file] {
         let path = path.display().to_string();
         let commands: [&[&str]; 3] = [
             &["extract", &pictures, "--out", &out, "--weights", &path],
-            &["probe", "knn", "--train", &pictures, "--test", &pictures, "--weights", &path],
+            &["probe", "knn", "--train", &labelled, "--test", &labelled, "--weights", &path],
             &["export", &path, "--out", &out],
         ];
         for command in commands {
@@ -299,7 +320,7 @@ fn features_are_shown_and_verified_as_a_folder_and_as_a_file() {
     insta::assert_snapshot!(said.replace(&folder.path().display().to_string(), "F"), @"
     F: 3 rows of 1 x 3 values in 2 shards of safetensors
     target encoder: tiny
-    input: resize 32, crop 32, mean [0.5], std [0.5]
+    input: short side to 36 (bicubic), centre crop 32, mean [0.5], std [0.25]
     blocks [3], pooled tokens, f32, by version 0.1.0
     BLAKE3 of the encoder: 0123abcd
     verified: 2 shards, all whole

@@ -121,6 +121,44 @@ fn only_the_command_line_prints() {
     assert!(broken.is_empty(), "these print: {}", broken.join(", "));
 }
 
+/// The files of `src` whose code, tests aside, holds one of `words`.
+fn holding(words: &[&str]) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_test =
+        |path: &Path| path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")));
+    let mut found: Vec<String> = sources(&root)
+        .iter()
+        .filter(|path| !is_test(path))
+        .filter(|path| {
+            let code = code(path);
+            let code = code.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+            words.iter().any(|word| code.contains(word))
+        })
+        .map(|path| path.strip_prefix(&root).unwrap().display().to_string().replace('\\', "/"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn attention_mlp_and_block_are_defined_once() {
+    // Self-attention, and cross-attention, which has no kernel of ours; the sweep takes the softmax of all its probes.
+    assert_eq!(holding(&["module::attention("]), ["fused/mod.rs", "model/attentive.rs"]);
+    assert_eq!(holding(&["activation::softmax("]), ["eval/attentive/stack.rs"]);
+    assert_eq!(holding(&["fused::attention("]), ["model/attention.rs"]);
+    // So is the MLP, and the sweep has its own.
+    assert_eq!(holding(&["fused::gelu("]), ["eval/attentive/stack.rs", "model/mlp.rs"]);
+    assert_eq!(holding(&["activation::gelu("]), ["fused/mod.rs"]);
+    assert_eq!(holding(&["pub struct Block {"]), ["model/block.rs"]);
+}
+
+#[test]
+fn names_of_other_libraries_stand_in_weights_alone() {
+    let theirs = ["layernorm_before", "attention.query", "patch_embeddings", "encoder.layer."];
+    let found = holding(&theirs);
+    assert!(!found.is_empty() && found.iter().all(|file| file.starts_with("weights/")), "{found:?}");
+}
+
 /// Files with `unsafe` in them, each with how often and its reason there.
 const UNSAFE: &[(&str, usize)] = &[
     // Opening a shared library.

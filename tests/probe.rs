@@ -116,6 +116,30 @@ fn classes_are_matched_by_name_where_the_test_part_lacks_one() {
 }
 
 #[test]
+fn labels_come_from_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    colours(&at("pictures"), &["ant", "bee"], 8);
+    let [train, test] = [("train.txt", 0..6), ("test.txt", 6..8)].map(|(name, numbers)| {
+        // Other names than those of the folders, which say nothing here.
+        let line = |(class, label): (&str, &str), i: i32| format!("pictures/{class}/{i}.png {label}\n");
+        let lines = numbers.flat_map(|i| [("ant", "red"), ("bee", "green")].map(|class| line(class, i)));
+        fs::write(at(name), lines.collect::<String>()).unwrap();
+        at(name).display().to_string()
+    });
+    let weights = weights();
+    let sets = ["--train", &train, "--test", &test, "--weights", &weights];
+    assert_eq!(probe(&[&["knn", "--k", "3"], &sets[..]].concat())["mean"], 1.0);
+    let swapped =
+        fs::read_to_string(&test).unwrap().replace("red", "blue").replace("green", "red").replace("blue", "green");
+    fs::write(&test, swapped).unwrap();
+    assert_eq!(probe(&[&["knn", "--k", "3"], &sets[..]].concat())["mean"], 0.0);
+    fs::write(&test, "pictures/ant/6.png\n").unwrap();
+    let (code, _, said) = anyjepa(&[&["probe", "knn"], &sets[..]].concat());
+    assert!(code == 4 && said.contains("pictures/ant/6.png has no label"), "{code}: {said}");
+}
+
+#[test]
 fn a_shard_without_its_index_still_names_its_classes() {
     let folder = tempfile::tempdir().unwrap();
     let train = colours(&folder.path().join("pictures/train"), &["ant", "bee", "cat"], 12);

@@ -43,8 +43,8 @@ fn weights_file(path: &Path) {
         }
     }
     if let Some(source) = told(Source::at(path, Which::Target)) {
-        source.inspect();
-        told(source.verify());
+        source.inspect(None);
+        told(source.verify(None));
     }
     told(weights::open(path, None));
 }

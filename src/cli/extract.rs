@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad};
+use anyjepa::data::{Dataset, ListEnd, MAX_BAD, Split, check_bad};
 use anyjepa::error::{Error, IoContext as _, Result};
 use anyjepa::extract::{Existing, Extraction, Format, Provenance, SKIPPED_FILE, Shape, extract};
 use anyjepa::stop::Stop;
@@ -20,10 +20,10 @@ use super::{DeviceArgs, FeatureDtypeArg, OutputArgs, signals};
 /// `anyjepa extract INPUT... --weights PATH --out PATH`
 #[derive(Debug, Args)]
 pub struct Command {
-    /// Files, folders, globs, lists, IDX or CIFAR files, tar shards; - reads paths from standard input, one a line
+    /// Files, folders, globs, lists, IDX or CIFAR files, tar shards; - reads a list of them from standard input
     #[arg(value_name = "INPUT", required_unless_present = "null")]
     inputs: Vec<PathBuf>,
-    /// Paths from standard input end in NUL instead of a line feed
+    /// Read paths without labels from standard input, which end in NUL instead of a line feed
     #[arg(short = '0', long)]
     null: bool,
     /// A run, a checkpoint, or weights of any form
@@ -169,13 +169,9 @@ impl Command {
             return Err(Error::usage("paths from standard input cannot be joined with other inputs")
                 .with_remedy("give - alone, or add the other paths to the list"));
         }
-        let paths = list_from_stdin(if self.null { 0 } else { b'\n' })?;
-        if paths.is_empty() {
-            return Err(Error::usage("standard input names no path").with_remedy(
-                "pipe in a list, such as `find pictures -name '*.jpg' -print0 | anyjepa extract -0 ...`",
-            ));
-        }
-        Ok(Dataset::of_pictures(paths))
+        let mut list = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut list).at("read", "standard input")?;
+        Dataset::open_list(&list, if self.null { ListEnd::Nul } else { ListEnd::LineFeed }, split)
     }
 }
 
@@ -196,29 +192,4 @@ impl Summary {
 fn parse_share(text: &str) -> Result<f64> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| Error::usage("this is no share").with_remedy("write a number from 0 to 1"))
-}
-
-/// The paths on standard input, each ended by `end`; empty ones are left out.
-fn list_from_stdin(end: u8) -> Result<Vec<PathBuf>> {
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).at("read", "standard input")?;
-    if end != 0 && bytes.contains(&0) {
-        return Err(Error::usage("the paths on standard input end with NUL, which no path holds")
-            .with_remedy("add -0, or write one path a line"));
-    }
-    let lines = bytes.split(|byte| *byte == end);
-    let lines = lines.map(|line| if end == b'\n' { line.strip_suffix(b"\r").unwrap_or(line) } else { line });
-    lines.filter(|line| !line.is_empty()).map(path).collect()
-}
-
-#[cfg(unix)]
-fn path(bytes: &[u8]) -> Result<PathBuf> {
-    use std::os::unix::ffi::OsStrExt as _;
-    Ok(std::ffi::OsStr::from_bytes(bytes).into())
-}
-
-#[cfg(not(unix))]
-fn path(bytes: &[u8]) -> Result<PathBuf> {
-    let text = std::str::from_utf8(bytes);
-    text.map(Into::into).map_err(|_| Error::data("standard input", "not UTF-8"))
 }

@@ -3,14 +3,15 @@
 mod package;
 mod probe;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyjepa::checkpoint::{Checkpoints, State, check};
 use anyjepa::config::{PRESETS, Preset, RunConfig};
 use anyjepa::error::{Error, IoContext as _, Result};
 use anyjepa::extract::package::Package;
-use anyjepa::extract::{FeatureSet, Format, Index, Provenance, Shape};
-use anyjepa::weights::{Inspection, Source, Verified, Which};
+use anyjepa::extract::{FeatureSet, Format, INDEX_FILE, Index, Provenance, Shape};
+use anyjepa::weights::{EncoderSum, Inspection, Source, Verified, Which};
 use clap::Args;
 use package::{Depth, PackageLines};
 use probe::ProbeLines;
@@ -28,6 +29,9 @@ pub struct Command {
     /// Check every sum and read every tensor
     #[arg(long, requires = "subject")]
     verify: bool,
+    /// The preset whose weights these are, where they do not say it themselves
+    #[arg(long, value_name = "PRESET", requires = "subject")]
+    model: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -89,6 +93,15 @@ impl Command {
             Some(path) if path.exists() => self.stored(path)?,
             Some(path) => preset(path)?,
         };
+        let misused = match &subject {
+            Subject::Preset { .. } if self.verify => Some(("--verify", "what stands on a disk")),
+            Subject::Weights { .. } => None,
+            _ => self.model.as_ref().map(|_| ("--model", "weights")),
+        };
+        if let (Some((option, of)), Some(path)) = (misused, &self.subject) {
+            return Err(Error::usage(format!("{option} is for {of}, and {} is something else", path.display()))
+                .with_remedy(format!("leave out {option}")));
+        }
         match self.output.json {
             true => print_json(&subject),
             false => print(&subject.to_text()),
@@ -96,8 +109,16 @@ impl Command {
     }
 
     fn stored(&self, path: &Path) -> Result<Subject> {
-        if FeatureSet::stand_at(path) {
-            return self.features(path);
+        // The file beside a file of npy stands for it, and the index for its folder.
+        let (npy, folder) = (path.with_extension("npy"), path.parent().unwrap_or(Path::new("")));
+        let features = match path.extension().and_then(OsStr::to_str) {
+            Some("json") if npy.is_file() => &npy,
+            Some("json") if path.ends_with(INDEX_FILE) => folder,
+            Some("toml") => return Err(no_weights(path)),
+            _ => path,
+        };
+        if FeatureSet::stand_at(features) {
+            return self.features(features);
         }
         if Package::stands_at(path) {
             let depth = if self.verify { Depth::Tensors } else { Depth::Sums };
@@ -175,9 +196,18 @@ impl Command {
     }
 
     fn part(&self, source: &Source) -> Result<Part> {
-        let verified = if self.verify { Some(source.verify()?) } else { None };
-        Ok(Part { path: source.path.clone().into(), inspection: source.inspect(), verified })
+        let model = self.model.as_deref().map(|name| Preset::find(name).map(|preset| preset.config().model));
+        let model = model.transpose()?;
+        let verified = if self.verify { Some(source.verify(model.as_ref())?) } else { None };
+        Ok(Part { path: source.path.clone().into(), inspection: source.inspect(model.as_ref()), verified })
     }
+}
+
+/// That `path` is a configuration.
+fn no_weights(path: &Path) -> Error {
+    Error::data(path, "a configuration, which is no checkpoint and holds no weights").with_remedy(
+        "`anyjepa plan --config FILE` says what its run costs; to see a run, give the folder in which config.toml stands",
+    )
 }
 
 fn presets() -> Subject {
@@ -208,7 +238,7 @@ impl Subject {
                 let whole = if *complete { "" } else { ", not finished" };
                 let mut text = format!("{}: {rows} rows of {shape} in {shards} shards of {format}", path.display());
                 text += &format!("{whole}\n{} encoder: {}", provenance.encoder, provenance.model);
-                text += &format!("\ninput: {}", provenance.preprocessing);
+                text += &format!("\ninput: {}", provenance.input());
                 let Provenance { layers, tokens, dtype, version, weights_blake3, .. } = provenance;
                 let (tokens, dtype) = (word(tokens), word(dtype));
                 text += &format!("\nblocks {layers:?}, {tokens} tokens, {dtype}, by version {version}");
@@ -268,9 +298,9 @@ impl Part {
         if let Some(verified) = &self.verified {
             text +=
                 &format!("\nverified: {} tensors, {} bytes, all whole and finite", verified.tensors, verified.bytes);
-            for (encoder, sum) in &verified.encoders {
+            for EncoderSum { encoder, weights_blake3 } in &verified.encoders {
                 let which = encoder.map_or("unnamed".to_owned(), |which| which.to_string());
-                text += &format!("\nBLAKE3 of the {which} encoder: {sum}");
+                text += &format!("\nBLAKE3 of the {which} encoder: {weights_blake3}");
             }
         }
         text

@@ -102,7 +102,7 @@ impl Command {
         let sampler = MaskSampler::new(&config.mask, grid)?;
         let surveys = survey(&sampler, config.train.seed, batch, BATCHES);
         // A strip takes as much place as a row of pictures for each of its masks.
-        let examples = if grid.time == 1 { EXAMPLES } else { CLIPS };
+        let examples = batch.min(if grid.time == 1 { EXAMPLES } else { CLIPS });
         let strips = match &self.data {
             Some(path) => strips(path, &config, examples)?,
             None => {
@@ -110,7 +110,8 @@ impl Command {
                 vec![vec![grey; grid.time]; examples]
             }
         };
-        let samples: Vec<u64> = (0..strips.len() as u64).collect();
+        // The cut to a common size depends on the whole batch, though only its first samples are drawn.
+        let samples: Vec<u64> = (0..batch as u64).collect();
         let masks = sampler.sample(config.train.seed, 0, &samples);
 
         fs::create_dir_all(&self.out).at("create", &self.out)?;
@@ -187,7 +188,8 @@ fn strips(path: &Path, config: &RunConfig, count: usize) -> Result<Vec<Vec<RgbIm
     let strips: Vec<_> = batches.take(count).map(|batch| seen::strip(config, &batch)).collect();
     if strips.is_empty() {
         let cause = data.picture(0).err().map_or(String::new(), |skip| format!(": {skip}"));
-        return Err(Error::data(path, format!("no picture can be read{cause}")));
+        return Err(Error::data(path, format!("no picture can be read{cause}"))
+            .with_remedy("give pictures or films as training takes them, or leave out --data"));
     }
     Ok(strips)
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyjepa::config::{RunConfig, Sources, resolve};
 use anyjepa::error::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 /// Where a command's configuration comes from.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("recipe").required(true).multiple(true).args(["preset", "config"]))]
+#[group(skip)]
 pub struct ConfigArgs {
     /// A preset, such as ijepa-vit-h14; `anyjepa inspect` lists them
-    #[arg(required_unless_present = "config")]
     pub preset: Option<String>,
     /// A TOML file over the preset, or one that names its own
     #[arg(long, value_name = "FILE")]

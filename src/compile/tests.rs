@@ -127,3 +127,20 @@ fn buffers_of_one_slot_are_never_alive_at_once() {
         }
     }
 }
+
+#[test]
+fn no_plan_stores_scores() {
+    for preset in PRESETS {
+        let model = ModelConfig { depth: 1, ..preset.config().model };
+        let twice = ModelConfig { image_size: 2 * model.image_size, ..model.clone() };
+        for take in [Take::Mean, Take::Tokens] {
+            let plan = |model: &ModelConfig| compile(model, 1, ReadOut { layers: 1, take }, Dtype::F32).unwrap();
+            let (plan, larger) = (plan(&model), plan(&twice));
+            assert_eq!(plan.buffers.len(), larger.buffers.len(), "{}", preset.name);
+            // Four times the tokens take four times the memory; scores, a value for each two tokens, would take sixteen.
+            for (buffer, larger) in plan.buffers.iter().zip(&larger.buffers) {
+                assert!(larger.len() <= 4 * buffer.len(), "{}: {} {:?}", preset.name, buffer.label, larger.shape);
+            }
+        }
+    }
+}

@@ -1,16 +1,20 @@
 //! Preset < file < environment < `--set`: one table from four sources, and a suggestion for every unknown key.
 
+use std::fmt;
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Preset, RunConfig};
+use super::{PRESETS, Preset, RunConfig};
 use crate::error::{Error, IoContext as _, Result, nearest};
 
 /// Environment variables that begin like configuration and are not: they belong to the command line and the GPU engine.
 const OF_THE_COMMAND_LINE: &[&str] = &["ANYJEPA_COOPERATIVE", "ANYJEPA_DEVICE", "ANYJEPA_LOG"];
 /// How the names of variables begin that belong to the tests.
 const OF_THE_TESTS: &str = "ANYJEPA_TEST_";
+
+/// What the variables of the environment that set keys begin with.
+const PREFIX: &str = "ANYJEPA_";
 
 /// Where a configuration comes from, weakest first.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +40,10 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
     };
     let named = match file.remove("preset") {
         Some(Value::String(name)) => Some(name),
-        Some(other) => return Err(Error::usage(format!("`preset` must be a string, found {other}"))),
+        Some(other) => {
+            return Err(Error::usage(format!("`preset` must be a string, found {other}"))
+                .with_remedy("write it as preset = \"ijepa-vit-h14\"; `anyjepa inspect` lists the presets"));
+        }
         None => None,
     };
     // A resolved configuration carries its preset's name and every key; it stands on its own.
@@ -50,28 +57,30 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
     let keys = leaves(&base);
     let mut table = base;
 
-    let where_from = |path: &Path| path.display().to_string();
     if let Some(path) = sources.file {
         for (key, value) in leaf_values(&file) {
-            put(&mut table, &keys, &key, value, &where_from(path))?;
+            put(&mut table, &keys, &key, value, Origin::File(path))?;
         }
     }
     for (variable, text) in &sources.environment {
         let not_for_us = OF_THE_COMMAND_LINE.contains(&variable.as_str()) || variable.starts_with(OF_THE_TESTS);
-        if !variable.starts_with("ANYJEPA_") || not_for_us {
+        if !variable.starts_with(PREFIX) || not_for_us {
             continue;
         }
         let Some(key) = keys.iter().find(|key| variable_of(key) == *variable) else {
-            let names: Vec<String> = keys.iter().map(|key| variable_of(key)).collect();
+            // What all of them begin with would make any two alike.
+            let names: Vec<String> = keys.iter().map(|key| variable_of(key)[PREFIX.len()..].to_owned()).collect();
             let error = Error::usage(format!("the environment variable {variable} sets no known key"));
-            return Err(match nearest(variable, names.iter().map(String::as_str)) {
+            return Err(match nearest(&variable[PREFIX.len()..], names.iter().map(String::as_str)) {
                 Some(near) => {
-                    error.with_remedy(format!("did you mean {near}? If it is not for this program, unset it"))
+                    error.with_remedy(format!("did you mean {PREFIX}{near}? If it is not for this program, unset it"))
                 }
-                None => error.with_remedy("unset it; `anyjepa inspect PRESET` lists every key"),
+                None => {
+                    error.with_remedy("unset it; `anyjepa inspect PRESET` lists every key, and --config names a file")
+                }
             });
         };
-        put(&mut table, &keys, key, parse_value(text), variable)?;
+        put(&mut table, &keys, key, parse_value(text), Origin::Variable(variable))?;
     }
     for pair in sources.set {
         let Some((key, text)) = pair.split_once('=') else {
@@ -79,7 +88,7 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
                 Error::usage(format!("`--set {pair}` has no `=`")).with_remedy("write it as --set optim.lr=1e-3")
             );
         };
-        put(&mut table, &keys, key.trim(), parse_value(text.trim()), "--set")?;
+        put(&mut table, &keys, key.trim(), parse_value(text.trim()), Origin::Set)?;
     }
 
     let config: RunConfig = serde_path_to_error::deserialize(table).map_err(|error| {
@@ -121,7 +130,7 @@ pub(super) fn leaf_values(table: &Table) -> Vec<(String, Value)> {
 }
 
 fn variable_of(key: &str) -> String {
-    format!("ANYJEPA_{}", key.replace('.', "_").to_uppercase())
+    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
 /// A value as `--set` and the environment write it: TOML if it is TOML, a string otherwise.
@@ -130,8 +139,44 @@ fn parse_value(text: &str) -> Value {
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: &str) -> Result<()> {
+/// Who sets a key.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    File(&'a Path),
+    Variable(&'a str),
+    Set,
+}
+
+impl Origin<'_> {
+    /// How `value` is written there.
+    fn written(self, key: &str, value: &Value) -> String {
+        match self {
+            Self::File(_) => format!("{key} = {value}"),
+            Self::Variable(variable) => format!("{variable}={value}"),
+            Self::Set => format!("{key}={value}"),
+        }
+    }
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Variable(variable) => f.write_str(variable),
+            Self::Set => f.write_str("--set"),
+        }
+    }
+}
+
+fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: Origin) -> Result<()> {
     if !keys.iter().any(|known| known == key) {
+        let has_it = |preset: &&Preset| leaves(&preset.table()).iter().any(|known| known == key);
+        if let Some(other) = PRESETS.iter().find(has_it) {
+            let remedy =
+                format!("presets such as `{}` have it; `anyjepa inspect PRESET` lists a preset's keys", other.name);
+            let name = table.get("name").and_then(Value::as_str).unwrap_or("this preset");
+            return Err(Error::usage(format!("{origin}: {name} has no key `{key}`")).with_remedy(remedy));
+        }
         let error = Error::usage(format!("{origin}: unknown key `{key}`"));
         let last = key.rsplit('.').next().unwrap_or(key);
         let same_end = keys.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
@@ -156,7 +201,7 @@ fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: &str
     };
     if !old.same_type(&value) {
         let message = format!("{origin}: `{key}` takes {} like {old}, found {} {value}", a(old), a(&value));
-        return Err(Error::usage(message).with_remedy(format!("write it as {key}={old}")));
+        return Err(Error::usage(message).with_remedy(format!("write it as {}", origin.written(key, old))));
     }
     place.insert(last.to_owned(), value);
     Ok(())
@@ -217,6 +262,9 @@ mod tests {
             with(&["mask.context_scale=[0.85]"], &[]),
             with(&["model.heads=5", "data.flip=2"], &[]),
             with(&[], &[("ANYJEPA_OPTIM_LRR", "1")]),
+            with(&[], &[("ANYJEPA_CONFIG", "run.toml")]),
+            with(&[], &[("ANYJEPA_OPTIM_LR", "fast")]),
+            with(&["mask.short.num_blocks=3"], &[]),
             with(&["model.positions=rope", "model.heads=256", "model.predictor.heads=96"], &[]),
         ]
         .into_iter()
@@ -227,6 +275,24 @@ mod tests {
         })
         .collect();
         insta::assert_snapshot!(mistakes.join("\n"));
+    }
+
+    #[test]
+    fn mistakes_in_a_file_are_named_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        let mut said = String::new();
+        for text in ["preset = 3", "preset = \"animals28\"\n[optim]\nlr = \"fast\""] {
+            std::fs::write(&path, text).unwrap();
+            let error = resolve(&Sources { file: Some(&path), ..Sources::default() }).unwrap_err();
+            said += &format!("{error}\n  {}\n", error.remedy().unwrap_or("-"));
+        }
+        insta::assert_snapshot!(said.replace(&path.display().to_string(), "FILE"), @r#"
+        `preset` must be a string, found 3
+          write it as preset = "ijepa-vit-h14"; `anyjepa inspect` lists the presets
+        FILE: `optim.lr` takes a float like 0.001, found a string "fast"
+          write it as optim.lr = 0.001
+        "#);
     }
 
     #[test]

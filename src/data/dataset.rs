@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::list::{self, ListEnd};
 use super::open::{self, Split};
 use super::picture::{Decoded, Picture};
 use super::skip::{Fault, Skip};
@@ -107,11 +108,16 @@ impl Dataset {
         Ok(Self::of(open::many(inputs, split)?))
     }
 
-    /// The picture files at `paths`, such as a list from standard input: none is looked at before it is read.
+    /// Opens what the list `text` from standard input names: a line is `path` or `path label`, as in a list in a file, and
+    /// a path without a label may be all that [`Dataset::open`] takes.
     ///
-    /// They have no labels, and are named as they are given. A missing one is a [`Skip`], not an error.
-    pub fn of_pictures(paths: Vec<PathBuf>) -> Self {
-        Self::of(open::pictures(paths))
+    /// Files are named as they are given. A missing one is a [`Skip`], not an error.
+    ///
+    /// # Errors
+    /// A usage error where it is empty or does not end its entries as `end` says; a data error where none of its first
+    /// entries exists; otherwise as [`Dataset::open_split`].
+    pub fn open_list(text: &[u8], end: ListEnd, split: Split) -> Result<Self> {
+        Ok(Self::of(open::listed(list::piped(text, end)?, split)?))
     }
 
     fn of(sources: Vec<Named>) -> Self {

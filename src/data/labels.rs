@@ -21,7 +21,12 @@ pub(super) fn number(texts: &[Option<String>]) -> (Vec<Option<u32>>, Vec<String>
         let labels = texts.iter().map(|text| text.as_ref().and_then(as_number)).collect();
         return (labels, (0..count).map(|number| number.to_string()).collect());
     }
-    let mut classes: Vec<String> = given().cloned().collect();
+    name(texts)
+}
+
+/// As [`number`], but numbers are names too, as those of folders are.
+pub(super) fn name(texts: &[Option<String>]) -> (Vec<Option<u32>>, Vec<String>) {
+    let mut classes: Vec<String> = texts.iter().flatten().cloned().collect();
     classes.sort_unstable();
     classes.dedup();
     let place = |text: &String| classes.binary_search(text).ok().map(|place| place as u32);

@@ -9,7 +9,7 @@ use super::cifar::{Cifar, VARIANTS, Variant};
 use super::dataset::{Named, Source};
 use super::files::{EXTENSIONS, Files, is_sample_name, readable};
 use super::idx::{self, Idx};
-use super::list;
+use super::list::{self, Entry};
 use super::shard::Shards;
 use super::synthetic;
 use super::video::films::EXTENSIONS as FILMS;
@@ -31,22 +31,39 @@ const FRAMES: &str = "frames:";
 
 /// What the part `split` of each of `inputs`, a path or a glob, stands for, in this order.
 pub(super) fn many(inputs: &[impl AsRef<Path>], split: Split) -> Result<Vec<Named>> {
-    let mut paths = Vec::new();
+    let mut entries = Vec::new();
     for input in inputs {
-        paths.extend(expand(input.as_ref())?);
+        entries.extend(expand(input.as_ref())?.into_iter().map(|path| (path, None)));
     }
+    joined(entries, split, |path| path.is_dir() || !is_sample_name(path))
+}
+
+/// What the part `split` of each of the `entries` of a list stands for, in this order. What is no store, or not there at
+/// all, is taken for a picture.
+pub(super) fn listed(entries: Vec<Entry>, split: Split) -> Result<Vec<Named>> {
+    let is_store = |path: &Path| match kind(path) {
+        _ if is_named(path) => true,
+        Ok(kind) => path.is_dir() || !matches!(kind, None | Some(Kind::Sample)),
+        Err(_) => path.is_dir(),
+    };
+    joined(entries, split, is_store)
+}
+
+/// Files in sequence become one store, and what has no label and `is_store` one of its own.
+fn joined(entries: Vec<Entry>, split: Split, is_store: impl Fn(&Path) -> bool) -> Result<Vec<Named>> {
     let mut found = Vec::new();
     let mut files = Vec::new();
-    for path in &paths {
-        if !path.is_dir() && is_sample_name(path) {
-            files.push(path.clone());
+    let several = entries.len() > 1;
+    for (path, label) in entries {
+        if label.is_some() || !is_store(&path) {
+            files.push((path, label));
             continue;
         }
         found.extend(given(std::mem::take(&mut files))?);
         let before = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
         let before = readable(before.unwrap_or(Path::new("")).as_os_str());
-        for mut named in sources(path, split)? {
-            if paths.len() > 1 && !before.is_empty() && named.prefix.is_empty() {
+        for mut named in sources(&path, split)? {
+            if several && !before.is_empty() && named.prefix.is_empty() {
                 named.prefix = format!("{}/", before.trim_end_matches('/'));
             }
             found.push(named);
@@ -69,7 +86,7 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
         return folder(path, split);
     }
     let source: Box<dyn Source> = match kind(path)? {
-        Some(Kind::Sample) => return given(vec![path.to_path_buf()]),
+        Some(Kind::Sample) => return given(vec![(path.to_path_buf(), None)]),
         Some(Kind::List) => Box::new(list::open(path)?.require()?),
         Some(Kind::Idx) => Box::new(Idx::open(path)?),
         Some(Kind::Cifar(variant)) => Box::new(Cifar::open(path, variant)?),
@@ -85,21 +102,18 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
     Ok(vec![Named { prefix: String::new(), source }])
 }
 
-/// Files that were given one by one, as a single store.
-pub(super) fn pictures(paths: Vec<PathBuf>) -> Vec<Named> {
-    vec![Named { prefix: String::new(), source: Box::new(unlabelled(paths)) }]
-}
-
-/// As [`pictures`], none where there are no paths, and an error where FFmpeg is wanted and missing.
-fn given(paths: Vec<PathBuf>) -> Result<Vec<Named>> {
-    if paths.is_empty() {
+/// Files that were given one by one as a single store, none where there are none; an error where FFmpeg is wanted and
+/// missing.
+fn given(files: Vec<Entry>) -> Result<Vec<Named>> {
+    if files.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(vec![Named { prefix: String::new(), source: Box::new(unlabelled(paths).require()?) }])
+    Ok(vec![Named { prefix: String::new(), source: Box::new(Files::listed(Path::new(""), files).require()?) }])
 }
 
-fn unlabelled(paths: Vec<PathBuf>) -> Files {
-    Files::listed(Path::new(""), paths.into_iter().map(|path| (path, None)).collect())
+/// Whether `path` is no path but the name of generated films, or of a folder of films.
+pub(super) fn is_named(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with(synthetic::SCHEME) || text.starts_with(FRAMES))
 }
 
 /// The folder of films that `path` means, where it means one.
@@ -283,8 +297,7 @@ fn pick<T>(path: &Path, found: Vec<(Option<Part>, T)>, split: Split) -> Result<V
 ///
 /// Of the matches, folders and files of pictures and films are taken; whatever else lies there is left.
 fn expand(input: &Path) -> Result<Vec<PathBuf>> {
-    let names_films = |text: &str| text.starts_with(synthetic::SCHEME) || text.starts_with(FRAMES);
-    if input.to_str().is_some_and(names_films) {
+    if is_named(input) {
         return Ok(vec![input.to_path_buf()]);
     }
     let pattern = input.to_str().filter(|text| text.contains(['*', '?', '[']));

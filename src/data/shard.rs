@@ -14,7 +14,7 @@ use super::skip::{Fault, SkipReason};
 use crate::error::{Error, IoContext, Result};
 use crate::tape;
 
-/// Pictures inside tar files, with labels from `.cls` files as WebDataset has them.
+/// Pictures inside tar files, with labels from `.cls` files as WebDataset has them, or from folders.
 #[derive(Debug)]
 pub(super) struct Shards {
     /// Each with its name.
@@ -36,22 +36,32 @@ struct Entry {
 impl Shards {
     /// The pictures in the tar files at `paths`, in the order in which they stand there.
     ///
-    /// A picture's label is the content of the entry of the same name, up to the first dot, that ends in `.cls`.
+    /// A picture's label is the content of the entry of the same name, up to the first dot, that ends in `.cls`. In tar
+    /// files without any such entry it is the folder in which the picture stands, as [`folders`] finds it.
     ///
     /// # Errors
     /// A file that cannot be read, is no tar file, or ends early.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         let mut shards = Self { files: Vec::new(), entries: Vec::new(), labels: Vec::new(), classes: Vec::new() };
-        let mut texts = Vec::new();
+        let (mut texts, mut unsaid) = (Vec::new(), Vec::new());
         for path in paths {
-            shards.index(path, &mut texts)?;
+            let first = shards.entries.len();
+            let classes = shards.index(path)?;
+            if classes.is_empty() {
+                unsaid.extend(first..shards.entries.len());
+            }
+            texts.extend(shards.entries[first..].iter().map(|entry| classes.get(key(&entry.name)).cloned()));
         }
-        (shards.labels, shards.classes) = labels::number(&texts);
+        let names: Vec<&str> = unsaid.iter().map(|i| shards.entries[*i].name.as_str()).collect();
+        let folders = folders(&names);
+        let all_of_folders = folders.len() == texts.len();
+        unsaid.iter().zip(folders).for_each(|(i, folder)| texts[*i] = Some(folder));
+        (shards.labels, shards.classes) = if all_of_folders { labels::name(&texts) } else { labels::number(&texts) };
         Ok(shards)
     }
 
-    /// Adds the pictures of the tar file at `path`, and their labels to `texts`.
-    fn index(&mut self, path: &Path, texts: &mut Vec<Option<String>>) -> Result<()> {
+    /// Adds the pictures of the tar file at `path`; gives the content of its `.cls` entries by [`key`].
+    fn index(&mut self, path: &Path) -> Result<HashMap<String, String>> {
         /// A label is a number or a word.
         const LONGEST_LABEL: u64 = 4096;
         let damaged = |error: std::io::Error| {
@@ -61,7 +71,6 @@ impl Shards {
         let (file, ration) = tape::rationed(BufReader::new(File::open(path).at("open", path)?));
         let mut archive = tar::Archive::new(file);
         let mut classes = HashMap::new();
-        let first = self.entries.len();
         let mut entries = archive.entries_with_seek().map_err(damaged)?;
         let entries = std::iter::from_fn(|| {
             ration.renew();
@@ -95,9 +104,8 @@ impl Shards {
                 self.entries.push(Entry { shard: self.files.len(), name, offset, size });
             }
         }
-        texts.extend(self.entries[first..].iter().map(|entry| classes.get(key(&entry.name)).cloned()));
         self.files.push((path.to_path_buf(), readable(path.file_name().unwrap_or(path.as_os_str()))));
-        Ok(())
+        Ok(classes)
     }
 }
 
@@ -105,6 +113,27 @@ impl Shards {
 fn key(name: &str) -> &str {
     let folders = name.rfind('/').map_or(0, |slash| slash + 1);
     name[folders..].find('.').map_or(name, |dot| &name[..folders + dot])
+}
+
+/// The class of each of `names` by its folders: the first one below those that all have in common, or where all stand in
+/// the same one, that; none at all where one stands in no such folder.
+fn folders(names: &[&str]) -> Vec<String> {
+    let parts = |name: &'_ str| -> Vec<String> {
+        let folder = name.rfind('/').map_or("", |slash| &name[..slash]);
+        folder.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect()
+    };
+    let Some(first) = names.first() else { return Vec::new() };
+    let mut common = parts(first);
+    let mut deeper = false;
+    for name in names {
+        let parts = parts(name);
+        let shared = common.iter().zip(&parts).take_while(|(one, other)| one == other).count();
+        deeper |= shared < common.len() || parts.len() > shared;
+        common.truncate(shared);
+    }
+    let class = if deeper { Some(common.len()) } else { common.len().checked_sub(1) };
+    let class = |name: &&str| parts(name).into_iter().nth(class?);
+    names.iter().map(class).collect::<Option<_>>().unwrap_or_default()
 }
 
 impl Source for Shards {
@@ -146,5 +175,17 @@ impl Source for Shards {
         for entry in self.entries.iter().step_by(stride(self.entries.len())) {
             hash_start(hasher, &self.files[entry.shard].0, entry.offset);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_the_first_folder_that_not_all_have_in_common() {
+        assert_eq!(folders(&["./all/bee/1.png", "all/ant/x/2.png"]), ["bee", "ant"]);
+        assert_eq!(folders(&["all/ant/1.png", "./all/ant/2.png"]), ["ant", "ant"]);
+        assert!(folders(&["all/ant/1.png", "all/2.png"]).is_empty() && folders(&["1.png"]).is_empty());
     }
 }

@@ -40,6 +40,16 @@ pub(crate) fn choose(spec: Spec) -> Result<Found> {
         None => found.into_iter().min_by_key(|found| found.adapter.software),
     };
     let Some(found) = chosen else {
+        let elsewhere = match spec.api {
+            Api::Metal if cfg!(not(target_vendor = "apple")) => Some("Apple's systems"),
+            Api::Dx12 if cfg!(not(windows)) => Some("Windows"),
+            _ => None,
+        };
+        if let Some(systems) = elsewhere {
+            return Err(Error::device(format!("`{spec}`: this API is there on {systems} alone")).with_remedy(
+                "take `--device wgpu`, which means whatever this machine has, or another device of `anyjepa devices`",
+            ));
+        }
         let what = if count == 0 { "no adapter".to_owned() } else { format!("{count} adapters only") };
         return Err(Error::device(format!("`{spec}`: this machine has {what} for this API")).with_remedy(
             "install the GPU's driver (on Debian and Ubuntu `apt install mesa-vulkan-drivers` also brings a software \
@@ -91,4 +101,16 @@ fn adapters(api: Api) -> Vec<Found> {
         found.push(Found { opener, adapter, of_type });
     }
     found
+}
+
+#[cfg(all(test, not(windows)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_of_other_systems_cannot_be_installed() {
+        let error = choose("dx12".parse().unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "`dx12`: this API is there on Windows alone");
+        assert!(error.remedy().is_some_and(|remedy| !remedy.contains("install")));
+    }
 }

@@ -5,6 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Shape, Tokens};
 use crate::config::Layers;
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, Skip};
@@ -38,7 +40,8 @@ impl ReadOut {
 }
 
 /// What an encoder sees of a picture before its features are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Views {
     /// The picture.
     One,

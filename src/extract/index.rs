@@ -17,7 +17,7 @@ pub const INDEX_FILE: &str = "index.json";
 const LAYOUT: u32 = 1;
 
 /// What a feature folder holds; rewritten after each shard, so that it never names one that is not whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
     /// The layout of the folder: 1.

@@ -4,14 +4,16 @@ use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::engine::{ReadOut, Views};
 use crate::compile::Dtype;
 use crate::error::{Error, Result};
-use crate::weights::{self, Which};
+use crate::weights::{self, Preprocessing, Which};
 
-/// Everything that decides the values of features; every feature file repeats it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything that decides the values of features; every feature file repeats it. What it has in common with the
+/// [`weights::Provenance`] of the encoder is called as there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// Which of a run's two encoders.
@@ -20,8 +22,10 @@ pub struct Provenance {
     pub weights_blake3: String,
     /// The model in words.
     pub model: String,
-    /// How pictures became inputs: resize, crop, mean, standard deviation and views, in words and numbers.
-    pub preprocessing: String,
+    /// How pictures became inputs.
+    pub preprocessing: Preprocessing,
+    /// Which views of a picture the encoder saw.
+    pub views: Views,
     /// Side of the square input, in pixels.
     pub image_size: usize,
     /// The blocks, counted from 0, whose outputs make the features.
@@ -134,13 +138,11 @@ impl Provenance {
         let weights::Loaded { model, provenance, .. } = loaded;
         Ok(Self {
             encoder: provenance.encoder.unwrap_or(which),
-            weights_blake3: provenance.blake3.clone(),
+            weights_blake3: provenance.weights_blake3.clone(),
             model: provenance.model.clone(),
-            preprocessing: match read_out.views {
-                Views::One => provenance.preprocessing.to_string(),
-                Views::Mirrored => format!("{}, with the mirror image", provenance.preprocessing),
-            },
-            image_size: provenance.resolution,
+            preprocessing: provenance.preprocessing.clone(),
+            views: read_out.views,
+            image_size: provenance.image_size,
             layers: read_out.blocks(model.depth)?.collect(),
             tokens: read_out.tokens,
             dtype,
@@ -149,30 +151,64 @@ impl Provenance {
         })
     }
 
-    /// The fields in which `other` differs, in the order in which they stand here.
+    /// How pictures became inputs, in words.
+    pub fn input(&self) -> String {
+        match self.views {
+            Views::One => self.preprocessing.to_string(),
+            Views::Mirrored => format!("{}, with the mirror image", self.preprocessing),
+        }
+    }
+
+    /// The fields in which `other` differs, in the order in which they stand here, as dotted paths.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
-        let fields = |provenance: &Self| match serde_json::to_value(provenance) {
-            Ok(serde_json::Value::Object(fields)) => fields,
-            _ => serde_json::Map::new(),
+        // By way of text, so that numbers of 32 bits are said as they are written.
+        let value = |provenance: &Self| {
+            let text = serde_json::to_string(provenance).unwrap_or_default();
+            serde_json::from_str(&text).unwrap_or_default()
         };
-        let (here, there) = (fields(self), fields(other));
-        let pairs =
-            here.into_iter().map(|(field, value)| (there.get(&field).cloned().unwrap_or_default(), field, value));
-        pairs
-            .filter(|(there, _, here)| there != here)
-            .map(|(there, field, here)| Difference { field, here: here.to_string(), there: there.to_string() })
-            .collect()
+        let mut found = Vec::new();
+        compare("", &value(self), &value(other), &mut found);
+        found
+    }
+}
+
+/// Adds where two values differ to `found`; `path` is theirs.
+fn compare(path: &str, here: &Value, there: &Value, found: &mut Vec<Difference>) {
+    match (here, there) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let added = theirs.keys().filter(|name| !ours.contains_key(*name));
+            for name in ours.keys().chain(added) {
+                let [here, there] = [ours, theirs].map(|fields| fields.get(name).unwrap_or(&Value::Null));
+                compare(&format!("{path}{dot}{name}"), here, there, found);
+            }
+        }
+        (here, there) if here != there => {
+            found.push(Difference { field: path.to_owned(), here: here.to_string(), there: there.to_string() });
+        }
+        _ => {}
     }
 }
 
 /// A provenance for tests.
 #[cfg(test)]
 pub(super) fn example() -> Provenance {
+    use crate::data::Interpolation;
+    use crate::weights::Resize;
+
     Provenance {
         encoder: Which::Target,
         weights_blake3: "0123abcd".into(),
         model: "tiny".into(),
-        preprocessing: "resize 32, crop 32, mean [0.5], std [0.5]".into(),
+        preprocessing: Preprocessing {
+            mean: vec![0.5],
+            std: vec![0.25],
+            resize: Resize::ShortSide(36),
+            crop: Some(32),
+            interpolation: Interpolation::Bicubic,
+            clips: None,
+        },
+        views: Views::One,
         image_size: 32,
         layers: vec![3],
         tokens: Tokens::Pooled,
@@ -185,6 +221,9 @@ pub(super) fn example() -> Provenance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Sampling;
+    use crate::data::Interpolation;
+    use crate::weights::{Clips, Resize};
 
     #[test]
     fn every_field_takes_part_in_the_comparison() {
@@ -192,7 +231,15 @@ mod tests {
             encoder: Which::Context,
             weights_blake3: "ffff".into(),
             model: "small".into(),
-            preprocessing: "none".into(),
+            preprocessing: Preprocessing {
+                mean: vec![0.485],
+                std: vec![0.5],
+                resize: Resize::None,
+                crop: None,
+                interpolation: Interpolation::Bilinear,
+                clips: Some(Clips { frames: 16, sampling: Sampling::ONE }),
+            },
+            views: Views::Mirrored,
             image_size: 64,
             layers: vec![0, 3],
             tokens: Tokens::Patch,
@@ -200,9 +247,15 @@ mod tests {
             precision: Dtype::F16,
             version: "0.2.0".into(),
         };
-        let fields: Vec<String> = example().differences(&other).into_iter().map(|found| found.field).collect();
-        let all = serde_json::to_value(example()).unwrap();
-        assert_eq!(fields, all.as_object().unwrap().keys().cloned().collect::<Vec<_>>());
+        let differences = example().differences(&other);
+        let within = |found: &Difference| found.field.strip_prefix("preprocessing.").map(str::to_owned);
+        let mut fields: Vec<&str> =
+            differences.iter().map(|found| found.field.split('.').next().unwrap_or_default()).collect();
+        fields.dedup();
+        let keys = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(fields, keys(serde_json::to_value(example()).unwrap()));
+        let preprocessing = keys(serde_json::to_value(&other.preprocessing).unwrap());
+        assert_eq!(differences.iter().filter_map(within).collect::<Vec<_>>(), preprocessing);
         assert!(example().differences(&example()).is_empty());
     }
 
@@ -210,5 +263,8 @@ mod tests {
     fn a_difference_says_field_and_both_values() {
         let other = Provenance { layers: vec![1, 3], ..example() };
         insta::assert_snapshot!(example().differences(&other)[0], @"layers is [3], not [1,3]");
+        let mut other = example();
+        other.preprocessing.mean = vec![0.485];
+        insta::assert_snapshot!(example().differences(&other)[0], @"preprocessing.mean is [0.5], not [0.485]");
     }
 }

@@ -9,6 +9,13 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::masks::IndexMask;
 use crate::weights::{HostTensor, Store, Tensors};
 
+/// What mends a case that is not whole.
+const AGAIN: &str = "copy the whole folder of the case again";
+
+fn broken(path: &Path, error: &serde_json::Error) -> Error {
+    Error::data(path, format!("is not the JSON that a case holds: {error}")).with_remedy(AGAIN)
+}
+
 /// A folder of golden values.
 pub struct Case {
     folder: PathBuf,
@@ -33,7 +40,7 @@ impl Case {
                 continue;
             }
             let text = std::fs::read_to_string(&path).at("read", &path)?;
-            let config: serde_json::Value = serde_json::from_str(&text).map_err(|error| Error::data(&path, error))?;
+            let config: serde_json::Value = serde_json::from_str(&text).map_err(|error| broken(&path, &error))?;
             if let Some(kind) = config.get("kind").and_then(serde_json::Value::as_str) {
                 let kind = kind.to_owned();
                 return Ok(Self { folder, config, config_file: name, kind });
@@ -70,8 +77,7 @@ impl Case {
         if path.is_file() {
             return Ok(path);
         }
-        Err(Error::data(&path, "the case does not hold this file")
-            .with_remedy("copy the whole folder of the case again"))
+        Err(Error::data(&path, "the case does not hold this file").with_remedy(AGAIN))
     }
 
     /// `error`, which the content of the case's file `name` caused, as a fault of that file.
@@ -97,7 +103,7 @@ impl Case {
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.held(name)?;
         let text = std::fs::read_to_string(&path).at("read", &path)?;
-        serde_json::from_str(&text).map_err(|error| Error::data(&path, error))
+        serde_json::from_str(&text).map_err(|error| broken(&path, &error))
     }
 
     /// All numeric tensors of a safetensors file of the case, as f32.

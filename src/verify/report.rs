@@ -133,3 +133,21 @@ impl Report {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_golden_value_that_nothing_was_compared_with_fails_its_case() {
+        let value = HostTensor { shape: vec![1], values: vec![2.0] };
+        let golden = ["seen", "unseen"].map(|name| (name.to_owned(), value.clone()));
+        let mut report = Report::new(Tensors::from(golden));
+        report.host("seen", &value, Tolerance::Exact);
+        assert!(report.passed());
+        let report = report.finish();
+        let failed: Vec<&str> =
+            report.tensors.iter().filter(|tensor| !tensor.passed).map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!((report.passed(), failed), (false, vec!["unseen"]));
+    }
+}

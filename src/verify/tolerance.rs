@@ -32,3 +32,55 @@ pub const MEAN: Tolerance = Tolerance::Elements { absolute: 1e-6, relative: 1e-6
 /// Levels of 255 by which decoders may differ on a JPEG whose colour is stored at half resolution: blue shows a chroma
 /// that was rounded the other way 1.77 times.
 pub const DECODED_LEVELS: Tolerance = Tolerance::Elements { absolute: 4.0, relative: 0.0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::DEVIATIONS;
+
+    /// A bound as docs/PARITY.md writes it.
+    fn bound(tolerance: Tolerance) -> String {
+        match tolerance {
+            Tolerance::Elements { absolute, relative: 0.0 } => format!("{absolute:e}"),
+            Tolerance::Elements { absolute: 0.0, relative } => format!("{relative:e} of the value"),
+            Tolerance::Elements { absolute, relative } => format!("{absolute:e} + {relative:e} of the value"),
+            Tolerance::RelativeNorm(share) => format!("{share:e} of the tensor's norm"),
+            Tolerance::Exact => "exact".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_tolerances_are_those_of_the_documentation() {
+        let page = include_str!("../../docs/PARITY.md");
+        let Tolerance::Elements { absolute: levels, .. } = DECODED_LEVELS else { panic!("a bound on each level") };
+        let rows = [
+            ("activations", bound(ACTIVATION)),
+            ("losses", bound(LOSS)),
+            ("losses after updates", bound(LATER_LOSS)),
+            ("gradients", bound(GRADIENT)),
+            ("norms of gradients", bound(GRADIENT_NORM)),
+            ("parameters after a step", bound(PARAMETER)),
+            ("parameters after several steps", bound(LATER_PARAMETER)),
+            ("the average of two equal values", bound(AVERAGED)),
+            ("position tables", bound(TABLE)),
+            ("interpolated position tables", bound(INTERPOLATED)),
+            ("schedules", bound(RATE)),
+            ("means of an input", bound(MEAN)),
+            ("a decoded JPEG", format!("{levels} levels of 255")),
+            ("pickled tensors, preprocessing on the u8 level", bound(Tolerance::Exact)),
+            ("masks from the reference's generator, sizes of blocks", bound(Tolerance::Exact)),
+            ("statistics of masks and of crops", format!("{DEVIATIONS} standard deviations of a difference by chance")),
+        ];
+        let table = page.split("| quantity | bound | why |\n|---|---|---|\n").nth(1).unwrap();
+        let written: Vec<(&str, String)> = table
+            .lines()
+            .map_while(|line| line.strip_prefix("| "))
+            .map(|line| {
+                let mut cells = line.split(" | ");
+                (cells.next().unwrap(), cells.next().unwrap().to_owned())
+            })
+            .collect();
+        assert_eq!(written, rows);
+        assert!(page.contains(&format!("elements whose gradient is below {QUIET_GRADIENT:e}")));
+    }
+}

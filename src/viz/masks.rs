@@ -62,7 +62,7 @@ pub fn sheet(samples: &[Vec<RgbImage>], passes: &[Masks], grid: Grid) -> Result<
 /// Width and height of the pictures, if they and the masks fit each other.
 fn check(samples: &[Vec<RgbImage>], masks: &[&IndexMask], grid: Grid) -> Result<(u32, u32)> {
     for mask in masks {
-        if mask.batch != samples.len() {
+        if mask.batch < samples.len() {
             return Err(Error::usage(format!("masks of {} images cannot be drawn over {}", mask.batch, samples.len())));
         }
         if let Some(token) = mask.indices.iter().find(|&&token| token as usize >= grid.tokens()) {

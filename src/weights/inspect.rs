@@ -9,6 +9,7 @@ use super::architecture::summary;
 use super::header::check_sum;
 use super::provenance::Sum;
 use super::{Container, Dtype, Format, Preprocessing, Source, Which, names};
+use crate::config::ModelConfig;
 use crate::error::{Error, Kind, Result};
 
 /// What a source holds.
@@ -72,13 +73,22 @@ pub struct Verified {
     pub tensors: usize,
     /// Their bytes.
     pub bytes: usize,
-    /// BLAKE3 of each encoder that can be opened, as features repeat it.
-    pub encoders: Vec<(Option<Which>, String)>,
+    /// Each encoder that can be opened.
+    pub encoders: Vec<EncoderSum>,
+}
+
+/// The sum of an encoder.
+#[derive(Debug, Clone, Serialize)]
+pub struct EncoderSum {
+    /// Which one; none where the file does not say.
+    pub encoder: Option<Which>,
+    /// BLAKE3 of its tensors, as features repeat it.
+    pub weights_blake3: String,
 }
 
 impl Source {
-    /// Looks at names, shapes and surroundings; reads no value.
-    pub fn inspect(&self) -> Inspection {
+    /// Looks at names, shapes and surroundings; reads no value. Encoders are those of `asked`, where it is given.
+    pub fn inspect(&self, asked: Option<&ModelConfig>) -> Inspection {
         let tensors = self.store.entries.iter().map(|(name, entry)| TensorView {
             name: name.clone(),
             dtype: word(entry.dtype),
@@ -87,19 +97,19 @@ impl Source {
         Inspection {
             format: self.format,
             container: self.store.container,
-            encoders: self.encoders().into_iter().map(|which| self.view(which)).collect(),
+            encoders: self.encoders().into_iter().map(|which| self.view(which, asked)).collect(),
             networks: self.networks(),
             values: self.store.values.clone(),
             tensors: tensors.collect(),
         }
     }
 
-    /// Reads every tensor, and every encoder as [`Source::load`] does where it can be opened.
+    /// Reads every tensor, and every encoder as [`Source::load`] does where it can be opened, as `asked` or as it is.
     ///
     /// # Errors
     /// A data error where one cannot be read or holds a value that is no number, or the sum is not the one that the file
     /// states.
-    pub fn verify(&self) -> Result<Verified> {
+    pub fn verify(&self, asked: Option<&ModelConfig>) -> Result<Verified> {
         let (mut verified, mut sum) = (Verified::default(), Sum::default());
         for (name, entry) in &self.store.entries {
             let problem = |problem: String| {
@@ -120,8 +130,9 @@ impl Source {
         }
         check_sum(&self.path, &sum.finish(), self.header.as_ref().map(|header| &header.blake3))?;
         for encoder in self.encoders() {
-            if self.fit(encoder.unwrap_or_default(), None).is_ok() {
-                verified.encoders.push((encoder, self.load(encoder, None)?.provenance.blake3));
+            if self.fit(encoder.unwrap_or_default(), asked).is_ok() {
+                let weights_blake3 = self.load(encoder, asked)?.provenance.weights_blake3;
+                verified.encoders.push(EncoderSum { encoder, weights_blake3 });
             }
         }
         Ok(verified)
@@ -134,8 +145,8 @@ impl Source {
         names::encoders(self.store.entries.keys()).into_iter().map(|(_, encoder)| encoder).collect()
     }
 
-    fn view(&self, encoder: Option<Which>) -> EncoderView {
-        let found = self.fit(encoder.unwrap_or_default(), None);
+    fn view(&self, encoder: Option<Which>, asked: Option<&ModelConfig>) -> EncoderView {
+        let found = self.fit(encoder.unwrap_or_default(), asked);
         let found = found.and_then(|(_, model)| Ok((summary(&model), self.preprocessing(&model)?)));
         match found {
             Ok((model, preprocessing)) => {

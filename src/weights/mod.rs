@@ -34,7 +34,7 @@ pub use header::Header;
 pub(crate) use header::check_sum;
 pub use hf_vjepa2::open_predictor;
 pub use host::{HostTensor, Tensors};
-pub use inspect::{EncoderView, Inspection, Network, TensorView, Verified};
+pub use inspect::{EncoderSum, EncoderView, Inspection, Network, TensorView, Verified};
 pub use manifest::{Manifest, damaged};
 #[cfg(feature = "train")]
 pub use module::{Gradients, Pick, Values, collect, fill, load};

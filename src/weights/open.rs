@@ -231,7 +231,7 @@ impl Source {
         }
         let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, sum(&tensors));
         let stated = self.header.as_ref().and_then(|header| header.provenance.as_ref());
-        check_sum(&self.path, &provenance.blake3, stated.map(|stated| &stated.blake3))?;
+        check_sum(&self.path, &provenance.weights_blake3, stated.map(|stated| &stated.weights_blake3))?;
         Ok(Loaded { tensors, model, provenance })
     }
 

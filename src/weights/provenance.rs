@@ -47,9 +47,12 @@ pub struct Provenance {
     /// How a picture becomes an input.
     pub preprocessing: Preprocessing,
     /// Side of the square input, in pixels.
-    pub resolution: usize,
+    // Checkpoints that were written before 0.1.0 call this and the sum otherwise.
+    #[serde(alias = "resolution")]
+    pub image_size: usize,
     /// BLAKE3 of the encoder's tensors, the same in every form in which they can be stored; see [`sum`].
-    pub blake3: String,
+    #[serde(alias = "blake3")]
+    pub weights_blake3: String,
 }
 
 /// How a picture becomes an input.
@@ -209,15 +212,15 @@ impl Provenance {
         format: Format,
         model: &ModelConfig,
         preprocessing: Preprocessing,
-        blake3: String,
+        weights_blake3: String,
     ) -> Self {
         Self {
             encoder,
             format,
             model: architecture::summary(model),
             preprocessing,
-            resolution: model.image_size,
-            blake3,
+            image_size: model.image_size,
+            weights_blake3,
         }
     }
 }

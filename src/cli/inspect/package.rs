@@ -66,7 +66,7 @@ impl PackageLines {
         let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
         let mut text = format!("{}: a package of {dtype} weights, for {batch} at once", self.path.display());
         text += &format!("\n{} encoder: {}", provenance.encoder, provenance.model);
-        text += &format!("\ninput: {channels}x{height}x{width}, {}", provenance.preprocessing);
+        text += &format!("\ninput: {channels}x{height}x{width}, {}", provenance.input());
         text +=
             &format!("\nfeatures: {shape}, {} tokens of the blocks {:?}", word(&provenance.tokens), provenance.layers);
         let (weights, scratch) = (mebibytes(self.weight_bytes), mebibytes(self.scratch_bytes));

@@ -6,7 +6,7 @@ use std::path::Path;
 use flate2::{Compression, write::GzEncoder};
 
 use super::{animals, png, put};
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, ListEnd, Split};
 use crate::error::{Kind, Result};
 
 /// Names and labels, as `name=class`.
@@ -149,6 +149,32 @@ fn cifar_records_become_rgb_pictures() {
 }
 
 #[test]
+fn folders_in_a_tar_shard_without_labels_are_the_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let picture = png(1, 1, 1);
+    let open = |names: &[&str]| {
+        let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, picture.as_slice())).collect();
+        contents(&Dataset::open(&put(folder, "s.tar", tar(&entries))).unwrap())
+    };
+    assert_eq!(open(&["ant/1.png", "bee/x/2.png"]), ["s.tar/ant/1.png=ant", "s.tar/bee/x/2.png=bee"]);
+    // What all have in common says nothing, but for a single class.
+    assert_eq!(open(&["all/bee/1.png", "all/ant/2.png"]), ["s.tar/all/bee/1.png=bee", "s.tar/all/ant/2.png=ant"]);
+    assert_eq!(open(&["all/ant/1.png", "all/ant/2.png"]), ["s.tar/all/ant/1.png=ant", "s.tar/all/ant/2.png=ant"]);
+    // Numbers are names, as those of folders on the disk.
+    assert_eq!(open(&["10/1.png", "2/2.png"]), ["s.tar/10/1.png=10", "s.tar/2/2.png=2"]);
+    assert_eq!(Dataset::open(&folder.join("s.tar")).unwrap().classes(), ["10", "2"]);
+    for loose in [&["ant/1.png", "2.png"][..], &["1.png", "2.png"], &["all/ant/1.png", "all/2.png"]] {
+        assert!(open(loose).iter().all(|name| name.ends_with("=-")), "{loose:?}");
+    }
+    // Where one entry says its class, no folder does; each tar file is judged alone.
+    put(folder, "t.tar", tar(&[("bee/1.png", &picture), ("bee/2.png", &picture), ("bee/2.cls", b"wasp")]));
+    put(folder, "s.tar", tar(&[("ant/1.png", &picture), ("bee/2.png", &picture)]));
+    let both = ["s.tar/ant/1.png=ant", "s.tar/bee/2.png=bee", "t.tar/bee/1.png=-", "t.tar/bee/2.png=wasp"];
+    assert_eq!(contents(&Dataset::open(folder).unwrap()), both);
+}
+
+#[test]
 fn tar_shards_are_read_in_place_with_their_labels() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -193,10 +219,46 @@ fn several_inputs_follow_each_other_and_share_classes() {
 fn files_given_one_by_one_may_be_missing() {
     let folder = tempfile::tempdir().unwrap();
     let path = put(folder.path(), "a.png", png(1, 1, 1));
-    let dataset = Dataset::of_pictures(vec![folder.path().join("gone.png"), path.clone()]);
+    let list = format!("{}\0{}", folder.path().join("gone.png").display(), path.display());
+    let dataset = Dataset::open_list(list.as_bytes(), ListEnd::Nul, Split::All).unwrap();
     assert_eq!(dataset.picture(0).unwrap_err().reason.code(), "unreadable");
     assert_eq!((dataset.name(1), dataset.picture(1).is_ok()), (path.display().to_string(), true));
-    assert!(Dataset::of_pictures(Vec::new()).is_empty());
+}
+
+#[test]
+fn a_list_that_is_piped_in_names_what_a_list_and_the_command_line_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for name in ["a b.png", "c.png", "tree/cat/1.png", "tree/dog/2.png", "frames/1.png"] {
+        put(folder, name, png(1, 1, 1));
+    }
+    put(folder, "s.tar", tar(&[("dog/3.png", &png(1, 1, 1)), ("cat/4.png", &png(1, 1, 1))]));
+    put(folder, "unnamed", png(1, 1, 1));
+    let here = folder.display().to_string();
+    let open = |list: &str, end| {
+        let list = list.replace("T/", &format!("{here}/"));
+        contents(&Dataset::open_list(list.as_bytes(), end, Split::All).unwrap())
+            .into_iter()
+            .map(|name| name.replace(&here, "T"))
+            .collect::<Vec<_>>()
+    };
+    let lines = "T/a b.png dog\r\n\nT/c.png\nT/tree\nT/frames\tcat\nT/s.tar\nT/unnamed\nT/gone.png cat\n";
+    let expected = [
+        "T/a b.png=dog",
+        "T/c.png=-",
+        "T/tree/cat/1.png=cat",
+        "T/tree/dog/2.png=dog",
+        "T/frames=cat",
+        "T/s.tar/dog/3.png=dog",
+        "T/s.tar/cat/4.png=cat",
+        "T/unnamed=-",
+        "T/gone.png=cat",
+    ];
+    assert_eq!(open(lines, ListEnd::LineFeed), expected);
+    assert_eq!(
+        open("T/a b.png\0T/tree\0", ListEnd::Nul),
+        ["T/a b.png=-", "T/tree/cat/1.png=cat", "T/tree/dog/2.png=dog"]
+    );
 }
 
 #[test]

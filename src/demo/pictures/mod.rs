@@ -51,7 +51,9 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome<ProbeRow>
         Ok(EvalPlan { batch: BATCH, workers: 1, transform: EvalTransform::of(demo.config)?, samples })
     };
     // Too few labels end the demonstration here rather than after the training.
-    few_labels(&data.labels, FEW_LABELS, 0)?;
+    few_labels(&data.labels, FEW_LABELS, 0).map_err(|error| {
+        error.with_remedy(format!("give data with at least {FEW_LABELS} training pictures of each class"))
+    })?;
     let mut probes = Vec::new();
     let mut first: Option<First> = None;
     for &seed in demo.seeds {

@@ -34,8 +34,8 @@ fn the_same_weights_have_the_same_sum_in_every_form() {
     export_hf(&folder.path().join("hf"), &pth).unwrap();
     let hf = open(&folder.path().join("hf"), Some(Which::Target)).unwrap();
     assert_eq!(pth.tensors, hf.tensors);
-    assert_eq!(pth.provenance.blake3, plain.provenance.blake3);
-    assert_eq!(pth.provenance.blake3, hf.provenance.blake3);
+    assert_eq!(pth.provenance.weights_blake3, plain.provenance.weights_blake3);
+    assert_eq!(pth.provenance.weights_blake3, hf.provenance.weights_blake3);
     assert_eq!((hf.provenance.encoder, hf.provenance.format), (Some(Which::Target), Format::HuggingFace));
     assert_eq!(hf.provenance.preprocessing, pth.provenance.preprocessing);
     assert_eq!(ModelConfig { predictor: p16().predictor, ..hf.model }, p16());
