@@ -31,7 +31,7 @@ fn a_run_over_films_goes_on_as_if_it_had_not_been_stopped_and_only_with_the_same
     let said: Value = serde_json::from_slice(&stdout).unwrap();
     assert_eq!((&said["rows"], &said["shape"]["dim"]), (&4.into(), &24.into()));
     let provenance: anyjepa::extract::Provenance = serde_json::from_value(said["provenance"].clone()).unwrap();
-    insta::assert_snapshot!(provenance.input(), @"4 frames, one in 4, 2 clips x 1 views, short side to 36 (bicubic), centre crop 32, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]");
+    insta::assert_snapshot!(provenance.input(), @"4 frames, one in 4, 2 clips x 1 views, short side to 36 (linear without antialiasing), centre crop 32, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]");
 }
 
 #[test]
