@@ -1,6 +1,7 @@
 //! `anyjepa inspect [PATH|PRESET]`: what a checkpoint, a run, weights, features, a package, a probe or a preset holds.
 
 mod package;
+#[cfg(feature = "train")]
 mod probe;
 
 use std::ffi::OsStr;
@@ -14,6 +15,7 @@ use anyjepa::extract::{FeatureSet, Format, INDEX_FILE, Index, Provenance, Shape}
 use anyjepa::weights::{EncoderSum, Inspection, Source, Verified, Which};
 use clap::Args;
 use package::{Depth, PackageLines};
+#[cfg(feature = "train")]
 use probe::ProbeLines;
 use serde::Serialize;
 
@@ -61,6 +63,7 @@ enum Subject {
         verified: bool,
     },
     Package(PackageLines),
+    #[cfg(feature = "train")]
     Probe(ProbeLines),
     Weights {
         path: Shown,
@@ -124,6 +127,7 @@ impl Command {
             let depth = if self.verify { Depth::Tensors } else { Depth::Sums };
             return Ok(Subject::Package(PackageLines::of(path, depth)?));
         }
+        #[cfg(feature = "train")]
         if let Some(probe) = ProbeLines::of(path)? {
             return Ok(Subject::Probe(probe));
         }
@@ -252,6 +256,7 @@ impl Subject {
                 text
             }
             Self::Package(package) => package.to_text(),
+            #[cfg(feature = "train")]
             Self::Probe(probe) => probe.to_text(),
             Self::Weights { path, checkpoints, state, config, files } => {
                 let mut text = String::new();

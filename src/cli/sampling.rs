@@ -8,7 +8,6 @@ use anyjepa::weights::{Clips, Loaded};
 
 /// One thing that is sampled otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(not(feature = "train"), expect(dead_code, reason = "a package has its own sampling"))]
 pub enum Change {
     /// Frames of a clip, for encoders that turn queries and keys instead of adding a table of positions.
     Frames(usize),
