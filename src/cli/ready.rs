@@ -23,13 +23,13 @@ pub struct GettingReady {
 }
 
 impl GettingReady {
-    /// From now on; `signal` is what [`super::signals::listen`] gave.
-    pub fn begin(signal: Arc<AtomicUsize>) -> Result<Self> {
+    /// From now on; `signal` is what [`super::signals::listen`] gave, `again` what the same command does afterwards.
+    pub fn begin(signal: Arc<AtomicUsize>, again: &'static str) -> Result<Self> {
         let stop = Stop { signal, deadline: None };
         let (is_over, wait) = channel();
         let watch = thread::Builder::new().name("signals".into()).spawn(move || {
             while wait.recv_timeout(MOMENT) == Err(RecvTimeoutError::Timeout) {
-                if let Some(error) = stop.error("no new step", "the same command continues the run where it stands") {
+                if let Some(error) = stop.error("no new step", again) {
                     output::fail(&error);
                     low_level::exit(error.exit_code().into());
                 }

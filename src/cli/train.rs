@@ -73,7 +73,7 @@ impl Command {
     pub fn run(self) -> Result<()> {
         // The queue's clock runs since the process was started.
         let signal = signals::listen()?;
-        let ready = GettingReady::begin(Arc::clone(&signal))?;
+        let ready = GettingReady::begin(Arc::clone(&signal), self.resume.before())?;
         let deadline = self.stop_after.and_then(|time| Instant::now().checked_add(time));
         let config = self.config.resolve()?;
         let [held, computed] = memory(&config);

@@ -152,7 +152,8 @@ fn cosine(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
 mod tests {
     use super::super::{Machine, Plan};
     use super::*;
-    use crate::config::PRESETS;
+    use crate::config::{LossKind, PRESETS, Preset};
+    use crate::masks::MaskSampler;
 
     /// Share of the steps' operations that looks may take.
     const MOST: f64 = 0.02;
@@ -166,5 +167,48 @@ mod tests {
             let steps = (config.train.health_every * plan.global_batch) as f64 * plan.step_flops_per_image;
             assert!(look < MOST * steps, "{}: {:.2} %", preset.name, 100.0 * look / steps);
         }
+    }
+
+    /// What is said of one pass whose predictions and targets are these rows of two values.
+    fn said(prediction: [[f32; 2]; 2], target: [[f32; 2]; 2], masks: &Masks) -> Metrics {
+        let rows = |rows: [[f32; 2]; 2], device: &Device| Tensor::<3>::from_floats([rows], device);
+        let learning = Device::flex().autodiff();
+        let pass = Pass {
+            context: rows(target, &learning),
+            prediction: rows(prediction, &learning),
+            target: rows(target, &Device::flex()),
+        };
+        let config = LossConfig { kind: LossKind::L2, ..Preset::find("animals28").unwrap().config().loss };
+        let mut metrics = Metrics::default();
+        Guess::of_pass(&config, &pass, masks).add(&mut metrics).unwrap();
+        metrics
+    }
+
+    #[test]
+    fn what_is_said_of_targets_and_predictions_is_what_was_counted_by_hand() {
+        let config = Preset::find("animals28").unwrap().config();
+        let sampler = MaskSampler::new(&config.mask, config.model.grid()).unwrap();
+        let mut masks = sampler.sample(1, 0, &[0, 1]).remove(0);
+        let near = |found: Option<f64>, expected: f64| {
+            let found = found.unwrap();
+            assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+        };
+        let targets = [[1.0, 0.0], [0.0, 3.0]];
+        let right = said(targets, targets, &masks);
+        // Deviations of (1, 0) and (0, 3); the mean target is (0.5, 1.5), at cosines of 0.5 and 1.5 over the root of 2.5.
+        near(right.target_std, 1.0);
+        near(right.target_std_min, 0.5);
+        near(right.constant_loss, 1.25);
+        near(right.prediction_cosine, 1.0);
+        near(right.batch_mean_cosine, 1.0 / 2.5f64.sqrt());
+        near(right.shown_targets, 0.0);
+        near(said([[0.0, 1.0], [0.0, 1.0]], targets, &masks).prediction_cosine, 0.5);
+        let collapsed = said([[2.0, 2.0]; 2], [[1.0, 1.0]; 2], &masks);
+        near(collapsed.target_std, 0.0);
+        near(collapsed.constant_loss, 0.0);
+        near(collapsed.batch_mean_cosine, 1.0);
+        // A leak: the context shows what is to be predicted.
+        masks.context = masks.targets.clone();
+        assert!(said(targets, targets, &masks).shown_targets.unwrap() > 0.2);
     }
 }

@@ -23,6 +23,24 @@ pub enum Resume {
     From(PathBuf),
 }
 
+impl Resume {
+    /// How a run that was stopped and has saved goes on.
+    pub(super) fn afterwards(&self) -> &'static str {
+        match self {
+            Self::Auto => "the same command continues the run where it stands",
+            Self::Never | Self::From(_) => "the same command with --resume auto continues the run where it stands",
+        }
+    }
+
+    /// What the command does again that was stopped before its first step.
+    pub fn before(&self) -> &'static str {
+        match self {
+            Self::Auto => self.afterwards(),
+            Self::Never | Self::From(_) => "the same command begins again",
+        }
+    }
+}
+
 /// Whether a run may go on with another configuration than it began with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConfigChange {

@@ -295,7 +295,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         }
     };
     let behind = format!("step {} of {}", state.step, schedule.steps);
-    match stop.error(&behind, "the same command continues the run where it stands") {
+    match stop.error(&behind, run.resume.afterwards()) {
         Some(stopped) if state.step < schedule.steps => Err(stopped),
         _ => Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() }),
     }

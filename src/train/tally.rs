@@ -141,3 +141,24 @@ impl Since {
         metrics.health_share = self.looked.as_secs_f64() / self.first.elapsed().as_secs_f64();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_that_is_not_finite_is_enough() {
+        let fine = Numbers { loss: 0.5, spread: Some(1.0), norms: [2.0, 3.0] };
+        assert!(fine.are_finite() && Numbers { spread: None, ..fine }.are_finite());
+        for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for numbers in [
+                Numbers { loss: wrong, ..fine },
+                Numbers { spread: Some(wrong), ..fine },
+                Numbers { norms: [wrong, 1.0], ..fine },
+                Numbers { norms: [1.0, wrong], ..fine },
+            ] {
+                assert!(!numbers.are_finite(), "{numbers:?}");
+            }
+        }
+    }
+}

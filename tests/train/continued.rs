@@ -93,6 +93,12 @@ fn two_runs_are_never_mixed_in_one_folder() {
     assert_eq!(train.run("branch", &["--resume", &from]).0, 0);
     assert_eq!(state("branch").0, [5, 6]);
     assert!(train.tensors("branch") == train.tensors("one"));
+
+    // A branch that was stopped goes on as it says.
+    let (code, said) = train.run("stopped", &["--resume", &from, "--stop-after", "0.001s"]);
+    assert!(code == 75 && said.contains("the same command with --resume auto continues"), "{code}: {said}");
+    assert_eq!(train.run("stopped", &["--resume", "auto"]).0, 0);
+    assert!(train.tensors("stopped") == train.tensors("one"));
 }
 
 #[test]
