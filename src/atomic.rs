@@ -39,7 +39,15 @@ fn fill(partial: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(partial)?;
     faults::at(Point::FileWrite)?;
     file.write_all(content)?;
-    faults::at(Point::FileSync)?;
+    sync(&file, Point::FileSync)
+}
+
+/// Makes what was written to `file` outlive a power cut; `point` is what tests call this place.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn sync(file: &File, point: Point) -> io::Result<()> {
+    faults::at(point)?;
     file.sync_all()
 }
 
@@ -54,7 +62,6 @@ pub fn rename(aside: &Path, path: &Path) -> Result<()> {
 fn place(aside: &Path, path: &Path) -> io::Result<()> {
     faults::at(Point::Rename)?;
     fs::rename(aside, path)?;
-    faults::at(Point::FolderSync)?;
     sync_folder(path)
 }
 
@@ -65,12 +72,12 @@ fn sync_folder(path: &Path) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    File::open(folder)?.sync_all()
+    sync(&File::open(folder)?, Point::FolderSync)
 }
 
 #[cfg(not(unix))]
 fn sync_folder(_path: &Path) -> io::Result<()> {
-    Ok(())
+    faults::at(Point::FolderSync)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::atomic::{self, PARTIAL, partial_path};
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, free};
 use crate::faults::{self, Point};
-use crate::weights::{Header, Manifest, Tensors, bytes, damaged, read, write};
+use crate::weights::{Header, Manifest, Sum, Tensors, bytes, damaged, read, write};
 
 const STATE: &str = "state.json";
 /// The file in a run's folder that names the newest checkpoint.
@@ -127,12 +127,15 @@ impl Checkpoints {
     ) -> Result<()> {
         remove(aside)?;
         faults::at(Point::CheckpointFolder).and_then(|()| fs::create_dir(aside)).writing(aside, 0)?;
+        let mut files = Vec::new();
         for (part, tensors) in parts {
             let file = aside.join(format!("{part}.safetensors"));
-            write(&file, tensors, &Header::of(config, tensors).metadata()?)?;
+            files.push(write(&file, tensors, &Header::of(config, tensors).metadata()?)?);
         }
-        atomic::write(&aside.join(STATE), &to_json(state)?)?;
-        Manifest::of(aside, &FILES.map(str::to_owned))?.write(aside)?;
+        let state = to_json(state)?;
+        atomic::write(&aside.join(STATE), &state)?;
+        files.push(Sum::of(STATE, &state));
+        Manifest::new(files).write(aside)?;
         // One of this step is there already only where it was found damaged, or a run goes back on itself.
         make_room(place)?;
         atomic::rename(aside, place)?;

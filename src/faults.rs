@@ -59,7 +59,7 @@ points! {
     MetricsLine "metrics.line" Write "Before a line of metrics."
     EventsCreate "events.create" Write "Before a file of events is created."
     EventsRecord "events.record" Write "Before an event."
-    LogsSync "logs.sync" Write "Before metrics and events are synced."
+    LogsSync "logs.sync" Write "Before metrics, events and the list of unreadable pictures are each synced."
     SkippedLine "skipped.line" Write "Before the list of unreadable pictures grows."
     Sign "lock.sign" Write "Before the owner of a folder signs its lock."
     Step "train.step" Moment "At the begin of a step."

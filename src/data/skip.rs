@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic;
 use crate::error::{IoContext, Result};
 use crate::faults::{self, Point};
 
@@ -145,7 +146,7 @@ impl SkipLog {
     /// # Errors
     /// Where the file system refuses.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().writing(&self.path, 0)
+        atomic::sync(&self.file, Point::LogsSync).writing(&self.path, 0)
     }
 
     /// How many different samples the log names.

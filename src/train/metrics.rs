@@ -138,7 +138,7 @@ impl MetricsLog {
     /// Where a file cannot be synced.
     pub fn sync(&self) -> Result<()> {
         let length = self.lines.metadata().map_or(0, |metadata| metadata.len() as usize);
-        faults::at(Point::LogsSync).and_then(|()| self.lines.sync_all()).writing(&self.path, length)?;
+        atomic::sync(&self.lines, Point::LogsSync).writing(&self.path, length)?;
         self.events.sync()
     }
 }

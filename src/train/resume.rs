@@ -24,6 +24,18 @@ pub enum Resume {
 }
 
 impl Resume {
+    /// Refuses what a run cannot begin from, before anything is written.
+    ///
+    /// # Errors
+    /// A usage error where what is named does not exist.
+    pub(super) fn require(&self) -> Result<()> {
+        match self {
+            Self::From(path) if !path.exists() => Err(Error::usage(format!("{} does not exist", path.display()))
+                .with_remedy("--resume takes auto, never, a run or one of its checkpoints")),
+            _ => Ok(()),
+        }
+    }
+
     /// How a run that was stopped and has saved goes on.
     pub(super) fn afterwards(&self) -> &'static str {
         match self {
@@ -71,8 +83,6 @@ pub(super) fn start_from(
 ) -> Result<Option<PathBuf>> {
     let out = run.out;
     match resume {
-        Resume::From(path) if !path.exists() => Err(Error::usage(format!("{} does not exist", path.display()))
-            .with_remedy("--resume takes auto, never, a run or one of its checkpoints")),
         Resume::From(path) if path.join("checkpoints").is_dir() => {
             let newest = newest(&mut Checkpoints::new(path, 0), observer)?;
             newest.map(Some).ok_or_else(|| {

@@ -99,6 +99,7 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
     let sampler = MaskSampler::new(&config.mask, config.model.grid())?;
     let oddities = check_recipe(config, data.len())?;
     require_run(out)?;
+    run.resume.require()?;
     fs::create_dir_all(out).at("create", out)?;
     let _lock = FolderLock::take(out)?;
     let mut checkpoints = Checkpoints::new(out, config.train.keep_every);
@@ -167,7 +168,9 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             let masks = sampler.sample(config.train.seed, draw, &part.samples);
             let forward = networks.forward(&config.loss, upload(part.pixels.clone(), part.shape, device), &masks);
             if watching && i == 0 {
+                let start = Instant::now();
                 guess = Guess::of(&config.loss, &forward, &masks);
+                since.look(start);
             }
             sums.add(&forward.loss, forward.spread.as_ref(), &masks, parts.len());
             let loss = match forward.spread {
@@ -212,8 +215,10 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             state.updates += 1;
             state.nonfinite_in_a_row = 0;
         } else {
+            let is_last = state.nonfinite_in_a_row + 1 == NONFINITE_STEPS;
             let offence = Offence { state: &state, numbers, parts: &parts, masks: &drawn };
-            let noted = offence.note(out, data)?;
+            let noted = offence.note(out, data);
+            let pixels = is_last.then(|| offence.keep_pixels(out));
             state.nonfinite_steps += 1;
             state.nonfinite_in_a_row += 1;
             observer.warning(&format!(
@@ -221,15 +226,14 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                 state.step + 1,
                 numbers.loss,
                 numbers.norms,
-                noted.display()
+                aside(noted)
             ));
-            if state.nonfinite_in_a_row == NONFINITE_STEPS {
-                let pixels = Offence { state: &state, numbers, parts: &parts, masks: &drawn }.keep_pixels(out)?;
+            if let Some(pixels) = pixels {
                 return Err(diverged(format!(
-                    "loss or gradient were not finite for {NONFINITE_STEPS} steps in a row, the last one step {}; {} has \
-                     its pictures",
+                    "loss or gradient were not finite for {NONFINITE_STEPS} steps in a row, the last one step {}; its \
+                     pictures: {}",
                     state.step + 1,
-                    pixels.display()
+                    aside(pixels)
                 )));
             }
         }
@@ -299,6 +303,11 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
         Some(stopped) if state.step < schedule.steps => Err(stopped),
         _ => Ok(Outcome { networks, checkpoint, steps: state.step, skipped: skips.len() }),
     }
+}
+
+/// Where what a step was made of is written; where it could not be, why, which matters less than the step itself.
+fn aside(written: Result<PathBuf>) -> String {
+    written.map_or_else(|error| format!("not written aside, {error}"), |path| path.display().to_string())
 }
 
 fn collapsed(message: String) -> Error {

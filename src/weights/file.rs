@@ -7,21 +7,26 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
 
-use super::{Store, Tensors};
+use super::{Store, Sum, Tensors};
+use crate::atomic;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::faults::{self, Point};
 
 /// The header's free text: keys and values.
 pub type Metadata = HashMap<String, String>;
 
-/// Writes `tensors` as f32, in the order of their names, and syncs the file.
+/// Writes `tensors` as f32, in the order of their names, and syncs the file; its size and sum are those of what was
+/// written, whatever the disk makes of it.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
+pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<Sum> {
     let header = header(tensors, metadata)
         .map_err(|error| Error::new(Kind::Other, format!("cannot write {}: {error}", path.display())))?;
-    fill(path, &header, tensors).writing(path, header.len() + bytes(tensors))
+    let length = header.len() + bytes(tensors);
+    let sum = fill(path, &header, tensors).writing(path, length)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Sum::new(&name, length as u64, sum))
 }
 
 /// The bytes of all tensors as f32.
@@ -44,18 +49,23 @@ fn header(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>, Box<dyn std
     Ok(header)
 }
 
-fn fill(path: &Path, header: &[u8], tensors: &Tensors) -> io::Result<()> {
+fn fill(path: &Path, header: &[u8], tensors: &Tensors) -> io::Result<blake3::Hash> {
     faults::at(Point::TensorsCreate)?;
     let mut file = File::create(path)?;
-    file.write_all(header)?;
+    let mut sum = blake3::Hasher::new();
+    let mut put = |content: &[u8]| {
+        sum.update(content);
+        file.write_all(content)
+    };
+    put(header)?;
     for (i, tensor) in tensors.values().enumerate() {
         if i == tensors.len() / 2 {
             faults::at(Point::TensorsWrite)?;
         }
-        file.write_all(bytemuck::cast_slice(&tensor.values))?;
+        put(bytemuck::cast_slice(&tensor.values))?;
     }
-    faults::at(Point::TensorsSync)?;
-    file.sync_all()
+    atomic::sync(&file, Point::TensorsSync)?;
+    Ok(sum.finalize())
 }
 
 /// Reads every floating-point tensor of a file, as f32.

@@ -13,28 +13,28 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    files: Vec<Entry>,
+    files: Vec<Sum>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A file, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    bytes: u64,
-    blake3: String,
+pub struct Sum {
+    /// Its path in the folder of the manifest.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its BLAKE3 sum in hexadecimal.
+    pub blake3: String,
 }
 
 impl Manifest {
     /// Its own name.
     pub const FILE: &str = "manifest.json";
 
-    /// That of the files `names` in `folder`, as they are now.
-    ///
-    /// # Errors
-    /// Where one cannot be read.
-    pub fn of(folder: &Path, names: &[String]) -> Result<Self> {
-        let files = names.iter().map(|name| Entry::of(folder, name)).collect::<Result<_>>()?;
-        Ok(Self { files })
+    /// That of these files.
+    pub fn new(files: Vec<Sum>) -> Self {
+        Self { files }
     }
 
     /// Writes it into `folder`, whole or not at all.
@@ -78,21 +78,32 @@ impl Manifest {
     }
 }
 
-impl Entry {
-    fn of(folder: &Path, name: &str) -> Result<Self> {
+impl Sum {
+    /// The file `name`, whose `bytes` have this sum.
+    pub fn new(name: &str, bytes: u64, sum: blake3::Hash) -> Self {
+        Self { name: name.to_owned(), bytes, blake3: sum.to_hex().to_string() }
+    }
+
+    /// The file `name` with this content.
+    pub fn of(name: &str, content: &[u8]) -> Self {
+        Self::new(name, content.len() as u64, blake3::hash(content))
+    }
+
+    /// The file `name` in `folder`, as it is now.
+    fn read(folder: &Path, name: &str) -> Result<Self> {
         let path = folder.join(name);
         let mut hasher = blake3::Hasher::new();
         let file = File::open(&path).at("open", &path)?;
         let bytes = file.metadata().at("read", &path)?.len();
         hasher.update_reader(file).at("read", &path)?;
-        Ok(Self { name: name.to_owned(), bytes, blake3: hasher.finalize().to_hex().to_string() })
+        Ok(Self::new(name, bytes, hasher.finalize()))
     }
 
     fn check(&self, folder: &Path) -> Result<()> {
         let Self { name, bytes, blake3 } = self;
-        let found = Self::of(folder, name)
+        let found = Self::read(folder, name)
             .map_err(|error| damaged(folder, format!("{error}; {name} had {bytes} bytes and sum {blake3}")))?;
-        if (found.bytes, &found.blake3) == (self.bytes, &self.blake3) {
+        if found == *self {
             return Ok(());
         }
         let message =

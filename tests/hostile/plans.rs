@@ -12,7 +12,7 @@ use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
 use anyjepa::runtime::twin::TwinEngine;
 use anyjepa::runtime::{self, Engine};
-use anyjepa::weights::{self, Manifest, Which};
+use anyjepa::weights::{self, Manifest, Sum, Which};
 
 use super::child::{anyjepa, watch};
 use super::vit::{Positions, Vit, draw, in_bf16, values, vit};
@@ -224,8 +224,9 @@ fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
     let mut plan = plan;
     damage(&mut plan);
     std::fs::write(folder.join("plan.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
-    let names: Vec<String> = Manifest::read(folder).unwrap().names().map(str::to_owned).collect();
-    Manifest::of(folder, &names).unwrap().write(folder).unwrap();
+    let manifest = Manifest::read(folder).unwrap();
+    let files = manifest.names().map(|name| Sum::of(name, &std::fs::read(folder.join(name)).unwrap()));
+    Manifest::new(files.collect()).write(folder).unwrap();
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn a_save_syncs_every_file_before_it_has_its_name_and_is_checked_before_anything
     let places = passed[start + 1..].join(" ");
     let file = "file.create file.write file.sync rename folder.sync";
     let tensors = "tensors.create tensors.write tensors.sync";
-    insta::assert_snapshot!(places.replace(file, "FILE").replace(tensors, "TENSORS"), @"logs.sync checkpoint.folder TENSORS TENSORS TENSORS TENSORS FILE FILE rename folder.sync checkpoint.check FILE checkpoint.prune checkpoint.prune checkpoint.prune checkpoint.prune checkpoint.prune checkpoint.prune");
+    insta::assert_snapshot!(places.replace(file, "FILE").replace(tensors, "TENSORS"), @"logs.sync logs.sync logs.sync checkpoint.folder TENSORS TENSORS TENSORS TENSORS FILE FILE rename folder.sync checkpoint.check FILE checkpoint.prune checkpoint.prune checkpoint.prune checkpoint.prune checkpoint.prune checkpoint.prune");
 }
 
 #[test]

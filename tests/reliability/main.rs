@@ -6,6 +6,8 @@ mod collapse;
 mod disk;
 mod kill;
 mod nonfinite;
+#[cfg(target_os = "linux")]
+mod order;
 mod prompt;
 mod recipes;
 mod runs;

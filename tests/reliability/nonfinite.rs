@@ -60,6 +60,21 @@ fn three_steps_in_a_row_that_are_not_finite_end_the_run_with_the_batch_aside() {
         pixels["part0"].is_finite() && pixels["part0"].values.iter().any(|value| *value != pixels["part0"].values[0])
     );
 
+    // What cannot be written aside is said, and changes neither the end nor its code.
+    let full = runs.run("full", "train.loss=4*off->return(nan);tensors.create=4*off->return(full)", &[]);
+    assert_eq!(full.code, Some(5), "{}", full.said);
+    assert!(full.said.contains("its pictures: not written aside, "), "{}", full.said);
+    fs::create_dir(runs.at("blocked")).unwrap();
+    fs::write(runs.at("blocked/.lock"), "").unwrap();
+    fs::write(runs.at("blocked/nonfinite"), "a file where the folder would be").unwrap();
+    let blocked = runs.run("blocked", "train.loss=4*off->1*return(nan)", &[]);
+    assert_eq!(blocked.code, Some(0), "{}", blocked.said);
+    assert!(
+        blocked.said.contains("step 5 is left out, ") && blocked.said.contains(": not written aside, "),
+        "{}",
+        blocked.said
+    );
+
     // The cause gone, the run goes on from its last good checkpoint.
     let said = runs.finish("run");
     assert!(said.contains("continuing after step 3 of 8"), "{said}");

@@ -136,6 +136,7 @@ fn what_cannot_be_continued_is_refused_with_its_reason() {
     exit code 2
     ");
     assert_eq!(fs::read_dir(train.at("other")).unwrap().count(), 1);
+    assert!(!train.at("new").exists());
 }
 
 #[test]

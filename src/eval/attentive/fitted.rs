@@ -103,7 +103,7 @@ impl FittedAttentive {
         let partial = partial_path(path);
         let said = [(KEY, text), (SUM, weights::sum(&self.tensors))].map(|(key, text)| (key.to_owned(), text));
         weights::write(&partial, &self.tensors, &Metadata::from(said))
-            .and_then(|()| rename(&partial, path))
+            .and_then(|_| rename(&partial, path))
             // What is half written is of no use, and the disk may be full.
             .inspect_err(|_| drop(std::fs::remove_file(&partial)))
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use half::f16;
@@ -14,7 +14,7 @@ use crate::atomic::{self, partial_path};
 use crate::compile::{Buffer, Dtype, Plan, wgsl};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::Provenance;
-use crate::weights::{Loaded, Manifest, of_plan};
+use crate::weights::{Loaded, Manifest, Sum, of_plan};
 
 /// The most bytes of a file of weights that holds more than one.
 const SHARD: usize = 64 << 20;
@@ -74,11 +74,11 @@ fn fill(folder: &Path, contents: &Contents) -> Result<()> {
         json(folder, LAUNCHES, &launches(plan, folder, &mut files)?, &mut files)?;
     }
     weights(folder, contents, &mut files)?;
-    Manifest::of(folder, &files)?.write(folder)
+    Manifest::new(files).write(folder)
 }
 
 /// Writes the shaders, each once, and says how they are launched.
-fn launches<'a>(plan: &'a Plan, folder: &Path, files: &mut Vec<String>) -> Result<Vec<Launch<'a>>> {
+fn launches<'a>(plan: &'a Plan, folder: &Path, files: &mut Vec<Sum>) -> Result<Vec<Launch<'a>>> {
     let shaders = folder.join(SHADERS);
     fs::create_dir_all(&shaders).at("create", &shaders)?;
     let mut written = BTreeSet::new();
@@ -130,7 +130,7 @@ impl View for &Weight {
     }
 }
 
-fn weights(folder: &Path, contents: &Contents, files: &mut Vec<String>) -> Result<()> {
+fn weights(folder: &Path, contents: &Contents, files: &mut Vec<Sum>) -> Result<()> {
     let buffers = contents.plan.buffers.iter().filter(|buffer| buffer.role.is_constant());
     let (mut held, mut bytes) = (Vec::new(), 0);
     for buffer in buffers {
@@ -154,28 +154,25 @@ fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
     }
 }
 
-fn flush(folder: &Path, held: &mut Vec<Weight>, files: &mut Vec<String>) -> Result<()> {
+fn flush(folder: &Path, held: &mut Vec<Weight>, files: &mut Vec<Sum>) -> Result<()> {
     if held.is_empty() {
         return Ok(());
     }
-    let name = shard(files.iter().filter(|name| name.starts_with("weights-")).count() + 1);
-    let path = folder.join(&name);
+    let name = shard(files.iter().filter(|file| file.name.starts_with("weights-")).count() + 1);
     let views = held.iter().map(|weight| (weight.buffer.label.as_str(), weight));
-    safetensors::serialize_to_file(views, None, &path)
-        .map_err(|error| Error::new(Kind::Other, format!("cannot write {}: {error}", path.display())))?;
-    File::open(&path).and_then(|file| file.sync_all()).at("sync", &path)?;
-    files.push(name);
+    let content = safetensors::serialize(views, None)
+        .map_err(|error| Error::new(Kind::Other, format!("cannot write {name}: {error}")))?;
     held.clear();
-    Ok(())
+    put(folder, &name, &content, files)
 }
 
-fn json(folder: &Path, name: &str, content: &impl Serialize, files: &mut Vec<String>) -> Result<()> {
+fn json(folder: &Path, name: &str, content: &impl Serialize, files: &mut Vec<Sum>) -> Result<()> {
     let text = serde_json::to_vec_pretty(content).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
     put(folder, name, &text, files)
 }
 
-fn put(folder: &Path, name: &str, content: &[u8], files: &mut Vec<String>) -> Result<()> {
+fn put(folder: &Path, name: &str, content: &[u8], files: &mut Vec<Sum>) -> Result<()> {
     atomic::write(&folder.join(name), content)?;
-    files.push(name.to_owned());
+    files.push(Sum::of(name, content));
     Ok(())
 }

@@ -91,13 +91,12 @@ fn a_run_its_checkpoint_and_its_files_are_opened_with_their_configuration() {
     let checkpoint = folder.path().join("checkpoints/step-00000007");
     fs::create_dir_all(&checkpoint).unwrap();
     fs::write(folder.path().join("latest"), "step-00000007").unwrap();
-    for part in ["encoder", "target_encoder"] {
+    let files = ["encoder", "target_encoder"].map(|part| {
         let tensors = prefixed(&format!("{part}."), &encoder(&run.model));
         let metadata = Header::of(&run, &tensors).metadata().unwrap();
-        write(&checkpoint.join(format!("{part}.safetensors")), &tensors, &metadata).unwrap();
-    }
-    let files = ["encoder.safetensors", "target_encoder.safetensors"].map(str::to_owned);
-    Manifest::of(&checkpoint, &files).unwrap().write(&checkpoint).unwrap();
+        write(&checkpoint.join(format!("{part}.safetensors")), &tensors, &metadata).unwrap()
+    });
+    Manifest::new(files.to_vec()).write(&checkpoint).unwrap();
     for (path, which) in [
         (folder.path().to_path_buf(), Which::Target),
         (checkpoint.clone(), Which::Context),
