@@ -51,6 +51,15 @@ pub fn sync(file: &File, point: Point) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Makes the lines or records that were added to `file`, which stands at `path`, outlive a power cut.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn sync_log(file: &File, path: &Path) -> Result<()> {
+    let length = file.metadata().map_or(0, |metadata| metadata.len() as usize);
+    sync(file, Point::LogsSync).writing(path, length)
+}
+
 /// Gives the file or folder `aside`, which is whole, its own name.
 ///
 /// # Errors

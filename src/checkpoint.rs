@@ -13,7 +13,7 @@ use crate::atomic::{self, PARTIAL, partial_path};
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, free};
 use crate::faults::{self, Point};
-use crate::weights::{Header, Manifest, Sum, Tensors, bytes, damaged, read, write};
+use crate::weights::{Header, Manifest, Sum, Tensors, damaged, length, read, write};
 
 const STATE: &str = "state.json";
 /// The file in a run's folder that names the newest checkpoint.
@@ -101,7 +101,9 @@ impl Checkpoints {
             match error.is_full_disk() {
                 false => error,
                 true => {
-                    let needed: usize = parts.iter().map(|(_, tensors)| bytes(tensors)).sum();
+                    let of = |tensors| Ok(length(tensors, &Header::of(config, tensors).metadata()?));
+                    let needed: Result<usize> = parts.iter().map(|(_, tensors)| of(tensors)).sum();
+                    let needed = needed.unwrap_or_default();
                     let message = format!("{error}; the checkpoint takes {needed} bytes, {} now", free(&parent));
                     Error::new(error.kind(), message).with_remedy(
                         "free some space; the checkpoint before is whole, and the same command continues from it",
@@ -206,8 +208,14 @@ impl Checkpoints {
     /// A data error where there should be one and none is whole.
     pub fn newest(&mut self) -> Result<(Option<PathBuf>, Vec<Error>)> {
         let mut passed = Vec::new();
-        let latest = fs::read_to_string(self.run.join(LATEST)).ok();
-        let latest = latest.map(|name| self.folder().join(name.trim()));
+        let latest = match fs::read_to_string(self.run.join(LATEST)) {
+            Ok(name) => Some(self.folder().join(name.trim())),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                passed.push(damaged(&self.run.join(LATEST), error));
+                None
+            }
+        };
         if let Some(missing) = latest.filter(|latest| !latest.exists()) {
             passed.push(damaged(&missing, "the folder is missing, and `latest` names it"));
         }

@@ -104,7 +104,9 @@ impl Error {
         if !matches!(source.kind(), Io::StorageFull | Io::QuotaExceeded) {
             return Self::io("write", path, source);
         }
-        let message = format!("cannot write {}: {source}: {bytes} bytes needed, {}", path.display(), free(path));
+        // A folder or a name takes a block, which the file system does not tell.
+        let needed = if bytes == 0 { "a block".to_owned() } else { format!("{bytes} bytes") };
+        let message = format!("cannot write {}: {source}: {needed} needed, {}", path.display(), free(path));
         Self::new(Kind::Other, message)
             .with_source(source)
             .with_remedy("free some space, or name a path on another disk")

@@ -1,7 +1,7 @@
 //! When a run or an extraction saves and ends early: at a signal, or when its time is over.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::error::{Error, Kind};
@@ -9,15 +9,20 @@ use crate::error::{Error, Kind};
 /// What can end it early.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
-    /// A signal's number once one has come, or [`Stop::TIME_IS_OVER`].
-    pub signal: Arc<AtomicUsize>,
-    /// When its time is over.
-    pub deadline: Option<Instant>,
+    signal: Arc<AtomicUsize>,
+    deadline: Option<Instant>,
+    /// The first reason that was seen: what comes while it saves does not change how it ends.
+    first: Arc<OnceLock<Kind>>,
 }
 
 impl Stop {
     /// Stands in place of a signal's number where whoever sends it, such as a queue, says that the time is over.
     pub const TIME_IS_OVER: usize = usize::MAX;
+
+    /// Where `signal` becomes a signal's number, or [`Stop::TIME_IS_OVER`], or at `deadline`.
+    pub fn new(signal: Arc<AtomicUsize>, deadline: Option<Instant>) -> Self {
+        Self { signal, deadline, first: Arc::default() }
+    }
 
     /// Whether there is a reason to stop.
     pub fn is_due(&self) -> bool {
@@ -40,11 +45,12 @@ impl Stop {
     }
 
     fn kind(&self) -> Option<Kind> {
-        match self.signal.load(Ordering::Relaxed) {
+        let reason = match self.signal.load(Ordering::Relaxed) {
             0 => self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| Kind::TimeLimit),
             Self::TIME_IS_OVER => Some(Kind::TimeLimit),
             signal => Some(Kind::Interrupted(signal)),
-        }
+        };
+        reason.map(|reason| *self.first.get_or_init(|| reason))
     }
 }
 

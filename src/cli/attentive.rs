@@ -154,7 +154,7 @@ impl AttentiveArgs {
             held_out: self.held_out,
             seed: self.seed,
         };
-        let stop = Stop { signal: signals::listen()?, deadline: None };
+        let stop = Stop::new(signals::listen()?, None);
         let mut progress: Option<CountProgress> = None;
         let outcome = sweep.fit(&data, &device, &stop, &mut |done, of| {
             progress.get_or_insert_with(|| CountProgress::new(of, "steps")).at(done as u64);

@@ -136,7 +136,7 @@ impl Common {
     ) -> Result<Outcome<Row>> {
         let device = device::open(self.device.device)?;
         let seeds: Vec<u64> = (0..self.seeds).collect();
-        let stop = Stop { signal: signals::listen()?, deadline: None };
+        let stop = Stop::new(signals::listen()?, None);
         run(&Demo { config, data, out, device: &device, seeds: &seeds, stop })
     }
 

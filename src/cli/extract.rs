@@ -124,7 +124,7 @@ impl Command {
             rows_per_shard: self.shard_rows as usize,
             batch,
             workers,
-            stop: Stop { signal: signals::listen()?, deadline: None },
+            stop: Stop::new(signals::listen()?, None),
         };
         let start = Instant::now();
         let mut progress = CountProgress::new(data.len(), "images");

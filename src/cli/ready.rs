@@ -25,7 +25,7 @@ pub struct GettingReady {
 impl GettingReady {
     /// From now on; `signal` is what [`super::signals::listen`] gave, `again` what the same command does afterwards.
     pub fn begin(signal: Arc<AtomicUsize>, again: &'static str) -> Result<Self> {
-        let stop = Stop { signal, deadline: None };
+        let stop = Stop::new(signal, None);
         let (is_over, wait) = channel();
         let watch = thread::Builder::new().name("signals".into()).spawn(move || {
             while wait.recv_timeout(MOMENT) == Err(RecvTimeoutError::Timeout) {

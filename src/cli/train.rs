@@ -88,7 +88,7 @@ impl Command {
             device: &device,
             resume: self.resume,
             config_change: if self.allow_config_change { ConfigChange::Allow } else { ConfigChange::Refuse },
-            stop: Stop { signal, deadline },
+            stop: Stop::new(signal, deadline),
         };
         let outcome = train(&run, &mut TrainProgress::after(ready))?;
         let summary = Summary {

@@ -19,7 +19,10 @@ pub(super) fn memory(format: ImageFormat, bytes: &[u8]) -> Result<u64, Fault> {
         ImageFormat::Png => {
             /// Deflate expands no further.
             const EXPANDS: u64 = 1032;
-            png_extras(bytes).saturating_mul(EXPANDS).min(MAX_HEADER_BYTES)
+            /// What is kept of a chunk beside its content.
+            const A_CHUNK: u64 = 256;
+            let Extras { chunks, bytes } = png_extras(bytes)?;
+            bytes.saturating_mul(EXPANDS).min(MAX_HEADER_BYTES) + chunks * A_CHUNK
         }
         ImageFormat::Tiff => {
             /// A value while it is read, and as it is kept.
@@ -32,22 +35,34 @@ pub(super) fn memory(format: ImageFormat, bytes: &[u8]) -> Result<u64, Fault> {
     })
 }
 
-/// Bytes of a PNG's chunks before the pixels, other than the header and the palette.
-fn png_extras(bytes: &[u8]) -> u64 {
+/// What a PNG holds before its pixels, other than the header and the palette.
+#[derive(Default)]
+struct Extras {
+    chunks: u64,
+    bytes: u64,
+}
+
+fn png_extras(bytes: &[u8]) -> Result<Extras, Fault> {
+    /// Editors write a few; a decoder keeps each of millions.
+    const MOST: u64 = 10_000;
     const SIGNATURE: usize = 8;
     /// Length, kind and check sum.
     const AROUND: usize = 12;
-    let (mut at, mut extras) = (SIGNATURE, 0);
+    let (mut at, mut extras) = (SIGNATURE, Extras::default());
     while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let length = u32::from_be_bytes([a, b, c, d]);
         match kind {
             b"IDAT" => break,
             b"IHDR" | b"PLTE" | b"tRNS" => {}
-            _ => extras += u64::from(length),
+            _ => extras = Extras { chunks: extras.chunks + 1, bytes: extras.bytes + u64::from(length) },
+        }
+        if extras.chunks > MOST {
+            let detail = format!("more than {MOST} chunks stand before its pixels");
+            return Err(Fault::new(SkipReason::TooLarge, detail));
         }
         at = at.saturating_add(length as usize).saturating_add(AROUND);
     }
-    extras
+    Ok(extras)
 }
 
 /// How many values of its first directory a TIFF's decoder reads.
@@ -143,9 +158,11 @@ mod tests {
             [&length.to_be_bytes(), kind.as_slice(), &vec![0; length as usize + 4]].concat()
         };
         let png = |chunks: &[Vec<u8>]| [b"\x89PNG\r\n\x1a\n".to_vec(), chunks.concat()].concat();
-        let memory = |chunks: &[Vec<u8>]| memory(ImageFormat::Png, &png(chunks)).unwrap();
-        assert_eq!(memory(&[chunk(b"IHDR", 13), chunk(b"IDAT", 900), chunk(b"tEXt", 900)]), 0);
-        assert_eq!(memory(&[chunk(b"IHDR", 13), chunk(b"iCCP", 100), chunk(b"IDAT", 9)]), 103_200);
-        assert_eq!(memory(&[chunk(b"zTXt", 1 << 20)]), MAX_HEADER_BYTES);
+        let memory = |chunks: &[Vec<u8>]| memory(ImageFormat::Png, &png(chunks));
+        assert_eq!(memory(&[chunk(b"IHDR", 13), chunk(b"IDAT", 900), chunk(b"tEXt", 900)]), Ok(0));
+        assert_eq!(memory(&[chunk(b"IHDR", 13), chunk(b"iCCP", 100), chunk(b"IDAT", 9)]), Ok(103_200 + 256));
+        assert_eq!(memory(&[chunk(b"zTXt", 1 << 20)]), Ok(MAX_HEADER_BYTES + 256));
+        assert!(memory(&vec![chunk(b"tEXt", 3); 10_000]).is_ok());
+        assert_eq!(memory(&vec![chunk(b"tEXt", 3); 10_001]).unwrap_err().reason, SkipReason::TooLarge);
     }
 }

@@ -146,7 +146,7 @@ impl SkipLog {
     /// # Errors
     /// Where the file system refuses.
     pub fn sync(&self) -> Result<()> {
-        atomic::sync(&self.file, Point::LogsSync).writing(&self.path, 0)
+        atomic::sync_log(&self.file, &self.path)
     }
 
     /// How many different samples the log names.

@@ -12,7 +12,7 @@ use crate::checkpoint::State;
 use crate::data::Dataset;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::masks::{IndexMask, Masks};
-use crate::weights::{HostTensor, Metadata, Tensors, write};
+use crate::weights::{HostTensor, Metadata, Tensors, place};
 
 /// The folder in a run's folder.
 const FOLDER: &str = "nonfinite";
@@ -89,7 +89,7 @@ impl Offence<'_> {
             Ok((format!("part{i}"), tensor))
         });
         let path = self.place(run, "safetensors")?;
-        write(&path, &pixels.collect::<Result<Tensors>>()?, &Metadata::new())?;
+        place(&path, &pixels.collect::<Result<Tensors>>()?, &Metadata::new())?;
         Ok(path)
     }
 

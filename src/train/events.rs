@@ -121,7 +121,7 @@ impl Events {
     /// # Errors
     /// Where the file system refuses.
     pub fn sync(&self) -> Result<()> {
-        atomic::sync(&self.file, Point::LogsSync).writing(&self.path, 0)
+        atomic::sync_log(&self.file, &self.path)
     }
 }
 

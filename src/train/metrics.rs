@@ -137,8 +137,7 @@ impl MetricsLog {
     /// # Errors
     /// Where a file cannot be synced.
     pub fn sync(&self) -> Result<()> {
-        let length = self.lines.metadata().map_or(0, |metadata| metadata.len() as usize);
-        atomic::sync(&self.lines, Point::LogsSync).writing(&self.path, length)?;
+        atomic::sync_log(&self.lines, &self.path)?;
         self.events.sync()
     }
 }

@@ -4,8 +4,9 @@
 //! A deflated pickle of a hundred kilobytes can hold a hundred million values, and each takes a hundred bytes once it is
 //! parsed. Lengths that contradict the file are left to the parser, which knows them all.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use super::walk::{Excess, Walk, number};
@@ -34,6 +35,11 @@ pub(super) fn check(path: &Path) -> Result<()> {
                      state_dict() alone, or for a safetensors file",
                 )
         }
+        Excess::Twice(name) => Error::data(
+            path,
+            format!("two entries of the archive are called {name}, and each reader takes the one it likes"),
+        )
+        .with_remedy("save the model's state_dict() again with torch.save, or as safetensors"),
         Excess::Io(error) => Error::io("read", path, error),
     };
     let mut start = Vec::new();
@@ -53,11 +59,37 @@ pub(super) fn check(path: &Path) -> Result<()> {
 
 /// The pickles of an archive; one that cannot be opened is for the parser to judge.
 fn zip(file: BufReader<File>, walk: &mut Walk) -> Result<(), Excess> {
+    let Ok(archive) = zip::ZipArchive::new(file) else { return Ok(()) };
+    let start = archive.central_directory_start();
+    let mut file = archive.into_inner();
+    file.seek(SeekFrom::Start(start))?;
+    require_names_once(&mut file)?;
     let Ok(mut archive) = zip::ZipArchive::new(file) else { return Ok(()) };
     let pickles = archive.file_names_raw().enumerate().filter(|(_, name)| name.ends_with(b"data.pkl"));
     for number in pickles.map(|(number, _)| number).collect::<Vec<_>>() {
         if let Ok(entry) = archive.by_index(number) {
             walk.pickle(&mut BufReader::new(entry))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an archive with two entries of one name, of which each reader takes the one that it likes; `file` stands at the
+/// begin of the list of entries.
+fn require_names_once(file: &mut impl BufRead) -> Result<(), Excess> {
+    const ENTRY: &[u8; 4] = b"PK\x01\x02";
+    /// Lengths of the name, of more fields and of a remark.
+    const LENGTHS: [usize; 3] = [28, 30, 32];
+    let mut names = HashSet::new();
+    let mut head = [0; 46];
+    // What is cut off is for the parser to judge.
+    while file.read_exact(&mut head).is_ok() && head.starts_with(ENTRY) {
+        let [name, more, remark] = LENGTHS.map(|at| u64::from(u16::from_le_bytes([head[at], head[at + 1]])));
+        let mut text = Vec::new();
+        file.take(name).read_to_end(&mut text)?;
+        io::copy(&mut file.take(more + remark), &mut io::sink())?;
+        if let Some(twice) = names.replace(text) {
+            return Err(Excess::Twice(String::from_utf8_lossy(&twice).into_owned()));
         }
     }
     Ok(())

@@ -1,14 +1,14 @@
 //! Named tensors in a safetensors file, with what must be known of them in its header.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
 
 use super::{Store, Sum, Tensors};
-use crate::atomic;
+use crate::atomic::{self, partial_path};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::faults::{self, Point};
 
@@ -27,6 +27,23 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<Sum>
     let sum = fill(path, &header, tensors).writing(path, length)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(Sum::new(&name, length as u64, sum))
+}
+
+/// Writes as [`write`] does, whole or not at all.
+///
+/// # Errors
+/// Where the file cannot be written; then nothing is left of it.
+pub fn place(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
+    let partial = partial_path(path);
+    write(&partial, tensors, metadata)
+        .and_then(|_| atomic::rename(&partial, path))
+        // What is half written is of no use, and the disk may be full.
+        .inspect_err(|_| drop(fs::remove_file(&partial)))
+}
+
+/// The bytes of a file of these.
+pub fn length(tensors: &Tensors, metadata: &Metadata) -> usize {
+    header(tensors, metadata).map_or(0, |header| header.len()) + bytes(tensors)
 }
 
 /// The bytes of all tensors as f32.

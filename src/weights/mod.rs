@@ -28,7 +28,7 @@ mod tests;
 mod walk;
 
 pub use export::export_hf;
-pub use file::{Metadata, bytes, read, write};
+pub use file::{Metadata, length, place, read, write};
 pub use header::Header;
 #[cfg(feature = "train")]
 pub(crate) use header::check_sum;

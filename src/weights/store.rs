@@ -100,6 +100,11 @@ impl Store {
         }
         let mut text = vec![0; header as usize];
         file.read_exact(&mut text).map_err(|error| shrunk("read", path, error))?;
+        /// Tensors of networks have five dimensions at most; each number of a shape takes eight bytes once it is parsed.
+        const MAX_COMMAS: usize = 1 << 21;
+        if text.iter().filter(|byte| **byte == b',').count() > MAX_COMMAS {
+            return Err(broken(format!("its header lists more than {MAX_COMMAS} values")));
+        }
         let Unique = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         let parsed: safetensors::tensor::Metadata =
             serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;

@@ -16,6 +16,8 @@ const MAX_BYTES: u64 = 32 << 20;
 pub(super) enum Excess {
     Of(String),
     Code(String),
+    /// Two entries of an archive have this name.
+    Twice(String),
     Io(io::Error),
 }
 
@@ -243,6 +245,7 @@ mod tests {
     fn walked(pickle: &[u8]) -> Result<Option<Vec<u8>>, String> {
         Walk::default().pickle(&mut Cursor::new(pickle)).map_err(|excess| match excess {
             Excess::Of(what) | Excess::Code(what) => what,
+            Excess::Twice(name) => name,
             Excess::Io(error) => error.to_string(),
         })
     }

@@ -76,6 +76,24 @@ fn stored(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
     archive(pickle, storages, CompressionMethod::Stored)
 }
 
+/// An archive of these two pickles under one name.
+fn two_of_one_name(first: &[u8], second: &[u8]) -> Vec<u8> {
+    const OTHER: &[u8] = b"archive/other.pkl";
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let entries = [("archive/first.pkl", first), ("archive/other.pkl", second), ("archive/data/0", &[0; 4])];
+    for (name, content) in entries {
+        zip.start_file(name, SimpleFileOptions::default().compression_method(CompressionMethod::Stored)).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    let mut content = zip.finish().unwrap().into_inner();
+    for at in 0..content.len() - OTHER.len() {
+        if [OTHER, b"archive/first.pkl"].contains(&&content[at..at + OTHER.len()]) {
+            content[at..at + OTHER.len()].copy_from_slice(b"archive//data.pkl");
+        }
+    }
+    content
+}
+
 fn safetensors(length: u64, header: &[u8], data: &[u8]) -> Vec<u8> {
     joined(&[&length.to_le_bytes(), header, data])
 }
@@ -185,6 +203,7 @@ fn files(mark: &Path) -> Vec<(&'static str, Vec<u8>)> {
                 &[("0", &[0; 4])],
             ),
         ),
+        ("two pickles of one name.pth", two_of_one_name(&popped(b"cos\nsystem\n"), &one(f32s("0", 1, &[1], &[1])))),
         ("nested a hundred thousand times.pth", nested(100_000)),
         ("names of gigabytes.pth", long_names(500, 10_000, 10_000)),
         ("no directory.pth", whole[..whole.len() - 30].to_vec()),
@@ -224,6 +243,10 @@ fn files(mark: &Path) -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         ("a shape that overflows.safetensors", with_header(&format!("{{{million}}}"), &[0; 8])),
+        ("a shape of millions.safetensors", {
+            let shape = format!("[{}1]", "1,".repeat(8_000_000));
+            with_header(&format!("{{{}}}", entry("a", "F32", &shape, 0, 4)), &[0; 4])
+        }),
         ("a type that is none.safetensors", with_header(&format!("{{{}}}", entry("a", "F33", "[1]", 0, 4)), &[0; 4])),
         (
             "a type of another size.safetensors",

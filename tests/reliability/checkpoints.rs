@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use anyjepa::checkpoint::{Checkpoints, check};
 use anyjepa::random::{Purpose, Stream};
 
-use super::runs::{Runs, STEPS};
+use super::runs::{Runs, STEPS, wait_until};
 
 /// The checkpoint before the last.
 const BEFORE: usize = 6;
@@ -107,6 +108,33 @@ fn a_damaged_checkpoint_is_passed_over_with_its_file_and_sum_and_the_run_ends_th
 }
 
 #[test]
+fn what_the_disk_makes_of_a_checkpoint_is_compared_with_what_was_written() {
+    let runs = Runs::new();
+    runs.finish("whole");
+    // Between the last tensors of the second checkpoint and its manifest: the first small file is the configuration, and
+    // each checkpoint has three.
+    let faults = "file.create=4*off->1*sleep(4000)";
+    let run = runs.command("run", faults, &[]).stderr(Stdio::piped()).spawn().unwrap();
+    let aside = runs.at("run/checkpoints/step-00000006.partial");
+    let length = |run: &Path| fs::metadata(run.join("optimizer.safetensors")).map_or(0, |file| file.len());
+    wait_until("the end of the tensors", || length(&aside) == length(&runs.checkpoint("whole", 6)));
+    let encoder = aside.join("encoder.safetensors");
+    let mut content = fs::read(&encoder).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs::write(&encoder, content).unwrap();
+    assert!(!aside.join("manifest.json").exists());
+
+    let ended = runs.ended(run.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(4), "{}", ended.said);
+    assert!(ended.said.contains("encoder.safetensors has "), "{}", ended.said);
+    check(&runs.checkpoint("run", 3)).unwrap();
+    let said = runs.finish("run");
+    assert!(said.contains("passed over a checkpoint") && said.contains("continuing after step 3 of 8"), "{said}");
+    runs.assert_same("run", &runs.result("whole"), "damaged while it was written");
+}
+
+#[test]
 fn a_run_without_a_whole_checkpoint_never_begins_again_in_silence() {
     let runs = Runs::new();
     runs.finish("run");
@@ -123,6 +151,11 @@ fn a_run_without_a_whole_checkpoint_never_begins_again_in_silence() {
     assert_eq!(gone.code, Some(4), "{}", gone.said);
     assert!(gone.said.contains("`latest` names it"), "{}", gone.said);
     assert_eq!(runs.metrics("run").len(), lines, "nothing was changed");
+
+    // Its name for the newest cannot be read: the newest that is there is taken, and that is said.
+    runs.finish("unnamed");
+    fs::write(runs.at("unnamed/latest"), b"\xff\xfe").unwrap();
+    assert!(runs.finish("unnamed").contains("passed over a checkpoint: T/unnamed/latest: "));
 
     // A run that was killed before its first checkpoint says that it begins again.
     let ended = runs.run("young", "train.step=2*off->return(kill)", &[]);

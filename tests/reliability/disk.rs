@@ -27,6 +27,7 @@ fn a_disk_that_fills_up_at_any_write_costs_no_checkpoint() {
             failures += 1;
             let Some(1) = ended.code else { panic!("{out}: {}", ended.said) };
             assert!(ended.said.contains(" needed, ") && ended.said.contains(" free"), "{out}: {}", ended.said);
+            assert!(!ended.said.contains(" 0 bytes needed"), "{out}: {}", ended.said);
             assert!(ended.said.contains("help: free some space"), "{out}: {}", ended.said);
             assert_eq!(runs.leftovers(&out), Vec::<String>::new(), "{out}");
             for (_, checkpoint) in Checkpoints::new(&runs.at(&out), 0).list().unwrap() {

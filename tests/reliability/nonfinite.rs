@@ -61,9 +61,17 @@ fn three_steps_in_a_row_that_are_not_finite_end_the_run_with_the_batch_aside() {
     );
 
     // What cannot be written aside is said, and changes neither the end nor its code.
-    let full = runs.run("full", "train.loss=4*off->return(nan);tensors.create=4*off->return(full)", &[]);
-    assert_eq!(full.code, Some(5), "{}", full.said);
-    assert!(full.said.contains("its pictures: not written aside, "), "{}", full.said);
+    for place in ["create", "write", "sync"] {
+        let faults = format!("train.loss=4*off->return(nan);tensors.{place}=4*off->return(full)");
+        let full = runs.run(place, &faults, &[]);
+        assert_eq!(full.code, Some(5), "{}", full.said);
+        assert!(full.said.contains("its pictures: not written aside, "), "{}", full.said);
+        assert_eq!(
+            fs::read_dir(runs.at(&format!("{place}/nonfinite"))).unwrap().count(),
+            3,
+            "three records, no pictures"
+        );
+    }
     fs::create_dir(runs.at("blocked")).unwrap();
     fs::write(runs.at("blocked/.lock"), "").unwrap();
     fs::write(runs.at("blocked/nonfinite"), "a file where the folder would be").unwrap();

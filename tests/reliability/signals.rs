@@ -37,6 +37,18 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn the_first_reason_to_stop_says_how_a_run_ends() {
+    let runs = Runs::new();
+    for (first, then, code) in [("usr1", "term", 75), ("usr1", "int", 75), ("term", "usr1", 143), ("int", "usr1", 130)]
+    {
+        let faults = format!("train.step=1*off->1*return({first});tensors.sync=1*return({then})");
+        let ended = runs.run(format!("{first}-{then}"), &faults, &[]);
+        assert_eq!(ended.code, Some(code), "{first}, {then}: {}", ended.said);
+        assert!(runs.checkpoint(format!("{first}-{then}"), 1).exists());
+    }
+}
+
+#[test]
 fn a_step_of_many_micro_batches_is_left_for_a_signal_and_made_again() {
     let runs = Runs::new();
     let sets = ["train.batch=2", "train.accumulate=2"];

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sweep::upload;
-use crate::atomic::{partial_path, rename};
 use crate::device::read;
 use crate::error::{Error, Kind, Result, require_exists};
 use crate::eval::probe::largest;
@@ -100,12 +99,8 @@ impl FittedAttentive {
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path, card: &ProbeCard) -> Result<()> {
         let text = serde_json::to_string(card).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
-        let partial = partial_path(path);
         let said = [(KEY, text), (SUM, weights::sum(&self.tensors))].map(|(key, text)| (key.to_owned(), text));
-        weights::write(&partial, &self.tensors, &Metadata::from(said))
-            .and_then(|_| rename(&partial, path))
-            // What is half written is of no use, and the disk may be full.
-            .inspect_err(|_| drop(std::fs::remove_file(&partial)))
+        weights::place(path, &self.tensors, &Metadata::from(said))
     }
 
     /// Whether the file at `path` says that [`FittedAttentive::save`] wrote it.

@@ -1,6 +1,8 @@
 //! The sweep against probes trained one at a time, on a problem that only attention solves, and as files.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData, activation};
@@ -258,12 +260,13 @@ fn what_cannot_be_swept_is_refused_with_a_remedy() {
 fn a_stop_ends_a_sweep_between_two_steps() {
     let (train, test) = (marked(40, 0), marked(4, 1));
     let sweep = AttentiveSweep { batch: 16, ..AttentiveSweep::published(2) };
-    let stop = Stop::default();
+    let signal = Arc::new(AtomicUsize::new(0));
+    let stop = Stop::new(Arc::clone(&signal), None);
     let mut steps = Vec::new();
     let fitted = sweep.fit(&data(&train, &test), &Device::flex(), &stop, &mut |done, of| {
         steps.push((done, of));
         if done == 3 {
-            stop.signal.store(15, std::sync::atomic::Ordering::Relaxed);
+            signal.store(15, Ordering::Relaxed);
         }
     });
     let error = fitted.unwrap_err();
