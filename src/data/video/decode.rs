@@ -119,7 +119,7 @@ impl Part<'_> {
         }
         let (status, said) = running.finish()?;
         if !status.success() {
-            return Err(said.fault(status));
+            return Err(said.fault(status, self.place));
         }
         let times = said.times();
         match read {

@@ -45,7 +45,7 @@ impl Film {
         };
         let (status, said) = running.finish()?;
         if !status.success() {
-            return Err(said.fault(status));
+            return Err(said.fault(status, place));
         }
         found.film()
     }

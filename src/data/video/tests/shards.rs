@@ -64,6 +64,7 @@ fn what_is_no_film_in_a_tar_shard_is_a_fault_with_its_reason() {
     assert_eq!(reason(4), Ok(2));
     let skip = dataset.picture(1).unwrap_err();
     assert_eq!((skip.name.as_str(), skip.reason), ("s.tar/text.mkv", SkipReason::Corrupt));
+    assert!(!skip.detail.contains("subfile"), "{}", skip.detail);
 
     let file = std::fs::OpenOptions::new().write(true).open(&shard).unwrap();
     file.set_len(file.metadata().unwrap().len() - 2048).unwrap();
