@@ -105,8 +105,28 @@ fn clips_are_probed_before_and_after_under_every_control_and_the_report_shows_it
 fn clips_without_directions_are_refused_before_the_training() {
     let folder = tempfile::tempdir().unwrap();
     let error = demonstrate("examples/data/animals28", folder.path()).err().unwrap();
-    insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"examples/data/animals28 has no directions of motion to be told: the demonstration is made for synthetic:photopan and synthetic:sprites");
+    insta::assert_snapshot!(format!("{error}: {}", error.remedy().unwrap()), @"the classes of the training part of examples/data/animals28 are not the directions of motion: there is no class `right`, and a class `0`: name the classes right, up-right, up, up-left, left, down-left, down, down-right: a folder with `train` and `test` in it, and in both a folder of clips for each; or take synthetic:photopan or synthetic:sprites");
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn too_few_clips_of_a_direction_are_refused_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    for (part, count) in [("train", 30), ("test", 12)] {
+        for direction in anyjepa::data::DIRECTIONS {
+            let folder = data.join(part).join(direction);
+            std::fs::create_dir_all(&folder).unwrap();
+            let write =
+                |i: u8| image::RgbImage::from_pixel(8, 8, image::Rgb([i; 3])).save(folder.join(format!("{i}.png")));
+            (0..count).for_each(|i| write(i).unwrap());
+        }
+    }
+    // Folders are taken in alphabetical order.
+    let error = demonstrate(data.to_str().unwrap(), &out).err().unwrap();
+    let said = format!("{error}: {}", error.remedy().unwrap()).replace(folder.path().to_str().unwrap(), "T");
+    insta::assert_snapshot!(said, @"of the first 192 clips of the training part of T/data 0 move up-right, 8 are needed: take more with --clips, or give clips in mixed order, such as in tar shards called train-0.tar and test-0.tar");
+    assert!(!out.exists());
 }
 
 fn demonstrate_pictures(data: &Path, out: &Path) -> Result<Outcome<ProbeRow>> {

@@ -53,7 +53,8 @@ struct Pictures {
 
 #[derive(Debug, Args)]
 struct Video {
-    /// Clips whose labels are directions: synthetic:photopan or synthetic:sprites
+    /// Clips in a training and a test part, whose classes are directions: synthetic:photopan, synthetic:sprites, or films
+    /// in folders called right, up-right, up, up-left, left, down-left, down and down-right
     #[arg(long, value_name = "NAME", default_value = "synthetic:photopan")]
     data: PathBuf,
     /// Where the checkpoint and report.html are written

@@ -120,7 +120,8 @@ impl Dataset {
         Ok(Self::of(open::listed(list::piped(text, end)?, split)?))
     }
 
-    fn of(sources: Vec<Named>) -> Self {
+    /// The samples of `sources`, one after the other.
+    pub(super) fn of(sources: Vec<Named>) -> Self {
         let classes = merged(&sources);
         // A list of one line can name the label 65,535, and so as many classes.
         let places: HashMap<&String, u32> = classes.iter().zip(0..).collect();

@@ -13,7 +13,7 @@ use super::labels;
 use super::picture::{Decoded, Picture};
 use super::skip::Fault;
 use super::video::Timeline;
-use super::video::films::{Films, is_film_name};
+use super::video::films::{Films, Footage, is_film_name};
 use super::video::folder;
 use crate::error::{Error, Result};
 
@@ -121,11 +121,11 @@ impl Source for Files {
     }
 
     fn picture(&self, i: usize, stop: &AtomicBool) -> Result<Decoded, Fault> {
-        self.films.picture(i, &self.path(i), stop)
+        self.films.picture(i, Footage::at(&self.path(i)), stop)
     }
 
     fn timeline(&self, i: usize, stop: &AtomicBool) -> Result<Timeline, Fault> {
-        self.films.timeline(i, &self.path(i), stop)
+        self.films.timeline(i, Footage::at(&self.path(i)), stop)
     }
 
     fn require_clips(&self) -> Result<()> {
@@ -139,7 +139,7 @@ impl Source for Files {
         stop: &AtomicBool,
         each: &mut dyn FnMut(usize, &Picture),
     ) -> Result<Vec<f64>, Fault> {
-        self.films.frames(i, &self.path(i), wanted, stop, each)
+        self.films.frames(i, Footage::at(&self.path(i)), wanted, stop, each)
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

@@ -90,7 +90,7 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
         Some(Kind::List) => Box::new(list::open(path)?.require()?),
         Some(Kind::Idx) => Box::new(Idx::open(path)?),
         Some(Kind::Cifar(variant)) => Box::new(Cifar::open(path, variant)?),
-        Some(Kind::Tar) => Box::new(Shards::open(&[path.to_path_buf()])?),
+        Some(Kind::Tar) => Box::new(Shards::open(&[path.to_path_buf()])?.require()?),
         None => {
             return Err(Error::data(
                 path,
@@ -222,7 +222,7 @@ fn folder(path: &Path, split: Split) -> Result<Vec<Named>> {
     let shards = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "tar"));
     let shards: Vec<PathBuf> = pick(path, shards.map(|file| (part_of(file), file.clone())).collect(), split)?;
     if !shards.is_empty() {
-        found.push(Box::new(Shards::open(&shards)?));
+        found.push(Box::new(Shards::open(&shards)?.require()?));
     }
     if found.is_empty() {
         let parts: Vec<_> =

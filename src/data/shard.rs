@@ -1,20 +1,23 @@
-//! Tar shards: pictures inside tar files, found in one pass and then read in place.
+//! Tar shards: pictures and films inside tar files, found in one pass and then read in place.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
-use super::files::{is_picture_name, readable};
+use super::files::{is_sample_name, readable};
 use super::labels;
-use super::picture::{Decoded, unreadable};
-use super::skip::{Fault, SkipReason};
+use super::picture::{Decoded, Picture};
+use super::skip::Fault;
+use super::video::Timeline;
+use super::video::films::{Films, Footage};
+use super::video::place::Place;
 use crate::error::{Error, IoContext, Result};
 use crate::tape;
 
-/// Pictures inside tar files, with labels from `.cls` files as WebDataset has them, or from folders.
+/// Pictures and films inside tar files, with labels from `.cls` files as WebDataset has them, or from folders.
 #[derive(Debug)]
 pub(super) struct Shards {
     /// Each with its name.
@@ -22,9 +25,10 @@ pub(super) struct Shards {
     entries: Vec<Entry>,
     labels: Vec<Option<u32>>,
     classes: Vec<String>,
+    films: Films,
 }
 
-/// Where a picture lies.
+/// Where a picture or a film lies.
 #[derive(Debug)]
 struct Entry {
     shard: usize,
@@ -34,15 +38,21 @@ struct Entry {
 }
 
 impl Shards {
-    /// The pictures in the tar files at `paths`, in the order in which they stand there.
+    /// The pictures and films in the tar files at `paths`, in the order in which they stand there.
     ///
-    /// A picture's label is the content of the entry of the same name, up to the first dot, that ends in `.cls`. In tar
-    /// files without any such entry it is the folder in which the picture stands, as [`folders`] finds it.
+    /// A sample's label is the content of the entry of the same name, up to the first dot, that ends in `.cls`. In tar
+    /// files without any such entry it is the folder in which the sample stands, as [`folders`] finds it.
     ///
     /// # Errors
     /// A file that cannot be read, is no tar file, or ends early.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
-        let mut shards = Self { files: Vec::new(), entries: Vec::new(), labels: Vec::new(), classes: Vec::new() };
+        let mut shards = Self {
+            files: Vec::new(),
+            entries: Vec::new(),
+            labels: Vec::new(),
+            classes: Vec::new(),
+            films: Films::default(),
+        };
         let (mut texts, mut unsaid) = (Vec::new(), Vec::new());
         for path in paths {
             let first = shards.entries.len();
@@ -60,7 +70,25 @@ impl Shards {
         Ok(shards)
     }
 
-    /// Adds the pictures of the tar file at `path`; gives the content of its `.cls` entries by [`key`].
+    /// These, where the films among them can be read here.
+    ///
+    /// # Errors
+    /// There are films, and FFmpeg is missing.
+    pub fn require(self) -> Result<Self> {
+        self.films.require(self.names())?;
+        Ok(self)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Path> {
+        self.entries.iter().map(|entry| Path::new(&entry.name))
+    }
+
+    fn footage(&self, i: usize) -> Footage<'_> {
+        let Entry { shard, ref name, offset, size } = self.entries[i];
+        Footage::called(Path::new(name), Place::Within { tar: &self.files[shard].0, offset, size })
+    }
+
+    /// Adds the samples of the tar file at `path`; gives the content of its `.cls` entries by [`key`].
     fn index(&mut self, path: &Path) -> Result<HashMap<String, String>> {
         /// A label is a number or a word.
         const LONGEST_LABEL: u64 = 4096;
@@ -99,7 +127,7 @@ impl Shards {
                 let mut text = String::new();
                 entry.by_ref().take(LONGEST_LABEL).read_to_string(&mut text).map_err(damaged)?;
                 classes.insert(key(&readable(name.as_os_str())).to_owned(), text.trim().to_owned());
-            } else if is_picture_name(&name) {
+            } else if is_sample_name(&name) {
                 let name = readable(name.as_os_str());
                 self.entries.push(Entry { shard: self.files.len(), name, offset, size });
             }
@@ -154,16 +182,26 @@ impl Source for Shards {
         &self.classes
     }
 
-    fn picture(&self, i: usize, _: &AtomicBool) -> Result<Decoded, Fault> {
-        let Entry { shard, offset, size, .. } = self.entries[i];
-        // Opened anew for each picture: threads share no position, and thousands of shards hold no descriptors.
-        let mut file = File::open(&self.files[shard].0).map_err(|error| unreadable(&error))?;
-        file.seek(SeekFrom::Start(offset)).map_err(|error| unreadable(&error))?;
-        let length = file.metadata().map_err(|error| unreadable(&error))?.len();
-        if offset.saturating_add(size) > length {
-            return Err(Fault::new(SkipReason::Truncated, "the tar file has become shorter"));
-        }
-        Decoded::within(file, size)
+    fn picture(&self, i: usize, stop: &AtomicBool) -> Result<Decoded, Fault> {
+        self.films.picture(i, self.footage(i), stop)
+    }
+
+    fn timeline(&self, i: usize, stop: &AtomicBool) -> Result<Timeline, Fault> {
+        self.films.timeline(i, self.footage(i), stop)
+    }
+
+    fn frames(
+        &self,
+        i: usize,
+        wanted: &[usize],
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(usize, &Picture),
+    ) -> Result<Vec<f64>, Fault> {
+        self.films.frames(i, self.footage(i), wanted, stop, each)
+    }
+
+    fn require_clips(&self) -> Result<()> {
+        self.films.require_clips(self.names())
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

@@ -27,12 +27,15 @@ pub enum Body {
     Svg(String),
     /// A picture with its description, shown at its own size.
     Picture(RgbImage, String),
+    /// Pictures below each other, each with its caption before it.
+    Strips(Vec<(String, RgbImage)>),
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}table{border-collapse:collapse}\
 th,td{padding:.25rem .9rem .25rem 0;text-align:right;border-bottom:1px solid #ddd}\
-th:first-child,td:first-child{text-align:left}img{max-width:100%;image-rendering:pixelated}svg{max-width:100%;height:auto}";
+th:first-child,td:first-child{text-align:left}.strips{table-layout:fixed;width:100%}\
+.strips td{border:0;padding:.15rem 0;text-align:left}.strips td:first-child{width:9.5rem}.strips img{display:block}img{max-width:100%;image-rendering:pixelated}svg{max-width:100%;height:auto}";
 
 /// Renders a report.
 ///
@@ -79,15 +82,22 @@ fn body(body: &Body) -> Result<Markup> {
             }
         },
         Body::Svg(svg) => PreEscaped(svg.clone()),
-        Body::Picture(picture, description) => {
-            let mut png = Cursor::new(Vec::new());
-            picture
-                .write_to(&mut png, ImageFormat::Png)
-                .map_err(|error| Error::new(Kind::Other, format!("cannot encode a picture: {error}")))?;
-            let source = format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner()));
-            html! { p { img src=(source) alt=(description); } }
-        }
+        Body::Picture(picture, description) => html! { p { (img(picture, description)?) } },
+        Body::Strips(strips) => html! {
+            table.strips {
+                @for (caption, picture) in strips { tr { td { (caption) } td { (img(picture, caption)?) } } }
+            }
+        },
     })
+}
+
+fn img(picture: &RgbImage, description: &str) -> Result<Markup> {
+    let mut png = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut png, ImageFormat::Png)
+        .map_err(|error| Error::new(Kind::Other, format!("cannot encode a picture: {error}")))?;
+    let source = format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner()));
+    Ok(html! { img src=(source) alt=(description); })
 }
 
 #[cfg(test)]
@@ -98,9 +108,11 @@ mod tests {
     fn a_report_is_one_file_and_escapes_its_text() {
         let picture = Body::Picture(RgbImage::new(2, 2), "two by two".into());
         let table = Body::Table(vec!["<a>".into()], vec![vec!["1 & 2".into()]]);
-        let section = Section { heading: "Part".into(), text: "How".into(), body: vec![picture, table] };
+        let strips = Body::Strips(vec![("up & left".into(), RgbImage::new(2, 2))]);
+        let section = Section { heading: "Part".into(), text: "How".into(), body: vec![picture, table, strips] };
         let page = render("Title", "Lead", &[section]).unwrap();
         assert!(page.contains("&lt;a&gt;") && page.contains("1 &amp; 2") && page.contains("data:image/png;base64,"));
+        assert!(page.contains("<td>up &amp; left</td>") && page.matches("<img ").count() == 2, "{page}");
         assert!(!page.contains("http"), "nothing is loaded from elsewhere");
     }
 }

@@ -52,3 +52,16 @@ pub(super) fn put(folder: &Path, path: &str, content: impl AsRef<[u8]>) -> PathB
     std::fs::write(&path, content).unwrap();
     path
 }
+
+/// A tar file of these.
+pub(super) fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}

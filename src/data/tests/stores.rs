@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::{animals, png, put};
+use super::{animals, png, put, tar};
 use crate::data::{Dataset, ListEnd, Split};
 use crate::error::{Kind, Result};
 
@@ -38,18 +38,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
-}
-
-fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, content) in entries {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_cksum();
-        builder.append_data(&mut header, name, *content).unwrap();
-    }
-    builder.into_inner().unwrap()
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::place::Place;
 use super::tools::REMEDY;
 use crate::data::skip::{Fault, SkipReason};
 
@@ -120,12 +121,15 @@ impl<'a> Running<'a> {
 }
 
 impl Said {
-    /// The fault that a process's end with `status` means.
-    pub fn fault(&self, status: ExitStatus) -> Fault {
+    /// The fault that the end with `status` of a process that reads the film at `place` means.
+    pub fn fault(&self, status: ExitStatus, place: Place<'_>) -> Fault {
         let text = String::from_utf8_lossy(&self.text);
         let told = text.lines().find(|line| !Self::is_time(line)).unwrap_or_default();
         // `[mov,mp4 @ 0x55d0]` names a place in memory.
         let told = told.split_once(" @ 0x").and_then(|(_, rest)| rest.split_once("] ")).map_or(told, |(_, rest)| rest);
+        // The film has its name beside this.
+        let address = place.address().to_string_lossy().into_owned();
+        let told = told.strip_prefix(address.as_str()).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(told);
         // A shell that was asked to start the decoder tells of its signal so.
         let killed = status.code().is_none_or(|code| code > 128);
         let reason = if killed { SkipReason::DecoderFailed } else { SkipReason::Corrupt };

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::child::{MARK, Patience, Running};
+use super::place::Place;
 use super::ppm;
 use super::probe::Film;
 use super::timeline::Timeline;
@@ -21,16 +22,18 @@ use crate::data::skip::{Fault, SkipReason};
 /// A [`Fault`] that says why there are no frames.
 pub(in crate::data) fn frames(
     tools: &Tools,
-    path: &Path,
+    place: Place<'_>,
     film: &Film,
     wanted: &[usize],
-    patience: Patience<'_>,
+    stop: &AtomicBool,
     each: &mut dyn FnMut(usize, &Picture),
 ) -> Result<Vec<f64>, Fault> {
     let _share = hold(film.held_bytes());
+    // Who waits for memory, which other films have, is not late.
+    let patience = tools.patience(stop);
     let mut times = Vec::with_capacity(wanted.len());
     for run in runs(&film.timeline, wanted) {
-        let part = Part { tools, path, film, wanted: &wanted[run.clone()], before: run.start, patience };
+        let part = Part { tools, place, film, wanted: &wanted[run.clone()], before: run.start, patience };
         times.extend(part.decode(each)?);
     }
     Ok(times)
@@ -39,7 +42,7 @@ pub(in crate::data) fn frames(
 /// Frames that one process decodes.
 struct Part<'a> {
     tools: &'a Tools,
-    path: &'a Path,
+    place: Place<'a>,
     film: &'a Film,
     wanted: &'a [usize],
     /// Frames that are wanted before these.
@@ -68,7 +71,7 @@ impl Part<'_> {
                 Err(Fault { reason: SkipReason::Truncated, .. }) => {}
                 Err(fault) => return Err(fault),
             }
-            tracing::debug!("{}: seeking leads elsewhere; it is read from its start", self.path.display());
+            tracing::debug!("{}: seeking leads elsewhere; it is read from its start", self.place.path().display());
         }
         self.decode_from(Begin::Start, each)
     }
@@ -82,7 +85,7 @@ impl Part<'_> {
                 (Some(shown - (shown - before) / 2.0 - timeline.origin), i)
             }
         };
-        let mut command = self.tools.decode(self.path, start);
+        let mut command = self.tools.decode(self.place, start);
         // Times leave before the frames are numbered anew, one each twenty-fifth of a second, so that no frame is
         // doubled or dropped to make the film even.
         let filters = format!(
@@ -116,7 +119,7 @@ impl Part<'_> {
         }
         let (status, said) = running.finish()?;
         if !status.success() {
-            return Err(said.fault(status));
+            return Err(said.fault(status, self.place));
         }
         let times = said.times();
         match read {

@@ -8,6 +8,7 @@ mod clip;
 mod decode;
 pub(super) mod films;
 pub(super) mod folder;
+pub(super) mod place;
 mod ppm;
 mod probe;
 mod sampling;

@@ -1,12 +1,13 @@
 //! What a film holds: the times of its frames, read from its packets without decoding any.
 
 use std::io::{BufRead, Read};
-use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
-use super::child::{Patience, Running};
+use super::child::Running;
+use super::place::Place;
 use super::timeline::Timeline;
 use super::tools::Tools;
-use crate::data::picture::{MAX_DECODED_BYTES, MAX_SIDE, plain_file};
+use crate::data::picture::{MAX_DECODED_BYTES, MAX_SIDE};
 use crate::data::skip::{Fault, SkipReason};
 
 /// Most frames of a film: a day and a half at 30 a second.
@@ -24,19 +25,17 @@ pub(in crate::data) struct Film {
 }
 
 impl Film {
-    /// Looks into the film at `path`.
+    /// Looks into the film at `place`.
     ///
     /// # Errors
     /// A [`Fault`] that says why there is no film.
-    pub fn open(tools: &Tools, path: &Path, patience: Patience<'_>) -> Result<Self, Fault> {
-        if plain_file(path)?.len() == 0 {
-            return Err(Fault::new(SkipReason::Empty, "the file has no content"));
-        }
-        let mut command = tools.probe(path);
+    pub fn open(tools: &Tools, place: Place<'_>, stop: &AtomicBool) -> Result<Self, Fault> {
+        place.require_content()?;
+        let mut command = tools.probe(place);
         // V, not v: a cover picture of a song is no video.
         command.args(["-select_streams", "V:0", "-of", "compact"]);
         command.args(["-show_entries", "packet=pts_time,dts_time,flags:stream=width,height:format=start_time"]);
-        let mut running = Running::start(&mut command, patience)?;
+        let mut running = Running::start(&mut command, tools.patience(stop))?;
         let found = match Found::read(&mut running) {
             Ok(found) => found,
             Err(Unfit::Read(error)) => return Err(running.fault(&error)),
@@ -46,7 +45,7 @@ impl Film {
         };
         let (status, said) = running.finish()?;
         if !status.success() {
-            return Err(said.fault(status));
+            return Err(said.fault(status, place));
         }
         found.film()
     }

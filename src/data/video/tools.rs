@@ -1,11 +1,13 @@
 //! The programs ffmpeg and ffprobe: how they are called, and what is said where they are missing.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
+use super::child::Patience;
+use super::place::Place;
 use crate::error::{Error, Kind, Result};
 
 /// The longest time that one look into a film, or the decoding of one sample's frames, may take.
@@ -50,24 +52,29 @@ impl Tools {
         Ok(())
     }
 
-    /// ffprobe on the film at `path`.
-    pub fn probe(&self, path: &Path) -> Command {
+    /// How long a call that begins now is waited for: until `stop` comes on, or its time is over.
+    pub fn patience<'a>(&self, stop: &'a AtomicBool) -> Patience<'a> {
+        Patience { until: Instant::now() + self.limit, stop }
+    }
+
+    /// ffprobe on the film at `place`.
+    pub fn probe(&self, place: Place<'_>) -> Command {
         let mut command = apart(&self.ffprobe);
         command.args(["-v", "error"]);
-        open(&mut command, path);
+        open(&mut command, place);
         command
     }
 
-    /// ffmpeg on the film at `path`, from `start` seconds after its first timestamp on.
+    /// ffmpeg on the film at `place`, from `start` seconds after its first timestamp on.
     ///
     /// One thread decodes: samples are what is decoded side by side.
-    pub fn decode(&self, path: &Path, start: Option<f64>) -> Command {
+    pub fn decode(&self, place: Place<'_>, start: Option<f64>) -> Command {
         let mut command = apart(&self.ffmpeg);
         command.args(["-nostdin", "-hide_banner", "-v", "error", "-copyts", "-threads", "1", "-filter_threads", "1"]);
         if let Some(start) = start {
             command.args(["-ss", &format!("{start:.6}")]);
         }
-        open(&mut command, path);
+        open(&mut command, place);
         command
     }
 }
@@ -85,9 +92,9 @@ fn apart(program: &Path) -> Command {
 pub(super) const REMEDY: &str = "install FFmpeg, both ffmpeg and ffprobe: `apt install ffmpeg`, `dnf install ffmpeg-free`, \
                                  `brew install ffmpeg` or `winget install ffmpeg`";
 
-/// The film as input: a file, whatever its name looks like, and of a known container.
-fn open(command: &mut Command, path: &Path) {
-    let mut file = OsString::from("file:");
-    file.push(path);
-    command.args(["-protocol_whitelist", "file,pipe", "-format_whitelist", CONTAINERS, "-i"]).arg(file);
+/// The film as input, which must be of a known container.
+fn open(command: &mut Command, place: Place<'_>) {
+    command
+        .args(["-protocol_whitelist", place.protocols(), "-format_whitelist", CONTAINERS, "-i"])
+        .arg(place.address());
 }

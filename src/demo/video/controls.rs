@@ -26,6 +26,16 @@ impl Control {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::None, Self::Repeated, Self::Shuffled, Self::Reversed];
 
+    /// As it stands in tables and before clips.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "as they are",
+            Self::Repeated => "one frame repeated",
+            Self::Shuffled => "frames shuffled",
+            Self::Reversed => "backwards",
+        }
+    }
+
     /// Which frame stands at each place of a clip of `sample`.
     fn order(self, frames: usize, sample: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..frames).collect();

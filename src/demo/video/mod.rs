@@ -1,6 +1,7 @@
 //! The demonstration on clips: pre-train, probe the direction of motion before and after, with controls, and report.
 
 mod controls;
+mod directions;
 mod page;
 mod probes;
 
@@ -8,12 +9,13 @@ pub use controls::Control;
 pub use probes::{Features, Motion, MotionRow, Pooling};
 
 use controls::Controlled;
+use directions::Needed;
 use probes::{Clips, Confusion, Fitted};
 
 use super::{Demo, Learned, Outcome, Part, no_seed};
 use crate::config::Layers;
-use crate::data::{DIRECTIONS, EvalPlan, EvalTransform};
-use crate::error::{Error, Result};
+use crate::data::{EvalPlan, EvalTransform};
+use crate::error::Result;
 use crate::extract::{BurnEngine, FeatureEngine as _, ReadOut, Tokens, Views, encode_all};
 use crate::model::Encoder;
 use crate::train::Observer;
@@ -33,7 +35,7 @@ struct First {
 /// among them, and are tested on half as many of the test part; `say` hears what comes next after the training.
 ///
 /// # Errors
-/// As training does; a usage error where the data set's classes are not the directions of motion.
+/// As training does; a usage error where the classes are not the directions of motion, or too few clips move in one of them.
 pub fn run(
     demo: &Demo,
     [clips, few]: [usize; 2],
@@ -41,10 +43,9 @@ pub fn run(
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome<MotionRow>> {
     let (data, test) = demo.parts()?;
-    if data.data.classes() != DIRECTIONS {
-        return Err(Error::usage(format!("{} has no directions of motion to be told", demo.data.display()))
-            .with_remedy("the demonstration is made for synthetic:photopan and synthetic:sprites"));
-    }
+    let of_part = |part: &str| format!("the {part} part of {}", demo.data.display());
+    let data = directions::of(data, &Needed { name: &of_part("training"), clips, least: few })?;
+    let test = directions::of(test, &Needed { name: &of_part("test"), clips: clips / 2, least: 1 })?;
     let mut probes = Vec::new();
     let mut first: Option<First> = None;
     for &seed in demo.seeds {

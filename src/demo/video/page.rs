@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use super::probes::{Confusion, MotionRow};
+use super::probes::{Confusion, Features, MotionRow};
 use super::{Control, First};
 use crate::data::{Batch, DIRECTIONS};
 use crate::demo::{Demo, Pair, Part, curves};
@@ -16,23 +16,22 @@ use crate::viz::tiles::{gallery, token_map};
 
 /// Clips in the sheet of masks.
 const MASKED: usize = 2;
+/// Of so many test clips of a direction the one with most contrast is shown: of a plain sky no motion is seen.
+const LOOKED_AT: usize = 8;
 /// Side of a small picture on the page, in pixels.
 const SIDE: u32 = 64;
 
 /// The report as HTML.
 pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, probes: &[MotionRow]) -> Result<String> {
-    let clips: Vec<Batch> = seen::batches(demo.config, &test.data, each_direction(test))?.collect();
-    let strips = clips.iter().map(|clip| vec![seen::strip(demo.config, clip)]).collect::<Vec<_>>();
-    let controls = Control::ALL.map(|control| {
-        let clip = clips.first().map(|clip| control.apply(clip, demo.config.model.frames));
-        vec![clip.map_or(Vec::new(), |clip| seen::strip(demo.config, &clip))]
-    });
-
-    let grid = demo.config.model.grid();
-    let sampler = MaskSampler::new(&demo.config.mask, grid)?;
-    let masked: Vec<Vec<RgbImage>> = strips.iter().take(MASKED).map(|rows| rows.concat()).collect();
-    let samples: Vec<u64> = (0..masked.len() as u64).collect();
-    let masks = sheet(&masked, &sampler.sample(demo.config.train.seed, 0, &samples), grid)?;
+    let shown = shown(demo, test)?;
+    let strip = |clip: &Batch| gallery(&[vec![seen::strip(demo.config, clip)]], SIDE);
+    let strips = shown.iter().map(|(direction, clip)| (direction.to_string(), strip(clip))).collect();
+    let first_shown = shown.first().map(|(_, clip)| clip);
+    let controlled = |control: Control| {
+        let clip = first_shown.map(|clip| control.apply(clip, demo.config.model.frames));
+        clip.map(|clip| (control.name().to_owned(), strip(&clip)))
+    };
+    let controls = Control::ALL.into_iter().filter_map(controlled).collect();
 
     let sections = [
         Section {
@@ -60,27 +59,30 @@ pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, prob
         curves(&first.learned.metrics)?,
         Section {
             heading: "Clips".into(),
-            text: "A test clip of each direction, counter-clockwise from the right; of each tubelet the first frame.".into(),
-            body: vec![Body::Picture(gallery(&strips, SIDE), "test clips".into())],
+            text: format!(
+                "A test clip of each direction, of the first {LOOKED_AT} the one with most contrast; of each tubelet the \
+                 first frame."
+            ),
+            body: vec![Body::Strips(strips)],
         },
         Section {
             heading: "Controls".into(),
-            text: "The first of them as it is, as one frame repeated, shuffled and backwards.".into(),
-            body: vec![Body::Picture(gallery(&controls, SIDE), "controls".into())],
+            text: "The first of these clips as the probes are tested on it.".into(),
+            body: vec![Body::Strips(controls)],
         },
         Section {
             heading: "Masks".into(),
             text: "Under each clip, for each range of masks, what the context encoder sees (the rest is grey) and what \
                    is to be predicted; the bars say how much of each time is kept."
                 .into(),
-            body: vec![Body::Picture(masks, "masks over clips".into())],
+            body: vec![Body::Strips(masks(demo, &shown)?)],
         },
         Section {
             heading: "Feature maps over time".into(),
-            text: "The first three principal components of the tokens as red, green and blue: for each clip its frames, \
-                   the untrained encoder, the trained one."
+            text: "The first three principal components of an encoder's tokens as red, green and blue, under each clip; \
+                   the same colour is the same feature in all maps of one encoder."
                 .into(),
-            body: vec![Body::Picture(maps(demo, &first.learned.pair, &clips)?, "feature maps".into())],
+            body: vec![Body::Strips(maps(demo, &first.learned.pair, &shown)?)],
         },
     ];
     let lead = format!(
@@ -93,10 +95,38 @@ pub(super) fn render(demo: &Demo, first: &First, test: &Part, train: &Part, prob
     render_page("anyjepa: a demonstration of motion", &lead, &sections)
 }
 
-/// The first test clip of each direction.
-fn each_direction(test: &Part) -> Vec<usize> {
-    let of_class = |class: usize| test.labels.iter().position(|label| *label as usize == class);
-    (0..DIRECTIONS.len()).filter_map(of_class).collect()
+/// For each direction its name and a test clip in which there is something to see.
+fn shown(demo: &Demo, test: &Part) -> Result<Vec<(&'static str, Batch)>> {
+    let mut shown = Vec::new();
+    for (direction, number) in DIRECTIONS.into_iter().zip(0..) {
+        let rows = (0..test.labels.len()).filter(|row| test.labels[*row] == number).take(LOOKED_AT);
+        let clips = seen::batches(demo.config, &test.data, rows)?;
+        let clearest = clips.max_by(|one, other| contrast(one).total_cmp(&contrast(other)));
+        shown.extend(clearest.map(|clip| (direction, clip)));
+    }
+    Ok(shown)
+}
+
+/// The mean variance of a frame's values, channel by channel.
+fn contrast(clip: &Batch) -> f64 {
+    let [_, planes, height, width] = clip.shape;
+    let pixels = (height * width).max(1);
+    let variance = |plane: &[f32]| {
+        let mean = plane.iter().sum::<f32>() / plane.len() as f32;
+        f64::from(plane.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / plane.len() as f32)
+    };
+    clip.pixels.chunks_exact(pixels).map(variance).sum::<f64>() / planes.max(1) as f64
+}
+
+/// The first clips under the masks of a run's first step.
+fn masks(demo: &Demo, shown: &[(&'static str, Batch)]) -> Result<Vec<(String, RgbImage)>> {
+    let grid = demo.config.model.grid();
+    let sampler = MaskSampler::new(&demo.config.mask, grid)?;
+    let under_masks = |(sample, (direction, clip)): (u64, &(&'static str, Batch))| {
+        let passes = sampler.sample(demo.config.train.seed, 0, &[sample]);
+        Ok((direction.to_string(), sheet(&[seen::strip(demo.config, clip)], &passes, grid)?))
+    };
+    (0..).zip(shown.iter().take(MASKED)).map(under_masks).collect()
 }
 
 fn confusion(counts: &Confusion) -> Body {
@@ -107,18 +137,22 @@ fn confusion(counts: &Confusion) -> Body {
     Body::Table(header, DIRECTIONS.into_iter().zip(counts).map(row).collect())
 }
 
-/// For each clip rows of: its frames, the untrained encoder's maps, the trained one's.
-fn maps(demo: &Demo, pair: &Pair, clips: &[Batch]) -> Result<RgbImage> {
+/// For each clip its frames, the untrained encoder's maps, the trained one's.
+fn maps(demo: &Demo, pair: &Pair, shown: &[(&'static str, Batch)]) -> Result<Vec<(String, RgbImage)>> {
     let grid = demo.config.model.grid();
+    let clips: Vec<Batch> = shown.iter().map(|(_, clip)| clip.clone()).collect();
+    let strip = |tiles: Vec<RgbImage>| gallery(&[vec![tiles]], SIDE);
     let mut maps: Vec<Vec<RgbImage>> = Vec::new();
     for encoder in [&pair.untrained, &pair.trained] {
-        let colours = feature_colours(&demo.tokens(encoder, clips)?)?;
+        let colours = feature_colours(&demo.tokens(encoder, &clips)?)?;
         maps.push(colours.chunks(grid.area()).map(|colours| token_map(colours, grid.side)).collect());
     }
     let mut rows = Vec::new();
-    for (at, clip) in clips.iter().enumerate() {
-        rows.push(vec![seen::strip(demo.config, clip)]);
-        rows.extend(maps.iter().map(|maps| vec![maps[at * grid.time..][..grid.time].to_vec()]));
+    for (at, (direction, clip)) in shown.iter().enumerate() {
+        rows.push((direction.to_string(), strip(seen::strip(demo.config, clip))));
+        for (features, maps) in [Features::Untrained, Features::Trained].into_iter().zip(&maps) {
+            rows.push((features.name().to_owned(), strip(maps[at * grid.time..][..grid.time].to_vec())));
+        }
     }
-    Ok(gallery(&rows, SIDE))
+    Ok(rows)
 }

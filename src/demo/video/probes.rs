@@ -120,18 +120,12 @@ impl MotionRow {
             Pooling::Mean => "mean",
             Pooling::Attentive => "attentive",
         };
-        let control = match self.control {
-            Control::None => "as they are",
-            Control::Repeated => "one frame repeated",
-            Control::Shuffled => "frames shuffled",
-            Control::Reversed => "backwards",
-        };
         let Motion { directions, axis, right_left } = self.motion;
         [
             self.features.name().to_owned(),
             pooling.to_owned(),
             self.labels_per_class.map_or("all".to_owned(), |count| format!("{count} a class")),
-            control.to_owned(),
+            self.control.name().to_owned(),
             self.seed.to_string(),
             percent(directions),
             percent(axis),

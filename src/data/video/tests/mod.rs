@@ -1,11 +1,13 @@
-//! Films of every container and shape, made by FFmpeg here, and decoders that hang, crash and flood.
+//! Films of every container and shape, made by FFmpeg here.
+
+mod decoders;
+mod shards;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
-use super::films::Films;
+use super::films::{Films, Footage};
 use super::tools::Tools;
 use crate::data::skip::SkipReason;
 use crate::data::{Clip, Dataset, Fault, Timeline};
@@ -48,8 +50,9 @@ fn fault(path: &Path) -> Fault {
 }
 
 fn faulty(films: &Films, path: &Path) -> Fault {
-    let read = films.timeline(0, path, &NEVER);
-    read.and_then(|timeline| films.frames(0, path, &[timeline.len() / 2], &NEVER, &mut |_, _| {})).unwrap_err()
+    let read = films.timeline(0, Footage::at(path), &NEVER);
+    read.and_then(|timeline| films.frames(0, Footage::at(path), &[timeline.len() / 2], &NEVER, &mut |_, _| {}))
+        .unwrap_err()
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn a_late_clip_of_a_long_film_is_reached_by_seeking() {
         let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo \"$@\" >>{}; exec ffmpeg \"$@\"", log.display()));
         let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
         let mut found = Vec::new();
-        let times = films.frames(0, &path, &[1, 3, 100, 104], &NEVER, &mut |at, frame| {
+        let times = films.frames(0, Footage::at(&path), &[1, 3, 100, 104], &NEVER, &mut |at, frame| {
             found.push((at, (f64::from(frame.pixels[0]) * 219.0 / 255.0 / 2.0).round() as usize));
         });
         for (time, expected) in times.unwrap().iter().zip([0.04, 0.12, 4.0, 4.16]) {
@@ -222,98 +225,6 @@ fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
     std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
-}
-
-#[test]
-fn a_decoder_that_hangs_crashes_or_floods_costs_its_film_in_bounded_time() {
-    /// Far above the limits below, far below what the programs would take.
-    const PROMPT: Duration = Duration::from_secs(120);
-    // What ends by itself may take its time on a busy machine.
-    let limit = |reason| Duration::from_secs(if reason == SkipReason::TimedOut { 3 } else { 60 });
-    let folder = tempfile::tempdir().unwrap();
-    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
-    let header = r"P6\n32 32\n255\n";
-    let programs = [
-        ("hangs", "exec sleep 600".to_owned(), SkipReason::TimedOut),
-        ("hangs_below", "sleep 600".to_owned(), SkipReason::TimedOut),
-        ("hangs_in_a_frame", format!("printf '{header}abc'; exec sleep 600"), SkipReason::TimedOut),
-        ("ignores_the_end", "trap '' TERM INT PIPE; while :; do sleep 1; done".to_owned(), SkipReason::TimedOut),
-        ("crashes", "kill -SEGV $$".to_owned(), SkipReason::DecoderFailed),
-        ("crashes_in_a_frame", format!("printf '{header}abc'; kill -ABRT $$"), SkipReason::DecoderFailed),
-        ("fails", "echo 'wrong in every way' >&2; exit 1".to_owned(), SkipReason::Corrupt),
-        ("says_nothing", "exit 0".to_owned(), SkipReason::Truncated),
-        ("floods_messages", "exec yes >&2".to_owned(), SkipReason::TimedOut),
-        ("says_too_much", "yes | head -c 2000000 >&2".to_owned(), SkipReason::DecoderFailed),
-        (
-            "floods_frames",
-            format!("while :; do printf '{header}'; head -c 3072 /dev/zero; done"),
-            SkipReason::DecoderFailed,
-        ),
-        ("floods_noise", "exec yes".to_owned(), SkipReason::DecoderFailed),
-        ("huge_frame", r"printf 'P6\n16000 16000\n255\n'; exec cat /dev/zero".to_owned(), SkipReason::DecoderFailed),
-    ];
-    for (name, body, reason) in programs {
-        let ffmpeg = script(folder.path(), name, &body);
-        let films = Films::with(Tools { ffmpeg, limit: limit(reason), ..Tools::installed().clone() });
-        let start = Instant::now();
-        let found = faulty(&films, &path);
-        assert_eq!(found.reason, reason, "{name}: {}", found.detail);
-        assert!(start.elapsed() < PROMPT, "{name} took {:?}", start.elapsed());
-    }
-    for (name, body, reason) in [
-        ("probe_hangs", "exec sleep 600", SkipReason::TimedOut),
-        ("probe_floods", "exec yes 'packet|pts_time=1.0|flags=K_'", SkipReason::TooLarge),
-        ("probe_floods_a_line", "exec cat /dev/zero", SkipReason::TimedOut),
-        ("probe_says_nonsense", "echo 'stream|width=-1|height=x'; echo 'packet|pts_time=nan'", SkipReason::NoVideo),
-        (
-            "probe_lies",
-            "echo 'stream|width=99999999999|height=99999999999'; echo 'packet|pts_time=0|flags=K'",
-            SkipReason::TooLarge,
-        ),
-    ] {
-        let ffprobe = script(folder.path(), name, body);
-        let films = Films::with(Tools { ffprobe, limit: limit(reason), ..Tools::installed().clone() });
-        let start = Instant::now();
-        let found = faulty(&films, &path);
-        assert_eq!(found.reason, reason, "{name}: {}", found.detail);
-        assert!(start.elapsed() < PROMPT, "{name} took {:?}", start.elapsed());
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn no_process_is_left_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
-    let own = folder.path().join("pid");
-    let tell = format!("echo $$ $(cut -d' ' -f5 /proc/$$/stat) >{}; exec sleep 600", own.display());
-    let ffmpeg = script(folder.path(), "ffmpeg", &tell);
-    let limit = Duration::from_secs(5);
-    let films = Films::with(Tools { ffmpeg, limit, ..Tools::installed().clone() });
-    assert_eq!(faulty(&films, &path).reason, SkipReason::TimedOut);
-    let told = std::fs::read_to_string(own).unwrap();
-    let (pid, group) = told.trim().split_once(' ').unwrap();
-    assert_eq!(pid, group, "a signal to the group of the run, such as Ctrl-C, reaches the decoder");
-    // Neither running nor waiting to be reaped.
-    assert!(!Path::new("/proc").join(pid).exists());
-}
-
-#[test]
-fn nobody_waits_for_a_film_that_nobody_wants_any_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
-    let ffmpeg = script(folder.path(), "ffmpeg", "exec sleep 600");
-    let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
-    let stop = AtomicBool::new(false);
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(300));
-            stop.store(true, Ordering::Relaxed);
-        });
-        assert!(films.frames(0, &path, &[3], &stop, &mut |_, _| {}).is_err());
-    });
-    assert!(start.elapsed() < super::FILM_LIMIT / 2);
 }
 
 #[test]
