@@ -134,6 +134,9 @@ impl Import<'_> {
                 [axis] => self.push(Op::Flip(axis), &[&op.input], &op.out),
                 _ => Err(unknown(op)),
             },
+            OperationIr::BaseFloat(Base::RepeatDim(op)) => {
+                self.push(Op::Repeat { axis: op.dim, times: op.times }, &[&op.tensor], &op.out)
+            }
             OperationIr::BaseFloat(Base::Select(op)) if op.dim == 0 => {
                 self.push(Op::Gather, &[&op.tensor, &op.indices], &op.out)
             }
