@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{ModelConfig, PRESETS, Preset};
+use crate::config::{ModelConfig, PRESETS, Positions, Preset};
 
 fn model(name: &str, depth: usize) -> ModelConfig {
     ModelConfig { depth, ..Preset::find(name).unwrap().config().model }
@@ -42,6 +42,18 @@ fn rotations_of_the_tokens_that_a_mask_keeps_are_gathered_once_for_all_blocks() 
     insta::assert_snapshot!("kept-rotation", compiled(2));
     // Of one image nothing is repeated, and yet it is done alike.
     assert_eq!(compiled(1).dispatches.len(), compiled(2).dispatches.len());
+}
+
+#[test]
+fn a_plan_has_one_table_of_rotations_and_none_where_nothing_turns() {
+    for preset in PRESETS {
+        let model = ModelConfig { depth: 2, ..preset.config().model };
+        for (layers, take) in [(1, Take::Mean), (2, Take::Tokens), (1, Take::Kept(9))] {
+            let plan = compile(&model, 2, ReadOut { layers, take }, Dtype::F32).unwrap();
+            let tables = plan.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Angles { .. })).count();
+            assert_eq!(tables, usize::from(model.positions == Positions::Rope), "{}: {take:?}", preset.name);
+        }
+    }
 }
 
 #[test]
