@@ -3,9 +3,8 @@
 //! `cargo bench` measures the standard set; `cargo test --benches` only shows that it runs. `anyjepa bench` measures
 //! other models, batches and devices, and prints JSON.
 
-use anyjepa::bench::{Engine, QUICK, Repetitions, STANDARD, Workload, peak};
+use anyjepa::bench::{Bench, Engine, QUICK, Repetitions, STANDARD, Workload};
 use anyjepa::config::Precision;
-use anyjepa::device;
 use anyjepa::error::Result;
 
 fn main() -> Result<()> {
@@ -13,13 +12,14 @@ fn main() -> Result<()> {
     let measuring = std::env::args().any(|word| word == "--bench");
     let (set, warm_up, counted) = if measuring { (STANDARD, 2, 5) } else { (QUICK, 0, 1) };
     let repetitions = Repetitions { warm_up, counted };
-    let spec = "cpu".parse()?;
-    let device = device::open(spec)?;
-    let peak = peak(Precision::F32, repetitions, spec, &device)?;
+    let workload =
+        |(work, model, batch): &(_, &str, usize)| Workload::new(*work, model, *batch, Precision::F32, Engine::Compiled);
+    let workloads: Vec<Workload> = set.iter().map(workload).collect::<Result<_>>()?;
+    let bench = Bench::open("cpu".parse()?, Precision::F32, &workloads)?;
+    let peak = bench.peak(Precision::F32, repetitions)?;
     println!("peak: {:.1} GFLOP/s, a product of two {side} x {side} matrices", peak.gflops, side = peak.side);
-    for (work, model, batch) in set {
-        let workload = Workload::new(*work, model, *batch, Precision::F32, Engine::Compiled)?;
-        let case = workload.measure(repetitions, &peak, spec, &device)?;
+    for ((work, model, batch), workload) in set.iter().zip(&workloads) {
+        let case = workload.measure(repetitions, &peak, &bench)?;
         let timing = &case.timing;
         println!(
             "{:8} {model} x {batch}: {:.3} images/s, {:.1} GFLOP/s, {:.0} % of the peak; {:.3} s ({:.3} to {:.3})",

@@ -59,11 +59,28 @@ fn without_a_word_both_are_measured_and_the_head_is_one_pass_through_all() {
 fn the_engine_can_be_chosen_and_ours_knows_bf16_on_the_processor() {
     let case = |words: &str| {
         let result = measured(&format!("bench extract --quick --batch 1 --reps 1 --warm-up 0 --json {words}"));
-        ["engine", "precision"].map(|key| result["cases"][0][key].as_str().unwrap().to_owned())
+        let said = |value: &Value| value.as_str().unwrap().to_owned();
+        [&result["cases"][0]["engine"], &result["cases"][0]["precision"], &result["peak"]["engine"]].map(said)
     };
-    assert_eq!(case("--engine burn"), ["burn", "f32"]);
-    assert_eq!(case("--precision bf16"), ["compiled", "bf16"]);
-    assert_eq!(case("--precision bf16 --engine burn"), ["burn", "bf16"]);
+    assert_eq!(case("--engine burn"), ["burn", "f32", "burn"]);
+    assert_eq!(case("--precision bf16"), ["compiled", "bf16", "compiled"]);
+    assert_eq!(case("--precision bf16 --engine burn"), ["burn", "bf16", "compiled"]);
+}
+
+#[test]
+fn f16_is_measured_on_a_vulkan_adapter_beside_a_product_of_f16() {
+    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
+        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was measured");
+        return;
+    }
+    let result = measured(
+        "bench extract --quick --model animals28 --batch 2 --reps 1 --warm-up 0 --precision f16 --device vulkan --json",
+    );
+    let (case, peak) = (&result["cases"][0], &result["peak"]);
+    assert_eq!((&case["engine"], &peak["engine"]), (&"compiled_f16".into(), &"compiled_f16".into()));
+    assert!(positive(&peak["side"]) >= 512.0);
+    assert_eq!(positive(&result["peak_gflops"]), positive(&peak["gflops"]));
+    positive(&case["images_per_second"]);
 }
 
 #[test]

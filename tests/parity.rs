@@ -1,9 +1,9 @@
 //! Every engine agrees with the plain twins, and a planted fault is found where it was planted.
 
-use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile};
+use anyjepa::compile::{Buffer, Dispatch, Dtype, Kernel, Plan, ReadOut, Take, compile};
 use anyjepa::config::{ModelConfig, Positions, Preset};
 use anyjepa::error::Result;
-use anyjepa::parity::{Subject, Way, compare, find};
+use anyjepa::parity::{Found, Subject, Way, compare, find};
 use anyjepa::runtime;
 use anyjepa::weights::of_plan;
 
@@ -50,6 +50,32 @@ fn the_compiled_plan_agrees_on_a_vulkan_adapter_in_both_widths() {
     if gpu() {
         agrees(Way::Compiled("vulkan".parse().unwrap(), Dtype::F32));
         agrees(Way::Compiled("vulkan".parse().unwrap(), Dtype::F16));
+    }
+}
+
+/// The plain twins would take minutes: the measure is the processor's plan of f32, which the tests above compare with them.
+#[test]
+fn vit_b16_gives_the_same_layers_on_a_vulkan_adapter_in_both_widths() {
+    if !gpu() {
+        return;
+    }
+    let model = Preset::find("ijepa-vit-b16").unwrap().config().model;
+    assert_eq!((model.image_size, model.tokens()), (224, 196));
+    let subject = Subject::untrained(&model, 1, 3).unwrap();
+    let plan = |_| compile(&model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32);
+    let weights = |buffer: &Buffer| of_plan(&subject.weights, buffer);
+    let mut measure = Vec::new();
+    let note = &mut |dispatch: &Dispatch, values: &[f32]| {
+        measure.push(Found { label: dispatch.label.clone(), values: values.to_vec() });
+        Ok(())
+    };
+    runtime::open("cpu".parse().unwrap(), plan, &weights).unwrap().trace(&subject.images, note).unwrap();
+    for dtype in [Dtype::F32, Dtype::F16] {
+        let outcome = compare(&subject, &measure, &Way::Compiled("vulkan".parse().unwrap(), dtype)).unwrap();
+        assert_eq!(outcome.layers.len(), 7 * 12 + 4);
+        for layer in &outcome.layers {
+            assert!(layer.passed, "{dtype}: {layer:?}, {:?}", outcome.fault);
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 pub use clock::{Repetitions, Timing};
-pub use peak::{Peak, peak};
+pub use peak::Peak;
 
 use crate::config::{Precision, Preset, RunConfig};
-use crate::device::Spec;
+use crate::device::{self, Api, Spec};
 use crate::error::Result;
 use crate::random::{Purpose, Stream};
 
@@ -34,7 +34,7 @@ pub enum Work {
 pub enum Engine {
     /// A plan of our own kernels.
     Compiled,
-    /// Likewise, with weights and most values of f16, on a GPU; sums, and the peak beside it, are of f32.
+    /// Likewise, with weights and most values of f16, on a GPU; sums are of f32.
     CompiledF16,
     /// Operation by operation, as in training.
     Burn,
@@ -46,6 +46,15 @@ pub struct Workload {
     work: Work,
     config: RunConfig,
     engine: Engine,
+}
+
+/// The device on which all is measured, and what makes the large matrix product there.
+#[derive(Debug)]
+pub struct Bench {
+    spec: Spec,
+    yardstick: Engine,
+    /// burn's; where nothing is left to burn, the processor, which has nothing to do.
+    device: Device,
 }
 
 /// One measurement.
@@ -132,19 +141,52 @@ impl Workload {
         [encoder + predictor + batch * model.input_bytes(), computed]
     }
 
-    /// Makes the measurement on the device that `spec` names, which is burn's `device` and reaches `peak`.
+    /// Makes the measurement on a bench whose device reaches `peak`.
     ///
     /// # Errors
     /// A usage error where no mask fits, a device error where the device fails or computes what is no number.
-    pub fn measure(&self, repetitions: Repetitions, peak: &Peak, spec: Spec, device: &Device) -> Result<Measurement> {
+    pub fn measure(&self, repetitions: Repetitions, peak: &Peak, bench: &Bench) -> Result<Measurement> {
+        let device = &bench.device;
         match self.work {
             Work::Extract => {
-                let engine = extract::engine(&self.config, self.engine, spec, device)?;
+                let engine = extract::engine(&self.config, self.engine, bench.spec, device)?;
                 let measured = extract::measure(&self.config, engine.as_ref(), repetitions, peak, device)?;
                 Ok(Measurement { engine: self.engine, ..measured })
             }
             Work::Train => train::measure(&self.config, repetitions, peak, device),
         }
+    }
+}
+
+impl Bench {
+    /// Opens the device that `spec` names for `workloads`, whose matrix products are of `precision`. A GPU that runs plans
+    /// alone needs no kernels of burn: those of a product are taken where this build has them, but for f16.
+    ///
+    /// # Errors
+    /// A device error where this build or this machine lacks the device.
+    pub fn open(spec: Spec, precision: Precision, workloads: &[Workload]) -> Result<Self> {
+        let with = |engine: Engine| workloads.iter().all(|workload| workload.engine == engine);
+        let yardstick = match spec.api {
+            // burn's product knows no instructions for bfloat16 on the processor.
+            Api::Cpu if precision == Precision::Bf16 => Engine::Compiled,
+            Api::Cpu => Engine::Burn,
+            _ if with(Engine::CompiledF16) => Engine::CompiledF16,
+            _ if with(Engine::Compiled) && !spec.trains() => Engine::Compiled,
+            _ => Engine::Burn,
+        };
+        let device = match (spec.api, yardstick) {
+            (Api::Cpu, _) | (_, Engine::Compiled | Engine::CompiledF16) => Device::flex(),
+            (_, Engine::Burn) => device::open(spec)?,
+        };
+        Ok(Self { spec, yardstick, device })
+    }
+
+    /// Measures the peak in `precision`.
+    ///
+    /// # Errors
+    /// A device error where the device fails or computes what is no number.
+    pub fn peak(&self, precision: Precision, repetitions: Repetitions) -> Result<Peak> {
+        peak::peak(self.yardstick, precision, repetitions, self.spec, &self.device)
     }
 }
 

@@ -1,10 +1,14 @@
 //! The measured peak: how fast one large matrix product is.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use pulp::Arch;
 use serde::Serialize;
 
+use super::Engine;
 use super::clock::{Repetitions, Timing, repeat};
+use crate::compile::Dtype;
 use crate::config::Precision;
 use crate::device::{Api, Spec, read};
 use crate::error::{Error, Result};
@@ -12,9 +16,11 @@ use crate::kernels::matmul::{self, Finish, Matrix, Product};
 use crate::kernels::panels::{Bf16, Panels};
 use crate::kernels::workspace::Workspace;
 use crate::random::{Purpose, Stream};
+use crate::runtime::gpu::{Bounds, Checks, Gpu, Square};
 
-/// Sides of the products, tried in turn: 2048 fills a processor, a large GPU needs more.
-const SIDES: [usize; 3] = [2048, 4096, 8192];
+/// Sides of the products, tried in turn: 512 is enough for a CPU that imitates a GPU, 2048 fills a processor, a large GPU
+/// needs more.
+const SIDES: [usize; 4] = [512, 2048, 4096, 8192];
 /// A product that takes fewer seconds than this is followed by a larger one.
 const LONG_ENOUGH: f64 = 0.02;
 /// Different values in a matrix; a prime, so that they repeat at another place in each row.
@@ -29,26 +35,53 @@ pub struct Peak {
     pub side: usize,
     /// The arithmetic.
     pub precision: Precision,
+    /// What makes the product.
+    pub engine: Engine,
     /// The seconds of a product.
     #[serde(flatten)]
     pub timing: Timing,
 }
 
-/// Measures the peak in `precision` of the device that `spec` names and that is burn's `device`.
+/// Measures the peak in `precision` of the device that `spec` names, by burn's `device` or by our own kernels, as `engine`
+/// says.
 ///
 /// # Errors
 /// A device error where the device fails or computes what is no number.
-pub fn peak(precision: Precision, repetitions: Repetitions, spec: Spec, device: &Device) -> Result<Peak> {
+pub(super) fn peak(
+    engine: Engine,
+    precision: Precision,
+    repetitions: Repetitions,
+    spec: Spec,
+    device: &Device,
+) -> Result<Peak> {
+    let stored = if engine == Engine::CompiledF16 { Dtype::F16 } else { Dtype::F32 };
+    let gpu = match (engine, spec.api) {
+        (Engine::Burn, _) | (_, Api::Cpu) => None,
+        _ => {
+            let gpu = Arc::new(Gpu::open(spec, Bounds::Adapter, Checks::Off)?);
+            Some((Square::tile(&gpu, stored)?, gpu))
+        }
+    };
     let mut best: Option<Peak> = None;
     for side in SIDES {
-        // burn's product knows no instructions for bfloat16 on the processor.
-        let peak = match (precision, spec.api) {
-            (Precision::Bf16, Api::Cpu) => own_product(side, repetitions, device)?,
-            _ => product(side, precision, repetitions, device)?,
+        let (timing, corner) = match (&gpu, engine) {
+            (Some((_, gpu)), _) if !fits(gpu, side, stored) => break,
+            (Some((tile, gpu)), _) => {
+                let [x, y] = matrices(side);
+                let mut square = Square::new(gpu, side, stored, [&x, &y], *tile)?;
+                let ((), timing) = repeat(device, repetitions, (), |()| square.run())?;
+                (timing, square.values()?.first().copied().map(f64::from))
+            }
+            (None, Engine::Burn) => product(side, precision, repetitions, device)?,
+            (None, _) => own_product(side, repetitions, device)?,
         };
-        let long_enough = peak.timing.median_s >= LONG_ENOUGH;
-        if best.as_ref().is_none_or(|best| peak.gflops > best.gflops) {
-            best = Some(peak);
+        if !corner.is_some_and(f64::is_finite) {
+            return Err(Error::device(format!("a matrix product of {side} on the device is no number")));
+        }
+        let long_enough = timing.median_s >= LONG_ENOUGH;
+        let gflops = 2.0 * (side as f64).powi(3) / timing.median_s / 1e9;
+        if best.as_ref().is_none_or(|best| gflops > best.gflops) {
+            best = Some(Peak { gflops, side, precision, engine, timing });
         }
         if long_enough {
             break;
@@ -57,7 +90,18 @@ pub fn peak(precision: Precision, repetitions: Repetitions, spec: Spec, device: 
     best.ok_or_else(|| Error::device("no matrix product could be timed"))
 }
 
-fn product(side: usize, precision: Precision, repetitions: Repetitions, device: &Device) -> Result<Peak> {
+/// Whether matrices of `side` can be bound.
+fn fits(gpu: &Gpu, side: usize, stored: Dtype) -> bool {
+    (side * side * stored.bytes()) as u64 <= gpu.adapter().max_binding_bytes
+}
+
+/// Times burn's product; gives its first value too.
+fn product(
+    side: usize,
+    precision: Precision,
+    repetitions: Repetitions,
+    device: &Device,
+) -> Result<(Timing, Option<f64>)> {
     let dtype = match precision {
         Precision::F32 => FloatDType::F32,
         Precision::Bf16 => FloatDType::BF16,
@@ -66,12 +110,11 @@ fn product(side: usize, precision: Precision, repetitions: Repetitions, device: 
         matrices(side).map(|values| Tensor::<2>::from_data(TensorData::new(values, [side, side]), device).cast(dtype));
     let (product, timing) = repeat(device, repetitions, None, |_| Ok(Some(x.clone().matmul(y.clone()))))?;
     let corner = product.map(|product| product.slice([0..1, 0..1]).cast(FloatDType::F32).reshape([1]));
-    let corner = corner.map(read::scalar).transpose()?;
-    timed(side, precision, timing, corner)
+    Ok((timing, corner.map(read::scalar).transpose()?))
 }
 
-/// The product of the compiled encoders of bfloat16.
-fn own_product(side: usize, repetitions: Repetitions, device: &Device) -> Result<Peak> {
+/// Likewise the product of the compiled encoders of bfloat16.
+fn own_product(side: usize, repetitions: Repetitions, device: &Device) -> Result<(Timing, Option<f64>)> {
     let [x, y] = matrices(side);
     let strides = [side, 1];
     let right = Panels::bf16(Matrix { values: &y, strides }, [side; 2], Bf16::new());
@@ -81,7 +124,7 @@ fn own_product(side: usize, repetitions: Repetitions, device: &Device) -> Result
         matmul::matmul(product, arch, &workspace, &mut out);
         Ok(out)
     })?;
-    timed(side, Precision::Bf16, timing, product.first().copied().map(f64::from))
+    Ok((timing, product.first().copied().map(f64::from)))
 }
 
 /// Values of two matrices.
@@ -91,13 +134,4 @@ fn matrices(side: usize) -> [Vec<f32>; 2] {
         let values: Vec<f32> = (0..VALUES).map(|_| stream.normal() as f32).collect();
         values.into_iter().cycle().take(side * side).collect()
     })
-}
-
-/// The peak of products of `side`, whose first value is `corner`.
-fn timed(side: usize, precision: Precision, timing: Timing, corner: Option<f64>) -> Result<Peak> {
-    if !corner.is_some_and(f64::is_finite) {
-        return Err(Error::device(format!("a matrix product of {side} on the device is no number")));
-    }
-    let gflops = 2.0 * (side as f64).powi(3) / timing.median_s / 1e9;
-    Ok(Peak { gflops, side, precision, timing })
 }

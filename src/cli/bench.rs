@@ -1,6 +1,6 @@
 //! `anyjepa bench`: how fast a device extracts and trains.
 
-use anyjepa::bench::{Engine, Measurement, Peak, QUICK, Repetitions, STANDARD, Summary, Work, Workload, peak};
+use anyjepa::bench::{Bench, Engine, Measurement, Peak, QUICK, Repetitions, STANDARD, Summary, Work, Workload};
 use anyjepa::config::Precision;
 use anyjepa::device::{self, Api};
 use anyjepa::error::{Error, Result};
@@ -83,23 +83,18 @@ impl Command {
         for [held, computed] in workloads.iter().map(Workload::memory) {
             device::require_memory(self.device.device, held, computed)?;
         }
-        let device = device::open(self.device.device)?;
+        let bench = Bench::open(self.device.device, precision, &workloads)?;
         let default = if self.quick { QUICK_REPETITIONS } else { REPETITIONS };
         let repetitions = Repetitions {
             warm_up: self.warm_up.map_or(default.warm_up, |count| count as usize),
             counted: self.reps.map_or(default.counted, |count| count as usize),
         };
 
-        let peak = peak(
-            precision,
-            if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS },
-            self.device.device,
-            &device,
-        )?;
+        let peak = bench.peak(precision, if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS })?;
         say(&peak_sentence(&peak));
         let mut cases = Vec::new();
         for workload in &workloads {
-            let case = workload.measure(repetitions, &peak, self.device.device, &device)?;
+            let case = workload.measure(repetitions, &peak, &bench)?;
             say(&format!("{}: {:.3} images/s", name(&case), case.images_per_second));
             cases.push(case);
         }

@@ -41,6 +41,13 @@ pub enum Op {
     },
     /// Values side by side along an axis.
     Concat(usize),
+    /// So many copies of the same values, one after the other along an axis.
+    Repeat {
+        /// The axis.
+        axis: usize,
+        /// Copies.
+        times: usize,
+    },
     /// The same values, backwards along an axis.
     Flip(usize),
     /// The product of the last two axes.
@@ -63,7 +70,8 @@ pub enum Op {
     },
     /// The mean over an axis, which stays with length 1.
     Mean(usize),
-    /// Some rows of a matrix, by their numbers: `x` `[R, D]` and the numbers `[S]` to `[S, D]`.
+    /// Some rows of a matrix that stands again and again, by their numbers: `x` `[.., D]` of `R` rows and the numbers `[S]`,
+    /// counted round and round, to `[S, D]`.
     Gather,
     /// Tubelets as rows, channel, frame, row, column: `[B, C F, H, W]` to `[B, N, C T P P]`. Patches have one frame.
     Patchify {
@@ -189,7 +197,7 @@ impl Op {
             Self::Input | Self::Kept | Self::Parameter(_) | Self::Angles { .. } => 0,
             Self::Concat(_) => return None,
             Self::Reshape | Self::Permute(_) | Self::Slice { .. } | Self::Flip(_) | Self::Gelu | Self::Mean(_) => 1,
-            Self::Patchify { .. } | Self::SelfAttention { .. } => 1,
+            Self::Repeat { .. } | Self::Patchify { .. } | Self::SelfAttention { .. } => 1,
             Self::MatMul | Self::Add | Self::Mul | Self::Gather => 2,
             Self::LayerNorm { .. } | Self::Attention { .. } => 3,
             Self::Linear(Epilogue::Bias | Epilogue::Gelu) => 3,
@@ -209,6 +217,7 @@ impl fmt::Display for Op {
             Self::Permute(axes) => write!(f, "permute {axes:?}"),
             Self::Slice { axis, start, length } => write!(f, "slice axis {axis}, {start} to {}", start + length),
             Self::Concat(axis) => write!(f, "concat axis {axis}"),
+            Self::Repeat { axis, times } => write!(f, "repeat axis {axis}, {times} times"),
             Self::Flip(axis) => write!(f, "flip axis {axis}"),
             Self::MatMul => write!(f, "matmul"),
             Self::Add => write!(f, "add"),

@@ -12,9 +12,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::graph::{Graph, Id, Op};
 use super::{ReadOut, Take};
-use crate::config::{Grid, Layers, ModelConfig, Positions, Precision};
+use crate::config::{Grid, Layers, ModelConfig, Precision};
 use crate::error::{Error, Kind, Result};
-use crate::kernels::rotation;
 use crate::masks::IndexMask;
 use crate::model::{Encoder, Gather, Init};
 
@@ -30,9 +29,11 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
     }
     let device = Device::capture();
     let mut known = Known { path: Vec::new(), found: HashMap::new() };
+    let mut angles = None;
     let captured = device.capture_scope(|scope| {
         let encoder = Encoder::new(model, Precision::F32, Init::Constant, &device);
         encoder.visit(&mut known);
+        angles = encoder.angles().map(<[f32]>::to_vec);
         let [planes, height, width] = model.input_shape();
         let shape = [batch, planes, height, width];
         let pixels = TensorData::new(vec![0f32; shape.iter().product()], shape);
@@ -54,10 +55,9 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
     });
     let captured =
         captured.map_err(|error| Error::new(Kind::Other, format!("the encoder cannot be captured: {error}")))?;
-    if model.positions == Positions::Rope {
+    if let Some(angles) = angles {
         let Grid { time, side } = model.grid();
         let grid = [time, side, side];
-        let angles = rotation::table(grid, model.dim / model.heads);
         let same = |values: &TensorData| values.as_slice::<f32>().is_ok_and(|values| values == angles);
         let tables = captured.values.iter().filter(|(_, values)| same(values));
         known.found.extend(tables.map(|(id, _)| (*id, Op::Angles { grid })));
@@ -134,6 +134,9 @@ impl Import<'_> {
                 [axis] => self.push(Op::Flip(axis), &[&op.input], &op.out),
                 _ => Err(unknown(op)),
             },
+            OperationIr::BaseFloat(Base::RepeatDim(op)) => {
+                self.push(Op::Repeat { axis: op.dim, times: op.times }, &[&op.tensor], &op.out)
+            }
             OperationIr::BaseFloat(Base::Select(op)) if op.dim == 0 => {
                 self.push(Op::Gather, &[&op.tensor, &op.indices], &op.out)
             }

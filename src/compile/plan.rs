@@ -163,7 +163,8 @@ pub enum Kernel {
         /// Of the scores.
         scale: f32,
     },
-    /// Some rows of a matrix: x `[F, D]`, their numbers `[R]`, y `[R, D]`.
+    /// Some rows of a matrix that stands again and again: x `[F, D]`, their numbers `[R]`, counted round and round,
+    /// y `[R, D]`.
     Gather {
         /// F
         from: usize,

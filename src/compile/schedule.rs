@@ -70,8 +70,10 @@ impl Schedule<'_> {
         let node = self.graph.node(id);
         let inputs = &node.inputs;
         match &node.op {
-            // Made where they are read.
-            Op::Angles { .. } => Ok(()),
+            Op::Angles { grid } => {
+                self.place(id, "angles".into(), Role::Angles { grid: *grid }, Dtype::F32);
+                Ok(())
+            }
             Op::Parameter(_) | Op::Permute(_) if self.weight(id).is_some() => Ok(()),
             Op::Reshape if self.weight(id).is_some() => Ok(()),
             Op::Input => {
@@ -99,11 +101,13 @@ impl Schedule<'_> {
                 self.dispatch(id, "patchify".into(), kernel, &[inputs[0]])
             }
             Op::Gather => {
-                let ([from, dim], [rows]) = (self.graph.shape(inputs[0]), self.graph.shape(inputs[1])) else {
+                let ([above @ .., dim], [rows]) = (self.graph.shape(inputs[0]), self.graph.shape(inputs[1])) else {
                     return self.lost(id);
                 };
-                let kernel = Kernel::Gather { from: *from, rows: *rows, dim: *dim };
-                self.dispatch(id, "gather".into(), kernel, &[inputs[0], inputs[1]])
+                let kernel = Kernel::Gather { from: above.iter().product(), rows: *rows, dim: *dim };
+                let angles = matches!(self.graph.node(inputs[0]).op, Op::Angles { .. });
+                let label = if angles { "gather.angles" } else { "gather" };
+                self.dispatch(id, label.into(), kernel, &[inputs[0], inputs[1]])
             }
             Op::LayerNorm { eps } => self.norm(id, *eps),
             Op::Linear(epilogue) => self.linear(id, *epilogue),
@@ -147,9 +151,9 @@ impl Schedule<'_> {
         let node = self.graph.node(id);
         let [k, n] = self.graph.shape(node.inputs[1])[..] else { return self.lost(id) };
         let m = node.shape.iter().product::<usize>() / n.max(1);
-        let table = match epilogue {
-            Epilogue::Position | Epilogue::Rotation { .. } => node.shape[node.shape.len() - 2],
-            Epilogue::Bias | Epilogue::Gelu | Epilogue::Residual => 0,
+        let table = match (epilogue.row(n), node.inputs.get(3)) {
+            (row @ 1.., Some(table)) => self.graph.shape(*table).iter().product::<usize>() / row,
+            _ => 0,
         };
         let kernel = Kernel::Matmul { m, k, n, epilogue, table };
         let label = self.label(node.inputs[1]);
@@ -187,9 +191,6 @@ impl Schedule<'_> {
     fn operand(&mut self, id: Id) -> Result<BufferId> {
         if let Some(place) = self.places[id.0] {
             return Ok(place);
-        }
-        if let Op::Angles { grid } = self.graph.node(id).op {
-            return Ok(self.place(id, "angles".into(), Role::Angles { grid }, Dtype::F32));
         }
         let Some((parameter, transposed)) = self.weight(id) else {
             return Err(lost(self.graph, id));

@@ -11,17 +11,22 @@ pub fn table([time, rows, columns]: [usize; 3], size: usize) -> Vec<f32> {
     let channels = size / 3 / 2 * 2;
     let half = channels / 2;
     let frequency = |channel: usize| 10_000f64.powf(-((channel % half) as f64 / half as f64));
+    // A pair (a, b) becomes (a cos - b sin, b cos + a sin).
+    let sign = |channel: usize| if channel.is_multiple_of(2) { -1.0 } else { 1.0 };
+    // All tokens of a time, a row or a column share its turns.
+    let turns = |place: usize| -> [Vec<f32>; 2] {
+        let angles = || (0..channels).map(|channel| place as f64 * frequency(channel));
+        let sines = angles().enumerate().map(|(channel, angle)| (sign(channel) * angle.sin()) as f32);
+        [angles().map(|angle| angle.cos() as f32).collect(), sines.collect()]
+    };
+    let turns: Vec<[Vec<f32>; 2]> = (0..time.max(rows).max(columns)).map(turns).collect();
     let mut table = Vec::with_capacity(time * rows * columns * 2 * size);
     for token in 0..time * rows * columns {
         let places = [token / (rows * columns), token / columns % rows, token % columns];
-        let angle = |channel: usize| match places.get(channel / channels.max(1)) {
-            Some(place) if channels > 0 => *place as f64 * frequency(channel % channels),
-            _ => 0.0,
-        };
-        // A pair (a, b) becomes (a cos - b sin, b cos + a sin).
-        let sign = |channel: usize| if channel.is_multiple_of(2) { -1.0 } else { 1.0 };
-        table.extend((0..size).map(|channel| angle(channel).cos() as f32));
-        table.extend((0..size).map(|channel| (sign(channel) * angle(channel).sin()) as f32));
+        for (part, of_nothing) in [1.0, 0.0].into_iter().enumerate() {
+            places.iter().for_each(|place| table.extend_from_slice(&turns[*place][part]));
+            table.resize(table.len() + size - 3 * channels, of_nothing);
+        }
     }
     table
 }

@@ -155,6 +155,11 @@ impl Encoder {
         Ok(self)
     }
 
+    /// The cosines and sines by which queries and keys are turned, `[N, 2 K]`, where they are.
+    pub fn angles(&self) -> Option<&[f32]> {
+        self.rope.as_ref().map(Rope::table)
+    }
+
     /// Tokens along time, height and width.
     pub fn grid(&self) -> [usize; 3] {
         self.size.grid

@@ -28,6 +28,11 @@ impl Rope {
         Self { table: rotation::table(grid, size), size }
     }
 
+    /// The cosines and sines of all tokens, as [`rotation::table`] gives them.
+    pub fn table(&self) -> &[f32] {
+        &self.table
+    }
+
     /// The rotation of all tokens, of one sequence that stands for any.
     pub fn whole(&self, device: &Device) -> Rotation {
         let tokens = self.table.len() / (2 * self.size);

@@ -19,7 +19,8 @@ impl Kept {
             Kernel::Gather { from, .. } => Some(from),
             _ => None,
         });
-        let from = from.min().unwrap_or(0);
+        // A table of one image's tokens has fewer, and stands again and again.
+        let from = from.max().unwrap_or(0);
         Self { wanted: place.map(|place| (place, plan.buffer(place).len(), from)), named: false }
     }
 

@@ -1,6 +1,6 @@
 //! The golden values of an encoder's forward pass, computed by a plan of our own kernels.
 
-use super::case::Case;
+use super::case::{Case, Fit};
 use super::report::Report;
 use super::tolerance::ACTIVATION;
 use super::{hf_ijepa, hf_vjepa2, training, vjepa_image};
@@ -93,9 +93,16 @@ fn vjepa_image(case: &Case, device: Spec) -> Result<Report> {
 
 fn hf_vjepa2(case: &Case, device: Spec) -> Result<Report> {
     let mut report = Report::new(case.tensors("expected.safetensors")?);
-    let hf_vjepa2::Setup { loaded, clips, still, .. } = hf_vjepa2::setup(case)?;
-    let found = encode(&loaded.model, &loaded.tensors, &clips, device)?;
-    report.host("last_hidden_state", &found.tokens, ACTIVATION);
+    let hf_vjepa2::Setup { loaded, inputs, clips, still } = hf_vjepa2::setup(case)?;
+    let HostTensor { shape, values } = encode(&loaded.model, &loaded.tensors, &clips, device)?.tokens;
+    let (batch, tokens, dim) = (shape[0], shape[1], shape[2]);
+    // Reference: the encoder sees all tokens, and the masks choose among what it says of them.
+    for (name, mask) in [("masked_hidden_state", "context_mask"), ("predictor.target_hidden_state", "target_mask")] {
+        let mask = case.mask(hf_vjepa2::INPUTS, &inputs, mask, Fit { batch, tokens })?;
+        let chosen = rows_of(&mask, tokens).flat_map(|row| &values[row as usize * dim..][..dim]).copied().collect();
+        report.host(name, &HostTensor { shape: vec![batch, mask.keep, dim], values: chosen }, ACTIVATION);
+    }
+    report.host("last_hidden_state", &HostTensor { shape, values }, ACTIVATION);
     let model = ModelConfig { frames: loaded.model.tubelet, ..loaded.model };
     let found = encode(&model, &loaded.tensors, &still, device)?;
     report.host("single_frame.last_hidden_state", &found.tokens, ACTIVATION);

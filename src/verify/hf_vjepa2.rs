@@ -11,7 +11,7 @@ use crate::masks::{IndexMask, Masks};
 use crate::model::{Encoder, Gather, Init, Predictor};
 use crate::weights::{self, HostTensor, Loaded, Tensors};
 
-const INPUTS: &str = "inputs.safetensors";
+pub(super) const INPUTS: &str = "inputs.safetensors";
 /// Reference: transformers predicts with the second mask token, whichever range the masks are of.
 const RANGE: usize = 1;
 

@@ -175,7 +175,7 @@ fn weights_of_another_size_are_refused() {
 
 #[test]
 fn plans_for_other_processors_are_refused() {
-    let breaks: [fn(&mut Plan); 5] = [
+    let breaks: [fn(&mut Plan); 6] = [
         |plan| plan.buffers[3].dtype = Dtype::F16,
         // What a kernel writes, and a weight of no product.
         |plan| plan.buffers[3].dtype = Dtype::Bf16,
@@ -195,6 +195,12 @@ fn plans_for_other_processors_are_refused() {
             let position = |name: &str| plan.buffers.iter().position(|buffer| buffer.label == name).unwrap();
             plan.dispatches[8].operands[1] = BufferId(position("0.fc1.w"));
         },
+        // A matrix that is packed elsewhere, in the place of a table.
+        |plan| {
+            *plan = vit(Vit { dim: 16, heads: 2, side: 16, patch: 4, ..SHAPES[0] });
+            let matrix = plan.buffers.iter().position(|buffer| buffer.label == "0.proj.w").unwrap();
+            plan.dispatches[1].operands[3] = BufferId(matrix);
+        },
     ];
     let messages = breaks.map(|damage| {
         let mut plan = vit(SHAPES[0]);
@@ -207,5 +213,6 @@ fn plans_for_other_processors_are_refused() {
     the plan cannot be run: patch.b: only the weights of products can be of bf16
     the plan cannot be run: patch: patch.b cannot be its operand 2
     the plan cannot be run: fc2: 0.fc1.w cannot be its operand 1
+    the plan cannot be run: proj: 0.proj.w cannot be its operand 1
     ");
 }

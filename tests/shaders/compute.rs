@@ -189,6 +189,15 @@ fn rows_are_gathered_exactly() {
 }
 
 #[test]
+fn rows_of_a_table_of_one_image_are_counted_round_and_round() {
+    let of_all = Operation::new(Kernel::Gather { from: 60, rows: 33, dim: 8 }, false);
+    let mut table = Operation::new(Kernel::Gather { from: 20, rows: 33, dim: 6 }, false);
+    table.operands[1] = of_all.operands[1].clone();
+    assert!(table.operands[1].1.iter().any(|row| *row >= 40.0));
+    check(&[of_all, table], None);
+}
+
+#[test]
 fn means_equal_their_twins() {
     let pool = |batch, tokens, dim| Kernel::Pool { batch, tokens, dim };
     let kernels = [pool(1, 1, 1), pool(2, 7, 96), pool(1, 197, 130), pool(3, 1000, 64)];

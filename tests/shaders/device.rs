@@ -102,19 +102,27 @@ pub fn dtypes(kernel: &Kernel, half: bool) -> Vec<Dtype> {
     (0..count).map(stored).collect()
 }
 
-/// One plan of many operations that do not know each other, and the buffer of each result.
+/// One plan of many operations that do not know each other, and the buffer of each result; where several gather, all of
+/// them gather the same rows.
 pub fn plan(operations: &[Operation]) -> (Plan, Vec<BufferId>) {
     let one = |label: &str, role| Buffer { label: label.into(), role, shape: vec![1], dtype: Dtype::F32 };
     let mut buffers = vec![one("images", Role::Input), one("features", Role::Output)];
-    let (mut dispatches, mut results) = (Vec::new(), Vec::new());
+    let (mut dispatches, mut results, mut kept) = (Vec::new(), Vec::new(), None);
     for (number, operation) in operations.iter().enumerate() {
         let mut operands = Vec::new();
         for (place, (dtype, values)) in operation.operands.iter().enumerate() {
             let is_result = place + 1 == operation.operands.len();
+            if let (Dtype::U32, Some(kept)) = (dtype, kept) {
+                operands.push(kept);
+                continue;
+            }
             let parameter = format!("{number} {place}");
             let role = match is_result {
                 true => Role::Scratch { slot: number },
-                false if *dtype == Dtype::U32 => Role::Kept,
+                false if *dtype == Dtype::U32 => {
+                    kept = Some(BufferId(buffers.len()));
+                    Role::Kept
+                }
                 false => Role::Weight { parameter: parameter.clone(), transposed: false },
             };
             operands.push(BufferId(buffers.len()));

@@ -6,7 +6,7 @@ use anyjepa::compile::wgsl::MATMUL_TILES;
 use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use anyjepa::error::Result;
 use anyjepa::runtime::Engine as _;
-use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, Tiles, fastest};
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, Square, Tiles, fastest};
 use anyjepa::runtime::twin::TwinEngine;
 
 use crate::device::{dtypes, gpu, normal};
@@ -201,6 +201,23 @@ fn the_device_tells_how_long_each_dispatch_takes() {
     let times = engine.time(&images()).unwrap().expect("lavapipe and every GPU in use have a clock");
     assert_eq!(times.len(), engine.plan().dispatches.len());
     assert!(times.iter().all(|time| time.as_secs() < 10) && times.iter().any(|time| !time.is_zero()), "{times:?}");
+}
+
+#[test]
+fn the_product_that_is_a_yardstick_is_that_of_its_matrices() {
+    let Some(gpu) = gpu() else { return };
+    let side = 52;
+    let [x, w] = [1, 2].map(|seed| normal(seed, side * side, 1.0));
+    let term = |i: usize, k: usize| f64::from(x[i / side * side + k]) * f64::from(w[k * side + i % side]);
+    let expected: Vec<f32> = (0..side * side).map(|i| (0..side).map(|k| term(i, k)).sum::<f64>() as f32).collect();
+    for (stored, tolerance) in [(Dtype::F32, FEATURES), (Dtype::F16, HALF_FEATURES)] {
+        let tile = Square::tile(&gpu, stored).unwrap();
+        let mut square = Square::new(&gpu, side, stored, [&x, &w], tile).unwrap();
+        square.run().unwrap();
+        let distance = distance(&square.values().unwrap(), &expected);
+        assert!(distance < tolerance, "{stored} is off by {distance:e}");
+        assert!(Square::new(&gpu, side + 1, stored, [&x, &w], tile).is_err());
+    }
 }
 
 #[test]

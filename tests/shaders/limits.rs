@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile, wgsl};
-use anyjepa::config::{ModelConfig, PRESETS, Precision, Preset};
+use anyjepa::config::{ModelConfig, PRESETS, Positions, Precision, Preset};
 use anyjepa::device;
 use anyjepa::error::Result;
 use anyjepa::model::{Encoder, Init};
@@ -94,6 +94,19 @@ fn an_encoder_runs_on_a_device_that_has_no_more() {
     {
         let distance = distance(&gpu, &ModelConfig { frames, depth, ..Preset::find(preset).unwrap().config().model });
         assert!(distance < FEATURES, "{preset} is off by {distance:e}");
+    }
+}
+
+#[test]
+fn a_block_runs_over_the_tokens_of_the_longest_clip() {
+    let Some(gpu) = gpu() else { return };
+    let longest = Preset::find("vjepa-vit-h16-384").unwrap().config().model;
+    // As many tokens and heads of the same size, but two of them.
+    let narrow = ModelConfig { dim: 160, heads: 2, mlp: 640, depth: 1, ..longest.clone() };
+    assert_eq!((narrow.tokens(), narrow.dim / narrow.heads), (4608, longest.dim / longest.heads));
+    for positions in [longest.positions, Positions::Rope] {
+        let distance = distance(&gpu, &ModelConfig { positions, ..narrow.clone() });
+        assert!(distance < FEATURES, "{positions:?} is off by {distance:e}");
     }
 }
 

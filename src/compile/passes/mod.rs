@@ -5,6 +5,7 @@ mod epilogue;
 mod linear;
 mod order;
 mod patches;
+mod repeats;
 mod reshapes;
 mod rewrite;
 mod rotation;
@@ -20,6 +21,7 @@ pub const PASSES: &[(&str, fn(&Graph) -> Graph)] = &[
     ("linear", linear::recognise),
     ("reshapes", reshapes::merge),
     ("patches", patches::recognise),
+    ("repeats", repeats::once),
     ("rotation", rotation::recognise),
     ("gelu", epilogue::gelu),
     ("position", epilogue::position),

@@ -34,14 +34,25 @@ fn found(graph: &Graph, uses: &[usize], id: Id) -> Option<Change> {
     let one_source = same == turned && whole == linear && other == split;
     let in_pairs = graph.shape(pairs) == [batch, tokens, dim, 2] && graph.shape(both) == graph.shape(swapped);
     let packed = graph.shape(linear) == [batch, tokens, 3 * dim] && uses[linear.0] == 2;
-    let one_row_a_token = graph.shape(split) == [1, tokens, 2, size] && graph.shape(table) == [1, tokens, 2 * size];
+    // One for all images, or one each.
+    let [tables, ..] = graph.shape(split)[..] else { return None };
+    let one_row_a_token = [1, batch].contains(&tables) && graph.shape(split) == [tables, tokens, 2, size];
+    let in_rows = graph.shape(table).last() == Some(&(2 * size));
     let plain = graph.node(linear).op == Op::Linear(Epilogue::Bias);
-    let angles = matches!(graph.node(table).op, Op::Angles { .. });
-    let fits = one_source && in_pairs && packed && one_row_a_token && plain && angles;
+    let fits = one_source && in_pairs && packed && one_row_a_token && in_rows && plain && angles(graph, table);
     fits.then(|| {
         let inputs = [graph.node(linear).inputs.clone(), vec![table]].concat();
         Change::Become(Op::Linear(Epilogue::Rotation { size }), inputs)
     })
+}
+
+/// Whether `id` is the table of all tokens, or of those that are kept.
+fn angles(graph: &Graph, id: Id) -> bool {
+    match graph.node(id).op {
+        Op::Angles { .. } => true,
+        Op::Gather => matches!(graph.node(graph.node(id).inputs[0]).op, Op::Angles { .. }),
+        _ => false,
+    }
 }
 
 /// What `id` is made of, if `op` makes it of so many values.

@@ -7,6 +7,8 @@ use crate::runtime::check::{self as all, Ends, broken};
 
 /// The operand of a product that is packed; no other place can read what is.
 const WEIGHT: usize = 1;
+/// That which is its table: a constant, or the rows that are kept of one.
+const TABLE: usize = 3;
 
 /// Checks all of `plan`.
 ///
@@ -41,7 +43,8 @@ fn weights(plan: &Plan, dispatch: &Dispatch, reads: &mut [Option<Option<[usize; 
         let is_weight = plan.buffer(*id).role.is_constant();
         let sizes = packed(dispatch, *id).filter(|_| place == WEIGHT);
         let before = reads[id.0].replace(sizes);
-        if is_weight != (place > 0) || is_weight && before.is_some_and(|before| before != sizes) {
+        let either = matches!((dispatch.kernel, place), (Kernel::Gather { .. }, 0) | (Kernel::Matmul { .. }, TABLE));
+        if !either && is_weight != (place > 0) || is_weight && before.is_some_and(|before| before != sizes) {
             return Err(broken(&dispatch.label, &format!("{} cannot be its operand {place}", plan.buffer(*id).label)));
         }
     }

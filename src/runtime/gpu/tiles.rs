@@ -100,7 +100,8 @@ pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile
     let mut best = (Duration::MAX, MATMUL_TILES[0]);
     for tile in candidates(gpu, kernel, stored) {
         let nothing = |buffer: &Buffer| Ok(vec![0.0; buffer.len()]);
-        let mut engine = GpuEngine::new(gpu.clone(), alone(kernel, stored), &nothing, &|_, _| Some(tile))?;
+        let plan = alone(kernel, stored, LAUNCHES);
+        let mut engine = GpuEngine::new(gpu.clone(), plan, &nothing, &|_, _| Some(tile))?;
         engine.run(&[0.0])?;
         for _ in 0..PASSES {
             let start = Instant::now();
@@ -131,8 +132,11 @@ fn name(kernel: &Kernel, stored: &[Dtype]) -> Option<String> {
     }
 }
 
-/// A plan of one kernel, several times over.
-fn alone(kernel: &Kernel, stored: &[Dtype]) -> Plan {
+/// The first operand's buffer in a plan of one kernel; the others follow.
+pub(super) const FIRST: usize = 2;
+
+/// A plan of one kernel, `launches` times over.
+pub(super) fn alone(kernel: &Kernel, stored: &[Dtype], launches: usize) -> Plan {
     let buffer = |label: String, role, len, dtype| Buffer { label, role, shape: vec![len], dtype };
     let mut buffers = vec![
         buffer("images".into(), Role::Input, 1, Dtype::F32),
@@ -141,7 +145,7 @@ fn alone(kernel: &Kernel, stored: &[Dtype]) -> Plan {
     for (slot, (len, dtype)) in kernel.lengths().into_iter().zip(stored).enumerate() {
         buffers.push(buffer(format!("operand {slot}"), Role::Scratch { slot }, len, *dtype));
     }
-    let operands: Vec<BufferId> = (2..buffers.len()).map(BufferId).collect();
+    let operands: Vec<BufferId> = (FIRST..buffers.len()).map(BufferId).collect();
     let dispatch = Dispatch { label: "measured".into(), kernel: *kernel, operands };
-    Plan { batch: 1, dtype: Dtype::F32, buffers, dispatches: vec![dispatch; LAUNCHES] }
+    Plan { batch: 1, dtype: Dtype::F32, buffers, dispatches: vec![dispatch; launches] }
 }
