@@ -39,15 +39,20 @@ impl Idx {
                 .with_remedy("give the file with the pictures, whose shape is [pictures, height, width]"));
         };
         if count * height * width == 0 {
-            return Err(Error::data(path, format!("this IDX file holds nothing: its shape is {:?}", images.sides)));
+            return Err(Error::data(path, format!("this IDX file holds nothing: its shape is {:?}", images.sides))
+                .with_remedy("fetch or write the file again"));
         }
         let mut labels = Vec::new();
         if let Some(beside) = labels_beside(path) {
             let read = Tensor::read(&beside)?;
             if read.sides != [count] {
-                let found = read.sides;
-                let message = format!("expected {count} labels, one a picture of {}, found {found:?}", path.display());
-                return Err(Error::data(beside, message));
+                let found: Vec<String> = read.sides.iter().map(usize::to_string).collect();
+                let pictures = path.display();
+                let message =
+                    format!("expected {count} labels, one a picture of {pictures}, found {}", found.join(" x "));
+                return Err(Error::data(beside, message).with_remedy(
+                    "give pictures and labels of the same split, or move the labels elsewhere to do without",
+                ));
             }
             labels = read.values;
         }

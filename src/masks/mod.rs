@@ -112,22 +112,31 @@ impl MaskSampler {
             .with_remedy("choose another model.image_size or model.patch_size"));
         }
         let problem = match &config.shape {
-            MaskShape::Blocks(_) if grid.time > 1 => Some(format!("blocks cannot mask a clip of {grid} tokens")),
+            MaskShape::Blocks(_) if grid.time > 1 => {
+                let problem = format!("blocks cannot mask a clip of {grid} tokens");
+                Some((problem, "mask clips with mask.short and mask.long, as the presets vjepa-* do"))
+            }
             MaskShape::Blocks(blocks) => [("mask.contexts", blocks.contexts), ("mask.targets", blocks.targets)]
                 .into_iter()
                 .find(|(_, count)| !(1..=MAX_BLOCKS).contains(count))
-                .map(|(key, count)| format!("{key} = {count} must be from 1 to {MAX_BLOCKS}")),
+                .map(|(key, count)| {
+                    (format!("{key} = {count} must be from 1 to {MAX_BLOCKS}"), "the published recipe has 1 and 4")
+                }),
             MaskShape::Tubes(_) if matches!(config.mode, MaskMode::Block | MaskMode::Rasterised) => {
-                Some("the modes `block` and `rasterised` mask pictures, not clips".to_owned())
+                let problem = "the modes `block` and `rasterised` mask pictures, not clips";
+                Some((problem.to_owned(), "clips take the modes reference, unbiased and random"))
             }
             MaskShape::Tubes(tubes) => {
                 let counts = tubes.ranges().map(|(_, range)| range.num_blocks);
                 let there = counts.iter().any(|count| *count > 0) && counts.iter().all(|count| *count <= MAX_BLOCKS);
-                (!there).then(|| format!("num_blocks of short and long is {counts:?}, expected 1 to {MAX_BLOCKS}"))
+                (!there).then(|| {
+                    let problem = format!("num_blocks of short and long is {counts:?}, expected 1 to {MAX_BLOCKS}");
+                    (problem, "the published recipe has 8 short and 2 long ones; 0 leaves one of the two out")
+                })
             }
         };
         match problem {
-            Some(problem) => Err(Error::usage(problem)),
+            Some((problem, remedy)) => Err(Error::usage(problem).with_remedy(remedy)),
             None => Ok(Self { config: config.clone(), grid }),
         }
     }

@@ -312,12 +312,12 @@ fn aside(written: Result<PathBuf>) -> String {
 
 fn collapsed(message: String) -> Error {
     Error::new(Kind::Diverged, message)
-        .with_remedy("raise optim.ema, lower optim.lr, or set loss.variance; checkpoints are kept from before")
+        .with_remedy("raise optim.ema, lower optim.lr, or set loss.variance; what was saved before is kept")
 }
 
 fn diverged(what: String) -> Error {
     Error::new(Kind::Diverged, what)
-        .with_remedy("lower optim.lr or lengthen optim.warmup_epochs; checkpoints are kept from before")
+        .with_remedy("lower optim.lr or lengthen optim.warmup_epochs; what was saved before is kept")
 }
 
 /// Whether something that is done every `every` steps (0: never) is due after `step` steps; at the end it always is.

@@ -264,7 +264,8 @@ impl Source {
             }
         }
         match whole.values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(Error::new(Kind::Data, format!("value {at} is {}, expected a number", whole.values[at]))),
+            Some(at) => Err(Error::new(Kind::Data, format!("value {at} is {}, expected a number", whole.values[at]))
+                .with_remedy("fetch or export the file again")),
             None => Ok(whole),
         }
     }
@@ -294,6 +295,8 @@ impl Source {
             ),
             Some(_) => {}
         }
+        /// Instead of ImageNet's: what conversions of I-JEPA say and its training did not do.
+        const HALVES: &[f32] = &[0.5; 3];
         let (mean, std) = IMAGENET;
         let usual = used.mean == mean && used.std == std;
         match stated {
@@ -301,7 +304,7 @@ impl Source {
             None if !usual || self.format != Format::Pytorch => {
                 tracing::warn!("nothing says how pictures were normalised for {path}; used is {used}");
             }
-            Some(_) if !usual && self.format == Format::HuggingFace => {
+            Some(_) if used.mean == HALVES && self.format == Format::HuggingFace => {
                 tracing::warn!("{path} asks for {used}; the published I-JEPA was trained with ImageNet's statistics")
             }
             _ => {}

@@ -263,5 +263,8 @@ fn looks_like(path: &Path, head: &[u8]) -> Look {
     if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Look::Other(what);
     }
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        return Look::Other("a configuration");
+    }
     if path.extension().is_some_and(|ending| ending == "safetensors") { Look::Safetensors } else { Look::Pytorch }
 }

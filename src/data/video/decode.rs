@@ -64,12 +64,8 @@ impl Part<'_> {
         let first = self.wanted.first().copied().unwrap_or(0);
         if timeline.key(first) > 0 {
             match self.decode_from(Begin::Frame(first), each) {
-                Ok(times) if times.iter().zip(self.wanted).all(|(time, frame)| shows(timeline, *time, *frame)) => {
-                    return Ok(times);
-                }
-                Ok(_) => {}
-                Err(Fault { reason: SkipReason::Truncated, .. }) => {}
-                Err(fault) => return Err(fault),
+                Err(Fault { reason: SkipReason::Truncated | SkipReason::Corrupt, .. }) => {}
+                other => return other,
             }
             tracing::debug!("{}: seeking leads elsewhere; it is read from its start", self.place.path().display());
         }
@@ -121,11 +117,16 @@ impl Part<'_> {
         if !status.success() {
             return Err(said.fault(status, self.place));
         }
-        let times = said.times();
+        let times: Vec<f64> = said.times().iter().map(|time| *time as f64 / 1e6).collect();
+        // A decoder leaves out what it cannot decode, and counts on.
+        let is_other = |(time, frame): &(&f64, &usize)| self.film.exact && !shows(timeline, **time, **frame);
+        if let Some((time, frame)) = times.iter().zip(self.wanted).find(is_other) {
+            let detail =
+                format!("frame {frame}, of {:.3} s, cannot be decoded: one of {time:.3} s came", timeline.time(*frame));
+            return Err(Fault::new(SkipReason::Corrupt, detail));
+        }
         match read {
-            Ok(found) if found == count && times.len() == count => {
-                Ok(times.iter().map(|time| *time as f64 / 1e6).collect())
-            }
+            Ok(found) if found == count && times.len() == count => Ok(times),
             Ok(found) if found == count => {
                 Err(Fault::new(SkipReason::DecoderFailed, format!("{count} frames came with {} times", times.len())))
             }

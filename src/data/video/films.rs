@@ -137,8 +137,12 @@ impl Films {
                 let film = self.look(i, place, stop)?;
                 let decode = || decode::frames(&self.tools, place, &film, wanted, stop, each);
                 let times = self.unless_overdue(place, stop, decode)?;
-                // A container counts from where it likes.
-                Ok(times.into_iter().map(|time| time - film.timeline.time(0)).collect())
+                // A container counts from where it likes; one that tells when frames are decoded tells of the time between.
+                let shown = wanted
+                    .iter()
+                    .zip(times)
+                    .map(|(frame, time)| if film.exact { time } else { film.timeline.time(*frame) });
+                Ok(shown.map(|time| time - film.timeline.time(0)).collect())
             }
         }
     }

@@ -20,6 +20,8 @@ const MAX_FRAME_BYTES: u64 = MAX_DECODED_BYTES / HELD;
 #[derive(Debug, Clone)]
 pub(in crate::data) struct Film {
     pub timeline: Timeline,
+    /// Whether the times are those at which frames are shown, rather than decoded.
+    pub exact: bool,
     pub width: u64,
     pub height: u64,
 }
@@ -34,7 +36,10 @@ impl Film {
         let mut command = tools.probe(place);
         // V, not v: a cover picture of a song is no video.
         command.args(["-select_streams", "V:0", "-of", "compact"]);
-        command.args(["-show_entries", "packet=pts_time,dts_time,flags:stream=width,height:format=start_time"]);
+        command.args([
+            "-show_entries",
+            "packet=pts_time,dts_time,flags:stream=width,height:format=format_name,start_time",
+        ]);
         let mut running = Running::start(&mut command, tools.patience(stop))?;
         let found = match Found::read(&mut running) {
             Ok(found) => found,
@@ -68,6 +73,8 @@ struct Found {
     width: u64,
     height: u64,
     origin: f64,
+    /// Whether the container tells when a frame is decoded, and of some alone when it is shown.
+    vague: bool,
     packets: Vec<Packet>,
 }
 
@@ -117,14 +124,17 @@ impl Found {
                     let side = |key| value(key).and_then(|text| text.parse().ok()).unwrap_or(0);
                     (found.stream, found.width, found.height) = (true, side("width"), side("height"));
                 }
-                "format" => found.origin = seconds("start_time").unwrap_or(0.0),
+                "format" => {
+                    found.origin = seconds("start_time").unwrap_or(0.0);
+                    found.vague = value("format_name") == Some("avi");
+                }
                 _ => {}
             }
         }
     }
 
     fn film(self) -> Result<Film, Fault> {
-        let Self { stream, width, height, origin, packets } = self;
+        let Self { stream, width, height, origin, vague, packets } = self;
         if !stream {
             return Err(Fault::new(SkipReason::NoVideo, "the file has no video stream"));
         }
@@ -132,15 +142,16 @@ impl Found {
             let detail = format!("frames of {width}x{height} pixels are larger than {} MiB", MAX_FRAME_BYTES >> 20);
             return Err(Fault::new(SkipReason::TooLarge, detail));
         }
-        // AVI says of some packets when they are shown, and of all when they are decoded, which is about the same.
-        let shown = packets.iter().all(|packet| packet.shown.is_some());
-        let time = |packet: &Packet| if shown { packet.shown } else { packet.decoded };
+        // AVI says of some packets when they are shown, and of all when they are decoded, which is about the same. What
+        // says elsewhere nothing of when it is shown never is, such as what a cut left without its reference.
+        let exact = !vague || packets.iter().all(|packet| packet.shown.is_some());
+        let time = |packet: &Packet| if exact { packet.shown } else { packet.decoded };
         let times: Vec<f64> = packets.iter().filter_map(time).collect();
         if times.is_empty() || width * height == 0 {
             return Err(Fault::new(SkipReason::NoVideo, "the video stream has no frames"));
         }
         // A time of decoding leads to another frame than the one that is shown then: such a film is read from its start.
-        let keys = packets.iter().filter(|packet| shown && packet.key).filter_map(time).collect();
-        Ok(Film { timeline: Timeline::new(times, keys, origin), width, height })
+        let keys = packets.iter().filter(|packet| exact && packet.key).filter_map(time).collect();
+        Ok(Film { timeline: Timeline::new(times, keys, origin), exact, width, height })
     }
 }

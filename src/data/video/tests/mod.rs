@@ -1,5 +1,6 @@
 //! Films of every container and shape, made by FFmpeg here.
 
+mod damaged;
 mod decoders;
 mod shards;
 
@@ -75,9 +76,8 @@ fn every_container_gives_the_frames_that_are_asked_for_wherever_they_lie() {
         let clip = clip(&path, &wanted);
         assert_eq!((clip.width, clip.height, clip.channels), (64, 48, 3), "{name}");
         assert_eq!(numbers(&clip), wanted, "{name}");
-        let from = clip.times[0];
         for (frame, time) in wanted.iter().zip(&clip.times) {
-            assert!((time - from - *frame as f64 / 25.0).abs() < 2e-3, "{name}: frame {frame} at {time}");
+            assert!((time - *frame as f64 / 25.0).abs() < 2e-3, "{name}: frame {frame} at {time}");
         }
         let picture = Dataset::open(&path).unwrap().picture(0).unwrap();
         assert_eq!((picture.width, picture.height), (64, 48), "{name}");
