@@ -305,7 +305,7 @@ fn mistakes_are_named_with_a_remedy() {
     let unlabelled = extract(&plain, &path("unlabelled"), &[]);
     let (train, weights) = (train.display().to_string(), weights());
     let nowhere = path("nowhere").display().to_string();
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 11] = [
         &["linear", "--train", &features, "--test", &deeper],
         &["linear", "--train", &features, "--test", &unknown],
         &["linear", "--train", &features, "--test", &unlabelled],
@@ -315,6 +315,7 @@ fn mistakes_are_named_with_a_remedy() {
         &["linear", "--train", &features, "--test", &features, "--l2", "-1"],
         &["knn", "--train", &features, "--test", &features, "--k", "9"],
         &["knn", "--train", &features, "--test", &features, "--weights", &weights],
+        &["linear", "--train", &train, "--test", &features, "--weights", &weights],
         &["svm", "--train", &features, "--test", &features],
     ];
     let mut said = String::new();

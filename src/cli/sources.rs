@@ -99,7 +99,7 @@ impl SourceArgs {
         fits: impl Fn(&Frozen) -> Result<()>,
         sets: &mut Vec<FeatureSet>,
     ) -> Result<Result<()>> {
-        let data = parts.iter().map(|(path, split)| Ok(Arc::new(Dataset::open_split(path, *split)?)));
+        let data = parts.iter().map(|(path, split)| Ok(Arc::new(samples(path, *split)?)));
         let data: Vec<Arc<Dataset>> = data.collect::<Result<_>>()?;
         let classes: Vec<Classes> = data.iter().map(|data| Classes::of(data)).collect::<Result<_>>()?;
         let classes = classes.try_into().map_err(|_| Error::new(Kind::Other, "a part has no samples"))?;
@@ -143,6 +143,16 @@ fn features(path: &Path) -> Result<FeatureSet> {
         Kind::Data if !FeatureSet::stand_at(path) => Error::data(path, "holds no features")
             .with_remedy("give what `anyjepa extract` wrote, or pictures together with --weights"),
         _ => error,
+    })
+}
+
+/// The samples at `path`, which an encoder is to see; extracted features are none.
+fn samples(path: &Path, split: Split) -> Result<Dataset> {
+    Dataset::open_split(path, split).map_err(|error| match FeatureSet::stand_at(path) {
+        true => Error::data(path, "holds extracted features, and --weights encode pictures").with_remedy(
+            "leave --weights out and give extracted features as both --train and --test, or give pictures as both",
+        ),
+        false => error,
     })
 }
 
