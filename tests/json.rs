@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use anyjepa::config::Preset;
 use anyjepa::parity::Fault;
+use anyjepa::weights::{Preprocessing, Resize};
 use assert_cmd::Command;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -113,6 +115,42 @@ fn failing_case(folder: &Path) {
     safetensors::serialize_to_file(tensors, metadata.metadata().clone(), &folder.join("expected.safetensors")).unwrap();
 }
 
+/// What weights can ask for beside the usual resize and crop: another shape, nothing at all, and clips.
+fn preprocessings() -> [Value; 3] {
+    let published = |preset| Preprocessing::published(&Preset::find(preset).unwrap().config().model);
+    let pictures = |resize| Preprocessing { resize, crop: None, ..published("animals28") };
+    [pictures(Resize::Squash(64, 64)), pictures(Resize::None), published("vjepa2-vit-l")]
+        .map(|preprocessing| serde_json::to_value(preprocessing).unwrap())
+}
+
+/// Puts `preprocessing` in place of each that stands in `value`; gives how many did.
+fn replace_preprocessing(value: &mut Value, preprocessing: &Value) -> usize {
+    match value {
+        Value::Object(fields) => fields
+            .iter_mut()
+            .map(|(name, field)| match name == "preprocessing" && field.is_object() {
+                true => {
+                    *field = preprocessing.clone();
+                    1
+                }
+                false => replace_preprocessing(field, preprocessing),
+            })
+            .sum(),
+        Value::Array(members) => members.iter_mut().map(|member| replace_preprocessing(member, preprocessing)).sum(),
+        _ => 0,
+    }
+}
+
+/// The encoder `hf_ijepa` in `folder` with the file in which Hugging Face says that pictures are squashed.
+fn squashing_encoder(folder: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/hf_ijepa");
+    fs::create_dir(folder).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(from.join(name), folder.join(name)).unwrap();
+    }
+    fs::write(folder.join("preprocessor_config.json"), r#"{"size": {"height": 64, "width": 64}}"#).unwrap();
+}
+
 #[test]
 fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,17 +159,21 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
     idx::write(&folder.path().join("data"), [130, 20]);
     failing_case(&folder.path().join("case"));
     fs::create_dir(folder.path().join("empty")).unwrap();
+    squashing_encoder(&folder.path().join("squashing"));
     let (data, run, features) = (at("data"), at("run"), at("features"));
     let (package, probe, masks) = (at("package"), at("probe.safetensors"), at("masks"));
     let small = "--set optim.epochs=1 --set model.dim=24 --set model.mlp=48 --set model.heads=4";
     let sweep = "--epochs 1 --lr 1e-3 --weight-decay 0.1";
     let case = "tests/fixtures/reference/ijepa_eps";
+    let (squashing, of_clips) = (at("squashing"), "tests/fixtures/reference/hf_vjepa2");
     // What a line is called in the guide, the arguments, and the exit code.
     let commands = [
         ("plan", "plan animals28".to_owned(), 0),
         ("devices", "devices".to_owned(), 0),
         ("train", format!("train animals28 --data {data} --out {run} {small}"), 0),
         ("extract", format!("extract {data} --weights {run} --out {features}"), 0),
+        ("extract", format!("extract {data} --weights {squashing} --out {}", at("squashed")), 0),
+        ("extract", format!("extract {data} --weights {of_clips} --out {}", at("clips")), 0),
         ("probe linear", format!("probe linear --train {data} --test {data} --weights {run} --labels-per-class 5"), 0),
         ("probe linear", format!("probe linear --train {features} --test {features}"), 0),
         ("probe knn", format!("probe knn --train {features} --test {features}"), 0),
@@ -139,6 +181,11 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         (
             "probe attentive",
             format!("probe attentive --train {data} --test {data} --weights {run} --out {probe} {sweep}"),
+            0,
+        ),
+        (
+            "probe attentive",
+            format!("probe attentive --train {data} --test {data} --weights {run} --labels-per-class 5 {sweep}"),
             0,
         ),
         ("probe attentive", format!("probe attentive --probe {probe} --test {data} --weights {run}"), 0),
@@ -151,6 +198,8 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         ("inspect", "inspect".to_owned(), 0),
         ("inspect PRESET", "inspect animals28".to_owned(), 0),
         ("inspect FEATURES", format!("inspect {features} --verify"), 0),
+        ("inspect FEATURES", format!("inspect {}", at("squashed")), 0),
+        ("inspect FEATURES", format!("inspect {}", at("clips")), 0),
         ("inspect PACKAGE", format!("inspect {package}"), 0),
         ("inspect PROBE", format!("inspect {probe}"), 0),
         ("inspect WEIGHTS", format!("inspect {run} --verify"), 0),
@@ -160,12 +209,15 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
             0,
         ),
         ("inspect WEIGHTS", "inspect tests/fixtures/reference/hf_ijepa".to_owned(), 0),
+        ("inspect WEIGHTS", format!("inspect {squashing}"), 0),
+        ("inspect WEIGHTS", format!("inspect {of_clips}"), 0),
         ("parity", format!("parity {run} --devices cpu"), 0),
         ("verify", format!("verify {case}"), 0),
         ("verify", format!("verify {case} {} {}", at("case"), at("empty")), 4),
         ("bench", "bench extract --quick --batch 1 --reps 1 --warm-up 0".to_owned(), 0),
         ("demo", format!("demo --data {data} --out {} --epochs 1", at("demo")), 0),
     ];
+    let preprocessings = preprocessings();
     let mut schemas: Vec<(&str, Schema)> = Vec::new();
     for (name, arguments, code) in commands {
         let mut command = Command::cargo_bin("anyjepa").unwrap();
@@ -178,6 +230,12 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         }
         let (_, schema) = schemas.last_mut().unwrap();
         schema.add(&result);
+        for preprocessing in &preprocessings {
+            let mut other = result.clone();
+            if replace_preprocessing(&mut other, preprocessing) > 0 {
+                schema.add(&other);
+            }
+        }
         if name == "parity" {
             // No engine is at fault here; this is what would stand there.
             let mut failed = result;

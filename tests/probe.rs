@@ -305,7 +305,7 @@ fn mistakes_are_named_with_a_remedy() {
     let unlabelled = extract(&plain, &path("unlabelled"), &[]);
     let (train, weights) = (train.display().to_string(), weights());
     let nowhere = path("nowhere").display().to_string();
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 11] = [
         &["linear", "--train", &features, "--test", &deeper],
         &["linear", "--train", &features, "--test", &unknown],
         &["linear", "--train", &features, "--test", &unlabelled],
@@ -315,6 +315,7 @@ fn mistakes_are_named_with_a_remedy() {
         &["linear", "--train", &features, "--test", &features, "--l2", "-1"],
         &["knn", "--train", &features, "--test", &features, "--k", "9"],
         &["knn", "--train", &features, "--test", &features, "--weights", &weights],
+        &["linear", "--train", &train, "--test", &features, "--weights", &weights],
         &["svm", "--train", &features, "--test", &features],
     ];
     let mut said = String::new();
@@ -325,6 +326,36 @@ fn mistakes_are_named_with_a_remedy() {
     }
     let said = said.replace(&folder.path().display().to_string(), "T").replace(&weights, "WEIGHTS");
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn labels_are_judged_before_the_weights_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let train = colours(&path("pictures"), &["ant", "bee"], 4).display().to_string();
+    let other = colours(&path("others"), &["bee", "cat"], 4).display().to_string();
+    // Weights that are not there would be the first mistake of all that encodes.
+    let nowhere = path("nowhere").display().to_string();
+    for kind in ["linear", "knn", "attentive"] {
+        for (test, few, expected) in [
+            (&other, "1", "the class `cat` is none of the 2 to learn from: ant, bee"),
+            (&train, "5", "class 0 has 4 samples, fewer than the 5 asked for"),
+            (&train, "4", "nowhere"),
+        ] {
+            let sets = ["--train", &train, "--test", test, "--weights", &nowhere, "--labels-per-class", few];
+            let (_, _, said) = anyjepa(&[&["probe", kind], &sets[..]].concat());
+            assert!(said.contains(expected), "{kind}: {said}");
+        }
+    }
+    let file = path("probe.safetensors").display().to_string();
+    let quick = ["--epochs", "1", "--lr", "1e-3", "--weight-decay", "0"];
+    let weights = weights();
+    let learnt = ["attentive", "--train", &train, "--test", &train, "--weights", &weights, "--out", &file];
+    probe(&[&learnt[..], &quick].concat());
+    for (test, expected) in [(&other, "the class `cat` is none of the 2"), (&train, "nowhere")] {
+        let (_, _, said) = anyjepa(&["probe", "attentive", "--probe", &file, "--test", test, "--weights", &nowhere]);
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyjepa::data::Split;
+use anyjepa::data::{Split, renumber};
 use anyjepa::device;
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
 use anyjepa::eval::{
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::output::{print, print_json, table};
 use super::progress::CountProgress;
-use super::sources::{SourceArgs, warn_of_known};
+use super::sources::{Classes, SourceArgs, warn_of_known};
 use super::{OutputArgs, TokensArg, signals};
 
 /// `anyjepa probe attentive --train PATH --test PATH`
@@ -124,9 +124,15 @@ impl AttentiveArgs {
         }
         let device = device::open(self.source.probe_device()?)?;
         let heads_for = |dim| self.heads.map_or_else(|| usual_heads(dim), usize::from);
-        let ([train, test], bad) = self.source.sets([(train, Split::Train), (&self.test, Split::Test)], |shape| {
-            AttentiveSweep::takes(heads_for(shape.dim), [shape.tokens, shape.dim])
-        })?;
+        let few = self.labels_per_class.map(|count| count as usize);
+        let ([train, test], bad) = self.source.sets(
+            [(train, Split::Train), (&self.test, Split::Test)],
+            |classes| Classes::fit(classes, few),
+            |frozen| {
+                let shape = frozen.engine.shape();
+                AttentiveSweep::takes(heads_for(shape.dim), [shape.tokens, shape.dim])
+            },
+        )?;
         train.compatible(&test)?;
         warn_of_known(&train, &test);
         let (mut train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
@@ -135,8 +141,8 @@ impl AttentiveArgs {
         let heads = heads_for(train.shape.dim);
         let (names, provenance) = (train.classes.clone(), train.provenance.clone());
         let (mut train, test) = (token_set(train)?, token_set(test)?);
-        if let Some(count) = self.labels_per_class {
-            let rows = few_labels(&train_labels, count as usize, self.seed)?;
+        if let Some(count) = few {
+            let rows = few_labels(&train_labels, count, self.seed)?;
             train = train.select(&rows)?;
             train_labels = rows.iter().map(|row| train_labels[*row]).collect();
         }
@@ -176,27 +182,36 @@ impl AttentiveArgs {
     fn judge(&self, file: &Path) -> Result<(Outcome, Result<()>)> {
         let (probe, card) = FittedAttentive::load(file, self.heads.map(usize::from))?;
         let device = device::open(self.source.probe_device()?)?;
-        let ([test], bad) = self.source.sets([(&self.test, Split::Test)], |shape| probe.takes(shape.dim))?;
-        let labels = match &card {
-            None => test.labels()?,
-            Some(card) => {
-                check_features(card, &test.provenance).map_err(|problem| {
-                    Error::data(file, problem)
-                        .with_remedy("extract with the weights and the options of the features that it learnt from")
-                })?;
-                test.labels_among(&card.classes)?
-            }
+        let learnt_from_these = |features: &Provenance| {
+            let problem = card.as_ref().map_or(Ok(()), |card| check_features(card, features));
+            problem.map_err(|problem| {
+                Error::data(file, problem)
+                    .with_remedy("extract with the weights and the options of the features that it learnt from")
+            })
         };
-        let classes = probe.shape.classes;
-        if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
+        let told_apart = |labels: Vec<u32>, names: &[String]| {
+            let labels = match &card {
+                None => labels,
+                Some(card) => renumber(labels, names, &card.classes)?,
+            };
+            let classes = probe.shape.classes;
+            let Some(label) = labels.iter().find(|label| **label as usize >= classes) else { return Ok(labels) };
             let message = format!(
                 "{}: the probe tells {classes} classes apart, and the test set has class {label}",
                 file.display()
             );
-            return Err(
-                Error::data(&self.test, message).with_remedy("give samples whose classes are numbered as the probe's")
-            );
-        }
+            Err(Error::data(&self.test, message).with_remedy("give samples whose classes are numbered as the probe's"))
+        };
+        let ([test], bad) = self.source.sets(
+            [(&self.test, Split::Test)],
+            |[test]| told_apart(test.labels.clone(), test.names).map(drop),
+            |frozen| {
+                probe.takes(frozen.engine.shape().dim)?;
+                learnt_from_these(&frozen.provenance)
+            },
+        )?;
+        learnt_from_these(&test.provenance)?;
+        let labels = told_apart(test.labels()?, &test.classes)?;
         let predictions = probe.predict(&token_set(test)?, &device)?;
         let accuracy = Accuracy::count(&predictions, &labels).fraction();
         let (lr, weight_decay) = (card.as_ref().map(|card| card.lr), card.as_ref().map(|card| card.weight_decay));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::OutputArgs;
 use super::attentive::AttentiveArgs;
 use super::output::{print, print_json, table};
-use super::sources::{SourceArgs, warn_of_known};
+use super::sources::{Classes, SourceArgs, warn_of_known};
 
 /// `anyjepa probe linear|knn|attentive --train PATH --test PATH`
 #[derive(Debug, Args)]
@@ -110,14 +110,14 @@ impl CommonArgs {
     fn run(self, name: &'static str, probe: &Probe) -> Result<()> {
         let device = device::open(self.source.probe_device()?)?;
         let parts = [(&*self.train, Split::Train), (&*self.test, Split::Test)];
-        let ([train, test], bad) = self.source.sets(parts, |_| Ok(()))?;
+        let few = self.labels_per_class.map(|count| count as usize);
+        let ([train, test], bad) = self.source.sets(parts, |classes| Classes::fit(classes, few), |_| Ok(()))?;
         train.compatible(&test)?;
         warn_of_known(&train, &test);
         let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);
         let train = Labelled { features: &train.features, labels: &train_labels };
         let test = Labelled { features: &test.features, labels: &test_labels };
 
-        let few = self.labels_per_class.map(|count| count as usize);
         let mut results: Vec<Scored> = Vec::new();
         for seed in 0..self.seeds {
             let (accuracy, l2) = match results.first() {

@@ -4,15 +4,39 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad, unlabelled};
+use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad, renumber, unlabelled};
 use anyjepa::device::{self, Spec};
 use anyjepa::error::{Error, Kind, Result};
-use anyjepa::extract::{FeatureDtype, FeatureSet, Index, Shape};
+use anyjepa::eval::few_labels;
+use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, Index, Shape};
 use clap::Args;
 
 use super::DeviceArgs;
 use super::frozen::{EngineArg, FrozenArgs, Opened};
 use super::progress::CountProgress;
+
+/// The classes of a part's samples, known before any of them is encoded.
+pub struct Classes<'a> {
+    /// One a sample.
+    pub labels: Vec<u32>,
+    /// The names of the labels 0, 1, ...
+    pub names: &'a [String],
+}
+
+impl<'a> Classes<'a> {
+    fn of(data: &'a Dataset) -> Result<Self> {
+        let label = |sample| data.label(sample).ok_or_else(|| unlabelled(&data.name(sample)));
+        Ok(Self { labels: (0..data.len()).map(label).collect::<Result<_>>()?, names: data.classes() })
+    }
+
+    /// Refuses to learn from the first and to be tested on the second where the first lacks a class of the second, or has
+    /// fewer samples of a class than `labels_per_class`.
+    pub fn fit([train, test]: &[Self; 2], labels_per_class: Option<usize>) -> Result<()> {
+        renumber(test.labels.clone(), test.names, train.names)?;
+        // Whether there are enough does not depend on the seed.
+        labels_per_class.map_or(Ok(()), |count| few_labels(&train.labels, count, 0).map(drop))
+    }
+}
 
 /// Where features come from, and where probes compute.
 #[derive(Debug, Args)]
@@ -42,11 +66,13 @@ impl SourceArgs {
 
     /// The features of each of `parts`, and whether too much of them could not be read.
     ///
-    /// Before an encoder runs, `fits` judges the shape of what it gives, and every sample must have its label.
+    /// Every sample must have its label. `known` judges the labels before the weights are opened, and `fits` the encoder
+    /// before it runs; of features on disk neither is asked.
     pub fn sets<const N: usize>(
         &self,
         parts: [(&Path, Split); N],
-        fits: impl Fn(Shape) -> Result<()>,
+        known: impl Fn(&[Classes; N]) -> Result<()>,
+        fits: impl Fn(&Frozen) -> Result<()>,
     ) -> Result<([FeatureSet; N], Result<()>)> {
         let mut sets = Vec::with_capacity(N);
         let bad = match &self.weights {
@@ -59,31 +85,31 @@ impl SourceArgs {
                 }
                 Ok(())
             }
-            Some(weights) => self.encode(weights, &parts, fits, &mut sets)?,
+            Some(weights) => self.encode(weights, parts, known, fits, &mut sets)?,
         };
         let sets = sets.try_into().map_err(|_| Error::new(Kind::Other, "a part has no features"))?;
         Ok((sets, bad))
     }
 
-    fn encode(
+    fn encode<const N: usize>(
         &self,
         weights: &Path,
-        parts: &[(&Path, Split)],
-        fits: impl Fn(Shape) -> Result<()>,
+        parts: [(&Path, Split); N],
+        known: impl Fn(&[Classes; N]) -> Result<()>,
+        fits: impl Fn(&Frozen) -> Result<()>,
         sets: &mut Vec<FeatureSet>,
     ) -> Result<Result<()>> {
-        let data = parts.iter().map(|(path, split)| Ok(Arc::new(Dataset::open_split(path, *split)?)));
+        let data = parts.iter().map(|(path, split)| Ok(Arc::new(samples(path, *split)?)));
         let data: Vec<Arc<Dataset>> = data.collect::<Result<_>>()?;
-        for data in &data {
-            if let Some(sample) = (0..data.len()).find(|sample| data.label(*sample).is_none()) {
-                return Err(unlabelled(&data.name(sample)));
-            }
-        }
+        let classes: Vec<Classes> = data.iter().map(|data| Classes::of(data)).collect::<Result<_>>()?;
+        let classes = classes.try_into().map_err(|_| Error::new(Kind::Other, "a part has no samples"))?;
+        known(&classes)?;
+        drop(classes);
         let inputs = data.iter().map(|data| data.len()).sum();
         let Opened { frozen, batch, workers, .. } =
             self.frozen.open(weights, FeatureDtype::F32, self.device.device, inputs)?;
         tracing::info!("{} on {}: batches of {batch}, {workers} threads", frozen.provenance.model, self.device.device);
-        fits(frozen.engine.shape())?;
+        fits(&frozen)?;
         require_room(&[(inputs, frozen.engine.shape())])?;
         let (mut progress, mut done, mut skipped) = (CountProgress::new(inputs, "images"), 0, 0);
         progress.at(0);
@@ -117,6 +143,16 @@ fn features(path: &Path) -> Result<FeatureSet> {
         Kind::Data if !FeatureSet::stand_at(path) => Error::data(path, "holds no features")
             .with_remedy("give what `anyjepa extract` wrote, or pictures together with --weights"),
         _ => error,
+    })
+}
+
+/// The samples at `path`, which an encoder is to see; extracted features are none.
+fn samples(path: &Path, split: Split) -> Result<Dataset> {
+    Dataset::open_split(path, split).map_err(|error| match FeatureSet::stand_at(path) {
+        true => Error::data(path, "holds extracted features, and --weights encode pictures").with_remedy(
+            "leave --weights out and give extracted features as both --train and --test, or give pictures as both",
+        ),
+        false => error,
     })
 }
 

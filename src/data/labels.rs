@@ -1,11 +1,39 @@
 //! Labels as texts say them: numbers, or names that are numbered in alphabetical order.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 
 /// That the sample `name` has no label where each needs one.
 pub fn unlabelled(name: &str) -> Error {
     Error::new(Kind::Data, format!("{name} has no label"))
         .with_remedy("extract from a folder with one subfolder a class, from IDX files, or give a list of labels")
+}
+
+/// The `labels` of samples whose classes are called `own`, numbered as in `classes`: by name, or by number where neither
+/// knows names.
+///
+/// # Errors
+/// Of kind [`Kind::Data`] if a sample's class is none of `classes`, or only one of both knows the names of its classes.
+pub fn renumber(labels: Vec<u32>, own: &[String], classes: &[String]) -> Result<Vec<u32>> {
+    if own == classes {
+        return Ok(labels);
+    }
+    if own.is_empty() || classes.is_empty() {
+        let without = if own.is_empty() { "to be tested on" } else { "to learn from" };
+        let message = format!("the features {without} do not name their classes, and the others do");
+        return Err(Error::new(Kind::Data, message)
+            .with_remedy("give both as the whole folders that `anyjepa extract` wrote, or extract both again"));
+    }
+    let number = |label: u32| {
+        let class = own.get(label as usize);
+        let place = class.and_then(|class| classes.iter().position(|known| known == class));
+        place.map(|place| place as u32).ok_or_else(|| {
+            let class = class.map_or(label.to_string(), |class| format!("`{class}`"));
+            let (count, known) = (classes.len(), classes.iter().take(5).cloned().collect::<Vec<_>>());
+            let message = format!("the class {class} is none of the {count} to learn from: {}", known.join(", "));
+            Error::new(Kind::Data, message).with_remedy("give both parts the same names of classes")
+        })
+    };
+    labels.into_iter().map(number).collect()
 }
 
 /// Numbers `texts`, one a sample; gives each sample's label and the names of the labels.

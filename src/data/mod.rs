@@ -34,7 +34,7 @@ mod tests;
 pub use bad::{MAX_BAD, check_bad};
 pub use crop::RandomCrop;
 pub use dataset::Dataset;
-pub use labels::unlabelled;
+pub use labels::{renumber, unlabelled};
 pub use list::ListEnd;
 pub use loader::{Batch, EvalLoader, EvalPlan, TrainLoader, TrainPlan, steps_per_epoch};
 pub use open::Split;

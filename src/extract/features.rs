@@ -7,7 +7,7 @@ use super::formats::{Decoded, decode, is_shard};
 use super::index::{INDEX_FILE, Index, ShardEntry};
 use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
-use crate::data::unlabelled;
+use crate::data::{renumber, unlabelled};
 use crate::error::{Error, IoContext, Kind, Result, require_plain};
 use crate::matrix::Matrix;
 
@@ -79,27 +79,7 @@ impl FeatureSet {
     /// # Errors
     /// As [`FeatureSet::labels_as_in`].
     pub fn labels_among(&self, classes: &[String]) -> Result<Vec<u32>> {
-        let labels = self.labels()?;
-        if self.classes == classes {
-            return Ok(labels);
-        }
-        if self.classes.is_empty() || classes.is_empty() {
-            let without = if self.classes.is_empty() { "to be tested on" } else { "to learn from" };
-            let message = format!("the features {without} do not name their classes, and the others do");
-            return Err(Error::new(Kind::Data, message)
-                .with_remedy("give both as the whole folders that `anyjepa extract` wrote, or extract both again"));
-        }
-        let number = |label: u32| {
-            let class = self.classes.get(label as usize);
-            let place = class.and_then(|class| classes.iter().position(|known| known == class));
-            place.map(|place| place as u32).ok_or_else(|| {
-                let class = class.map_or(label.to_string(), |class| format!("`{class}`"));
-                let (count, known) = (classes.len(), classes.iter().take(5).cloned().collect::<Vec<_>>());
-                let message = format!("the class {class} is none of the {count} to learn from: {}", known.join(", "));
-                Error::new(Kind::Data, message).with_remedy("give both parts the same names of classes")
-            })
-        };
-        labels.into_iter().map(number).collect()
+        renumber(self.labels()?, &self.classes, classes)
     }
 
     /// The vectors of all rows, `[rows * tokens, dim]`: for patch features, one row a patch.
