@@ -11,7 +11,7 @@ fn main() -> Result<()> {
     // Cargo says `--bench` to `cargo bench` alone.
     let measuring = std::env::args().any(|word| word == "--bench");
     let (set, warm_up, counted) = if measuring { (STANDARD, 2, 5) } else { (QUICK, 0, 1) };
-    let repetitions = Repetitions { warm_up, counted };
+    let repetitions = Repetitions { warm_up, counted, by_dispatch: 0 };
     let workload =
         |(work, model, batch): &(_, &str, usize)| Workload::new(*work, model, *batch, Precision::F32, Engine::Compiled);
     let workloads: Vec<Workload> = set.iter().map(workload).collect::<Result<_>>()?;

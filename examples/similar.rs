@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let way = Way::Compiled { device: "cpu".parse()?, batch: 8, dtype: Dtype::F32 };
     let loaded = weights::open(weights, Some(Which::Target))?;
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
-    let frozen = Frozen::new(&loaded, Which::Target, read_out, FeatureDtype::F32, &way)?;
+    let frozen = Frozen::new(loaded, Which::Target, read_out, FeatureDtype::F32, &way)?;
 
     // Its features of every picture that can be read; the others are named.
     let data = Arc::new(Dataset::open(pictures)?);

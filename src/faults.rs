@@ -96,13 +96,15 @@ fn named(name: &str, point: Point) -> io::Result<()> {
     Ok(())
 }
 
-/// `kill` is `kill -9`; `int`, `term` and `usr1` are signals that come here.
+/// `kill` is `kill -9`, `stop` waits for `kill -CONT`; `int`, `term` and `usr1` are signals that come here.
 #[cfg(feature = "failpoints")]
 fn act(action: &str, point: Point) -> io::Result<()> {
     match action {
         "kill" => raise(9),
         "int" => raise(2),
         "term" => raise(15),
+        #[cfg(unix)]
+        "stop" => raise(signal_hook::consts::SIGSTOP),
         #[cfg(unix)]
         "usr1" => raise(signal_hook::consts::SIGUSR1),
         "full" if point.kind() == Kind::Change => Ok(()),

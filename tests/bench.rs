@@ -74,13 +74,36 @@ fn f16_is_measured_on_a_vulkan_adapter_beside_a_product_of_f16() {
         return;
     }
     let result = measured(
-        "bench extract --quick --model animals28 --batch 2 --reps 1 --warm-up 0 --precision f16 --device vulkan --json",
+        "bench extract --quick --model animals28 --batch 2 --reps 1 --warm-up 0 --precision f16 --device vulkan --kernels \
+         --json",
     );
     let (case, peak) = (&result["cases"][0], &result["peak"]);
     assert_eq!((&case["engine"], &peak["engine"]), (&"compiled_f16".into(), &"compiled_f16".into()));
     assert!(positive(&peak["side"]) >= 512.0);
     assert_eq!(positive(&result["peak_gflops"]), positive(&peak["gflops"]));
     positive(&case["images_per_second"]);
+    kernels(case, 32);
+}
+
+/// Checks the times of each kind of dispatch, of which a plan has `dispatches`.
+fn kernels(case: &Value, dispatches: usize) {
+    let kinds = case["kernels"].as_array().unwrap();
+    let sum: f64 = kinds.iter().map(|kind| positive(&kind["dispatches"])).sum();
+    assert_eq!(sum, dispatches as f64, "{kinds:?}");
+    let products: Vec<&Value> = kinds.iter().filter(|kind| kind["kernel"].to_string().contains("matmul")).collect();
+    assert_eq!(products.len(), 5, "{kinds:?}");
+    for product in products {
+        ["seconds", "gflops", "gigabytes_per_second"].iter().for_each(|key| assert!(positive(&product[*key]) > 0.0));
+    }
+}
+
+#[test]
+fn each_kind_of_dispatch_is_timed_where_it_is_asked_for() {
+    let words = "bench extract --quick --model animals28 --batch 2 --reps 2 --warm-up 0 --json";
+    let plain = measured(words);
+    assert!(plain["cases"][0]["kernels"].is_null());
+    assert!(positive(&plain["cases"][0]["cold_start_s"]) > positive(&plain["cases"][0]["first_s"]));
+    kernels(&measured(&format!("{words} --kernels"))["cases"][0], 32);
 }
 
 #[test]

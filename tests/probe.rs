@@ -336,11 +336,16 @@ fn labels_are_judged_before_the_weights_are_opened() {
     let other = colours(&path("others"), &["bee", "cat"], 4).display().to_string();
     // Weights that are not there would be the first mistake of all that encodes.
     let nowhere = path("nowhere").display().to_string();
-    for kind in ["linear", "knn", "attentive"] {
+    for (kind, fewest, enough) in [
+        ("linear", "nowhere", "nowhere"),
+        ("knn", "k is 10, but there are 2 training rows", "k is 10, but there are 8 training rows"),
+        ("attentive", "no class has two samples", "nowhere"),
+    ] {
         for (test, few, expected) in [
             (&other, "1", "the class `cat` is none of the 2 to learn from: ant, bee"),
             (&train, "5", "class 0 has 4 samples, fewer than the 5 asked for"),
-            (&train, "4", "nowhere"),
+            (&train, "1", fewest),
+            (&train, "4", enough),
         ] {
             let sets = ["--train", &train, "--test", test, "--weights", &nowhere, "--labels-per-class", few];
             let (_, _, said) = anyjepa(&[&["probe", kind], &sets[..]].concat());

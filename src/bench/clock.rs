@@ -14,6 +14,8 @@ pub struct Repetitions {
     pub warm_up: usize,
     /// Times that are counted, at least 1.
     pub counted: usize,
+    /// Times that each dispatch of a compiled encoder is timed by itself, after all others.
+    pub by_dispatch: usize,
 }
 
 /// Seconds of one repetition.
@@ -80,7 +82,7 @@ fn sync(device: &Device) -> Result<()> {
 }
 
 /// The middle of sorted values, or the mean of the two in the middle.
-fn median(sorted: &[f64]) -> Option<f64> {
+pub(super) fn median(sorted: &[f64]) -> Option<f64> {
     let high = sorted.get(sorted.len() / 2)?;
     let low = sorted.get(sorted.len().checked_sub(1)? / 2)?;
     Some((low + high) / 2.0)
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn work_is_done_once_for_each_repetition_and_warm_up() {
-        let repetitions = Repetitions { warm_up: 2, counted: 3 };
+        let repetitions = Repetitions { warm_up: 2, counted: 3, by_dispatch: 0 };
         let (count, timing) = repeat(&Device::flex(), repetitions, 0, |count| Ok(count + 1)).unwrap();
         assert_eq!((count, timing.repetitions), (5, 3));
         assert!(timing.min_s <= timing.median_s && timing.median_s <= timing.max_s);

@@ -4,6 +4,7 @@
 
 mod clock;
 mod extract;
+mod kernels;
 mod peak;
 mod train;
 
@@ -11,6 +12,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 pub use clock::{Repetitions, Timing};
+pub use kernels::KernelTime;
 pub use peak::Peak;
 
 use crate::config::{Precision, Preset, RunConfig};
@@ -86,6 +88,13 @@ pub struct Measurement {
     pub gflops: f64,
     /// That over [`Peak::gflops`].
     pub share_of_peak: f64,
+    /// Seconds from weights in memory to the first features of an extraction: plan, shaders, weights to the device, and a
+    /// batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_start_s: Option<f64>,
+    /// What each kind of dispatch of a compiled encoder takes by the device's clock.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelTime>,
     /// The seconds of a repetition.
     #[serde(flatten)]
     pub timing: Timing,
@@ -148,11 +157,7 @@ impl Workload {
     pub fn measure(&self, repetitions: Repetitions, peak: &Peak, bench: &Bench) -> Result<Measurement> {
         let device = &bench.device;
         match self.work {
-            Work::Extract => {
-                let engine = extract::engine(&self.config, self.engine, bench.spec, device)?;
-                let measured = extract::measure(&self.config, engine.as_ref(), repetitions, peak, device)?;
-                Ok(Measurement { engine: self.engine, ..measured })
-            }
+            Work::Extract => extract::measure(&self.config, self.engine, repetitions, peak, (bench.spec, device)),
             Work::Train => train::measure(&self.config, repetitions, peak, device),
         }
     }
@@ -209,6 +214,8 @@ impl Measurement {
             gflop_per_image: flop_per_image / 1e9,
             gflops,
             share_of_peak: gflops / peak.gflops,
+            cold_start_s: None,
+            kernels: Vec::new(),
             timing,
         }
     }
@@ -249,6 +256,17 @@ pub const QUICK: &[(Work, &str, usize)] = &[
     (Work::Extract, "ijepa-vit-tiny16", 4),
     (Work::Train, "ijepa-vit-tiny16", 2),
 ];
+
+/// Different values of what [`repeated`] gives; a prime, so that they repeat at another place in each row of a matrix.
+const VALUES: usize = 65_537;
+
+/// Normal values without end, which repeat; `sample` tells them from others. Drawn so, the largest model is ready in
+/// seconds.
+fn repeated(sample: u64) -> impl Iterator<Item = f32> {
+    let mut stream = Stream::new(0, 0, sample, Purpose::Init);
+    let values: Vec<f32> = (0..VALUES).map(|_| stream.normal() as f32).collect();
+    (0..VALUES).cycle().map(move |at| values[at])
+}
 
 /// Random pixels for a batch of `config`, `[B, C F, H, W]`.
 fn pixels(config: &RunConfig) -> (Vec<f32>, [usize; 4]) {

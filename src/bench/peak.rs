@@ -6,8 +6,8 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use pulp::Arch;
 use serde::Serialize;
 
-use super::Engine;
 use super::clock::{Repetitions, Timing, repeat};
+use super::{Engine, repeated};
 use crate::compile::Dtype;
 use crate::config::Precision;
 use crate::device::{Api, Spec, read};
@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::kernels::matmul::{self, Finish, Matrix, Product};
 use crate::kernels::panels::{Bf16, Panels};
 use crate::kernels::workspace::Workspace;
-use crate::random::{Purpose, Stream};
 use crate::runtime::gpu::{Bounds, Checks, Gpu, Square};
 
 /// Sides of the products, tried in turn: 512 is enough for a CPU that imitates a GPU, 2048 fills a processor, a large GPU
@@ -23,8 +22,6 @@ use crate::runtime::gpu::{Bounds, Checks, Gpu, Square};
 const SIDES: [usize; 4] = [512, 2048, 4096, 8192];
 /// A product that takes fewer seconds than this is followed by a larger one.
 const LONG_ENOUGH: f64 = 0.02;
-/// Different values in a matrix; a prime, so that they repeat at another place in each row.
-const VALUES: usize = 65_537;
 
 /// The fastest large matrix product.
 #[derive(Debug, Clone, Serialize)]
@@ -129,9 +126,5 @@ fn own_product(side: usize, repetitions: Repetitions, device: &Device) -> Result
 
 /// Values of two matrices.
 fn matrices(side: usize) -> [Vec<f32>; 2] {
-    [0, 1].map(|sample| {
-        let mut stream = Stream::new(0, 0, sample, Purpose::Init);
-        let values: Vec<f32> = (0..VALUES).map(|_| stream.normal() as f32).collect();
-        values.into_iter().cycle().take(side * side).collect()
-    })
+    [0, 1].map(|sample| repeated(sample).take(side * side).collect())
 }

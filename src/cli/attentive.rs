@@ -7,7 +7,7 @@ use anyjepa::device;
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
 use anyjepa::eval::{
     Accuracy, AttentiveSweep, FittedAttentive, LabelledTokens, ProbeCard, Rates, SweepData, SweepOutcome, SweptProbe,
-    TokenSet, few_labels,
+    TokenSet, few_labels, held_out,
 };
 use anyjepa::extract::{FeatureDtype, FeatureSet, Provenance};
 use anyjepa::stop::Stop;
@@ -125,9 +125,14 @@ impl AttentiveArgs {
         let device = device::open(self.source.probe_device()?)?;
         let heads_for = |dim| self.heads.map_or_else(|| usual_heads(dim), usize::from);
         let few = self.labels_per_class.map(|count| count as usize);
+        let chosen = |labels: &[u32]| few.map(|count| few_labels(labels, count, self.seed)).transpose();
+        let learns = |labels: &[u32]| {
+            let few = chosen(labels)?.map(|rows| rows.iter().map(|row| labels[*row]).collect::<Vec<_>>());
+            held_out(few.as_deref().unwrap_or(labels), self.held_out, self.seed).map(drop)
+        };
         let ([train, test], bad) = self.source.sets(
             [(train, Split::Train), (&self.test, Split::Test)],
-            |classes| Classes::fit(classes, few),
+            |classes| Classes::fit(classes, learns),
             |frozen| {
                 let shape = frozen.engine.shape();
                 AttentiveSweep::takes(heads_for(shape.dim), [shape.tokens, shape.dim])
@@ -141,8 +146,7 @@ impl AttentiveArgs {
         let heads = heads_for(train.shape.dim);
         let (names, provenance) = (train.classes.clone(), train.provenance.clone());
         let (mut train, test) = (token_set(train)?, token_set(test)?);
-        if let Some(count) = few {
-            let rows = few_labels(&train_labels, count, self.seed)?;
+        if let Some(rows) = chosen(&train_labels)? {
             train = train.select(&rows)?;
             train_labels = rows.iter().map(|row| train_labels[*row]).collect();
         }

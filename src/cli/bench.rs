@@ -11,11 +11,11 @@ use super::output::{print, print_json, say, table};
 use super::{DeviceArgs, OutputArgs};
 
 /// Repetitions where `--quick` is not given: enough for a median.
-const REPETITIONS: Repetitions = Repetitions { warm_up: 2, counted: 5 };
+const REPETITIONS: Repetitions = Repetitions { warm_up: 2, counted: 5, by_dispatch: 0 };
 /// Repetitions of `--quick`.
-const QUICK_REPETITIONS: Repetitions = Repetitions { warm_up: 1, counted: 2 };
+const QUICK_REPETITIONS: Repetitions = Repetitions { warm_up: 1, counted: 2, by_dispatch: 0 };
 /// Repetitions of the matrix product, which is short.
-const PEAK_REPETITIONS: Repetitions = Repetitions { warm_up: 3, counted: 10 };
+const PEAK_REPETITIONS: Repetitions = Repetitions { warm_up: 3, counted: 10, by_dispatch: 0 };
 
 /// `anyjepa bench [extract|train]`
 #[derive(Debug, Args)]
@@ -40,6 +40,9 @@ pub struct Command {
     /// What extracts: our own kernels, or burn's; without it ours, but on cuda and with bf16 on a GPU burn's
     #[arg(long, value_enum)]
     engine: Option<EngineArg>,
+    /// Of compiled encoders also each kind of dispatch, by the device's own clock
+    #[arg(long)]
+    kernels: bool,
     /// A tiny model and few repetitions
     #[arg(long)]
     quick: bool,
@@ -75,6 +78,10 @@ impl Command {
             PrecisionArg::Bf16 => Precision::Bf16,
         };
         let engine = self.engine()?;
+        if self.kernels && (engine == Engine::Burn || self.work == Some(WorkArg::Train)) {
+            return Err(Error::usage("--kernels times the dispatches of compiled encoders, and none is asked for")
+                .with_remedy("write `bench extract --kernels`, without --engine burn, or leave --kernels out"));
+        }
         let workloads: Vec<Workload> = self
             .cases()
             .into_iter()
@@ -85,9 +92,11 @@ impl Command {
         }
         let bench = Bench::open(self.device.device, precision, &workloads)?;
         let default = if self.quick { QUICK_REPETITIONS } else { REPETITIONS };
+        let counted = self.reps.map_or(default.counted, |count| count as usize);
         let repetitions = Repetitions {
             warm_up: self.warm_up.map_or(default.warm_up, |count| count as usize),
-            counted: self.reps.map_or(default.counted, |count| count as usize),
+            counted,
+            by_dispatch: if self.kernels { counted } else { 0 },
         };
 
         let peak = bench.peak(precision, if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS })?;
@@ -187,5 +196,24 @@ fn print_table(summary: &Summary) -> Result<()> {
             timing.cpu_median_s.map_or("-".into(), |seconds| format!("{seconds:.2}")),
         ]);
     }
-    print(&format!("{}, {}\n{rows}", summary.device, peak_sentence(&summary.peak)))
+    let kernels = summary.cases.iter().filter(|case| !case.kernels.is_empty()).map(kernel_table);
+    let tables: Vec<String> = std::iter::once(rows.to_string()).chain(kernels).collect();
+    print(&format!("{}, {}\n{}", summary.device, peak_sentence(&summary.peak), tables.join("\n\n")))
+}
+
+/// What each kind of dispatch takes, and its share of all.
+fn kernel_table(case: &Measurement) -> String {
+    let all: f64 = case.kernels.iter().map(|kernel| kernel.seconds).sum();
+    let mut rows = table(&["", "dispatches", "s", "of all", "GFLOP/s", "GB/s"]);
+    for kernel in &case.kernels {
+        rows.add_row([
+            kernel.kernel.clone(),
+            kernel.dispatches.to_string(),
+            format!("{:.5}", kernel.seconds),
+            format!("{:.0} %", 100.0 * kernel.seconds / all),
+            format!("{:.1}", kernel.gflops),
+            format!("{:.1}", kernel.gigabytes_per_second),
+        ]);
+    }
+    format!("{}\n{rows}", name(case))
 }

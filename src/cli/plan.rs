@@ -80,7 +80,10 @@ impl Command {
             ("parameters and gradients", bytes(plan.state_bytes - plan.optimizer_bytes) + " a GPU"),
             ("optimizer", bytes(plan.optimizer_bytes) + " a GPU"),
             ("activations", bytes(plan.activation_bytes) + " a GPU, estimated"),
-            ("batch", format!("{} images over {} GPUs", plan.global_batch, self.gpus)),
+            (
+                "batch",
+                format!("{} images a step, {} a GPU", plan.global_batch, plan.global_batch / usize::from(self.gpus)),
+            ),
             ("steps", format!("{} ({} an epoch), {:.3e} images", plan.steps, plan.steps_per_epoch, plan.images)),
             ("first step", rates(plan.schedule.first)),
             ("peak", format!("{} at step {}", rates(plan.schedule.peak), plan.schedule.warmup_steps)),

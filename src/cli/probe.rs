@@ -111,7 +111,8 @@ impl CommonArgs {
         let device = device::open(self.source.probe_device()?)?;
         let parts = [(&*self.train, Split::Train), (&*self.test, Split::Test)];
         let few = self.labels_per_class.map(|count| count as usize);
-        let ([train, test], bad) = self.source.sets(parts, |classes| Classes::fit(classes, few), |_| Ok(()))?;
+        let learns = |labels: &[u32]| probe.learns(labels, few);
+        let ([train, test], bad) = self.source.sets(parts, |classes| Classes::fit(classes, learns), |_| Ok(()))?;
         train.compatible(&test)?;
         warn_of_known(&train, &test);
         let (train_labels, test_labels) = (train.labels()?, test.labels_as_in(&train)?);

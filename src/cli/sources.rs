@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyjepa::data::{Dataset, MAX_BAD, Split, check_bad, renumber, unlabelled};
 use anyjepa::device::{self, Spec};
 use anyjepa::error::{Error, Kind, Result};
-use anyjepa::eval::few_labels;
 use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, Index, Shape};
 use clap::Args;
 
@@ -29,12 +28,11 @@ impl<'a> Classes<'a> {
         Ok(Self { labels: (0..data.len()).map(label).collect::<Result<_>>()?, names: data.classes() })
     }
 
-    /// Refuses to learn from the first and to be tested on the second where the first lacks a class of the second, or has
-    /// fewer samples of a class than `labels_per_class`.
-    pub fn fit([train, test]: &[Self; 2], labels_per_class: Option<usize>) -> Result<()> {
+    /// Refuses to learn from the first and to be tested on the second where the first lacks a class of the second, or where
+    /// `learns` refuses its labels.
+    pub fn fit([train, test]: &[Self; 2], learns: impl Fn(&[u32]) -> Result<()>) -> Result<()> {
         renumber(test.labels.clone(), test.names, train.names)?;
-        // Whether there are enough does not depend on the seed.
-        labels_per_class.map_or(Ok(()), |count| few_labels(&train.labels, count, 0).map(drop))
+        learns(&train.labels)
     }
 }
 

@@ -37,8 +37,8 @@ impl FrozenArgs {
             EngineArg::Burn => Way::Burn(device::open(spec)?),
         };
         let read_out = ReadOut { layers: self.layers, tokens: self.tokens.unwrap_or_default().into(), views };
-        let frozen = Frozen::new(&loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
         let frames = [loaded.model.frames, loaded.model.grid().time];
+        let frozen = Frozen::new(loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
         let times = Times::of(frames, read_out.tokens, frozen.transform.sampling().clips);
         Ok(Opened { frozen, times, batch, workers: self.workers(spec) })
     }

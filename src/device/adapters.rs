@@ -50,7 +50,11 @@ pub(crate) fn choose(spec: Spec) -> Result<Found> {
                 "take `--device wgpu`, which means whatever this machine has, or another device of `anyjepa devices`",
             ));
         }
-        let what = if count == 0 { "no adapter".to_owned() } else { format!("{count} adapters only") };
+        let what = match count {
+            0 => "no adapter".to_owned(),
+            1 => "one adapter only".to_owned(),
+            _ => format!("{count} adapters only"),
+        };
         return Err(Error::device(format!("`{spec}`: this machine has {what} for this API")).with_remedy(
             "install the GPU's driver (on Debian and Ubuntu `apt install mesa-vulkan-drivers` also brings a software \
              adapter), see `anyjepa devices`, or take `--device cpu`",

@@ -35,6 +35,17 @@ impl Default for KnnConfig {
     }
 }
 
+impl KnnConfig {
+    /// Refuses more neighbours than `rows` to learn from, and none.
+    pub(super) fn votes_among(&self, rows: usize) -> Result<()> {
+        if (1..=rows).contains(&self.k) {
+            return Ok(());
+        }
+        Err(Error::usage(format!("k is {}, but there are {rows} training rows", self.k))
+            .with_remedy("choose a k from 1 to the number of training rows"))
+    }
+}
+
 /// A training row near a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbour {
@@ -74,10 +85,7 @@ pub fn neighbours(
     device: &Device,
 ) -> Result<Vec<Vec<Neighbour>>> {
     same_width(train, queries)?;
-    if config.k == 0 || config.k > train.rows {
-        let message = format!("k is {}, but there are {} training rows", config.k, train.rows);
-        return Err(Error::usage(message).with_remedy("choose a k from 1 to the number of training rows"));
-    }
+    config.votes_among(train.rows)?;
     let (train, queries) = match config.metric {
         Metric::Cosine => (&normalised(train), &normalised(queries)),
         Metric::Euclidean => (train, queries),

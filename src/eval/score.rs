@@ -18,6 +18,21 @@ pub enum Probe {
     Knn(KnnConfig),
 }
 
+impl Probe {
+    /// Refuses what cannot be learnt from samples of these labels, or from `labels_per_class` of each class.
+    ///
+    /// # Errors
+    /// Of kind `Usage` if there are fewer labels or neighbours than asked for.
+    pub fn learns(&self, labels: &[u32], labels_per_class: Option<usize>) -> Result<()> {
+        // Whether there are enough does not depend on the seed.
+        let rows = labels_per_class.map_or(Ok(labels.len()), |count| Ok(few_labels(labels, count, 0)?.len()))?;
+        match self {
+            Self::Linear { .. } => Ok(()),
+            Self::Knn(config) => config.votes_among(rows),
+        }
+    }
+}
+
 /// What a probe reached.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {

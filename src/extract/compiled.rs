@@ -1,12 +1,25 @@
 //! A plan on its device, as an engine of features.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{FeatureEngine, Shape};
+use crate::compile::{Dispatch, Kernel};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::matrix::Matrix;
 use crate::runtime::Engine;
+
+/// What a dispatch took.
+#[derive(Debug, Clone, Copy)]
+pub struct Timed {
+    /// What it did.
+    pub kernel: Kernel,
+    /// Bytes that it reads and writes, each once.
+    pub bytes: usize,
+    /// How long it took by itself.
+    pub time: Duration,
+}
 
 /// A plan and its device; one batch at a time goes through it.
 pub struct CompiledEngine {
@@ -18,6 +31,25 @@ impl CompiledEngine {
     /// A plan that is on its device, with rows of `shape`.
     pub fn new(engine: Box<dyn Engine>, shape: Shape) -> Self {
         Self { engine: Mutex::new(engine), shape }
+    }
+
+    /// How long each dispatch takes, by the device's own clock, for the first images that the plan takes at once; nothing
+    /// where the device shows none.
+    ///
+    /// # Errors
+    /// A data error where there are fewer, a device error where the device fails.
+    pub fn time(&self, batch: &Batch) -> Result<Option<Vec<Timed>>> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let image: usize = batch.shape[1..].iter().product();
+        let at_once = (engine.plan().batch * image).min(batch.pixels.len());
+        let Some(times) = engine.time(&batch.pixels[..at_once])? else { return Ok(None) };
+        let plan = engine.plan();
+        let timed = |(dispatch, time): (&Dispatch, Duration)| Timed {
+            kernel: dispatch.kernel,
+            bytes: plan.traffic(dispatch),
+            time,
+        };
+        Ok(Some(plan.dispatches.iter().zip(times).map(timed).collect()))
     }
 }
 

@@ -24,7 +24,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use compiled::CompiledEngine;
+pub use compiled::{CompiledEngine, Timed};
 pub use engine::{Encoded, FeatureEngine, ReadOut, Views, encode_all};
 pub use features::FeatureSet;
 pub use frozen::Frozen;

@@ -1,5 +1,7 @@
 //! From weights to a frozen encoder on a device: run operation by operation, or compiled on the spot.
 
+use std::cell::RefCell;
+
 use burn::tensor::Device;
 
 use super::mirrored::Mirrored;
@@ -37,12 +39,13 @@ impl Frozen {
     /// # Errors
     /// A usage error where there are not as many blocks as are to be read out, or no times; a data error where the weights ask for
     /// pictures that this crate cannot prepare; a device error where there is no such device or it fails.
-    pub fn new(loaded: &Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, way: &Way) -> Result<Self> {
-        let mut provenance = Provenance::of(loaded, which, read_out, dtype)?;
+    pub fn new(loaded: Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, way: &Way) -> Result<Self> {
+        let mut provenance = Provenance::of(&loaded, which, read_out, dtype)?;
         let transform = loaded.provenance.preprocessing.transform(loaded.model.image_size)?;
         if read_out.tokens == Tokens::Time {
             require_times(&loaded.model, transform.sampling().clips)?;
         }
+        let times = loaded.model.grid().time;
         let engine: Box<dyn FeatureEngine> = match way {
             Way::Burn(device) => {
                 let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
@@ -51,11 +54,11 @@ impl Frozen {
             }
             Way::Compiled { device, batch, dtype } => {
                 provenance.precision = *dtype;
-                Box::new(CompiledEngine::compile(&loaded.model, &loaded.tensors, read_out, *batch, *dtype, *device)?)
+                Box::new(CompiledEngine::compile(&loaded.model, loaded.tensors, read_out, *batch, *dtype, *device)?)
             }
         };
         let engine = match read_out.tokens {
-            Tokens::Time => Box::new(PerTime { engine, times: loaded.model.grid().time }),
+            Tokens::Time => Box::new(PerTime { engine, times }),
             Tokens::Pooled | Tokens::Patch => engine,
         };
         let engine = match read_out.views {
@@ -90,13 +93,13 @@ impl ReadOut {
 
 impl CompiledEngine {
     /// Compiles an encoder of `model` with the weights `tensors`, stored as `dtype`, for batches of at most `batch` images,
-    /// and brings it to `device`.
+    /// and brings it to `device`; each tensor is gone once it is there.
     ///
     /// # Errors
     /// A data error where a weight is missing or mis-shaped, a device error where there is no such device or it fails.
     pub fn compile(
         model: &ModelConfig,
-        tensors: &Tensors,
+        tensors: Tensors,
         read_out: ReadOut,
         batch: usize,
         dtype: Dtype,
@@ -109,7 +112,8 @@ impl CompiledEngine {
             Take::Kept(keep) => keep,
         };
         let plan = |bound: usize| compile_within(model, batch, read_out, dtype, bound);
-        let engine = runtime::open(device, plan, &|buffer| weights::of_plan(tensors, buffer))?;
+        let tensors = RefCell::new(tensors);
+        let engine = runtime::open(device, plan, &|buffer| weights::taken_by_plan(&mut tensors.borrow_mut(), buffer))?;
         Ok(Self::new(engine, Shape { tokens, dim: read_out.layers * model.dim }))
     }
 }

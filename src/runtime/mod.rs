@@ -12,6 +12,7 @@ pub use check::{Ends, check};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::compile::{Buffer, Dispatch, Dtype, Kernel, Plan};
 use crate::device::{Api, Spec};
@@ -44,6 +45,22 @@ pub trait Engine: Send {
     /// # Errors
     /// As [`Self::run`]; whatever `see` reports.
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()>;
+
+    /// How long each dispatch takes, in the plan's order, each by itself and by the device's own clock; nothing where the
+    /// device shows none.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn time(&mut self, images: &[f32]) -> Result<Option<Vec<Duration>>> {
+        let mut times = Vec::with_capacity(self.plan().dispatches.len());
+        let mut begin = Instant::now();
+        self.trace(images, &mut |_, _| {
+            times.push(begin.elapsed());
+            begin = Instant::now();
+            Ok(())
+        })?;
+        Ok(Some(times))
+    }
 }
 
 impl Engine for cpu::CpuEngine {
@@ -79,6 +96,10 @@ impl Engine for gpu::GpuEngine {
 
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
         self.trace(images, see)
+    }
+
+    fn time(&mut self, images: &[f32]) -> Result<Option<Vec<Duration>>> {
+        self.time(images)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 
 /// A dense f32 tensor on the host, row-major.
@@ -15,6 +17,9 @@ pub struct HostTensor {
 
 /// Tensors by name, in the layout of the published checkpoints.
 pub type Tensors = BTreeMap<String, HostTensor>;
+
+/// Values of a line of memory.
+const LINE: usize = 16;
 
 impl HostTensor {
     /// A tensor of `shape`.
@@ -42,11 +47,14 @@ impl HostTensor {
         let rows = self.shape.first().copied().unwrap_or(1);
         let columns = self.values.len() / rows.max(1);
         let mut values = vec![0.0; self.values.len()];
-        for (i, row) in self.values.chunks_exact(columns.max(1)).enumerate() {
-            for (j, value) in row.iter().enumerate() {
-                values[j * rows + i] = *value;
+        // A line of memory holds so many values: each is read and written while it is at hand.
+        values.par_chunks_mut((LINE * rows).max(1)).enumerate().for_each(|(block, written)| {
+            for (i, row) in self.values.chunks_exact(columns.max(1)).enumerate() {
+                for (j, value) in row[LINE * block..].iter().take(LINE).enumerate() {
+                    written[j * rows + i] = *value;
+                }
             }
-        }
+        });
         Self { shape: vec![columns, rows], values }
     }
 }

@@ -40,7 +40,7 @@ pub use manifest::{Manifest, Sum, damaged};
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
 pub use open::{Loaded, Source, open, open_as};
-pub use plan::of_plan;
+pub use plan::{of_plan, taken_by_plan};
 pub use provenance::{Clips, Format, Preprocessing, Provenance, Resize, Which, sum};
 pub use store::{Container, Dtype, Entry, Store};
 

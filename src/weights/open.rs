@@ -11,7 +11,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, require_exists};
 
 /// An encoder's weights and what is known of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// The encoder's tensors by the published names, such as `blocks.0.attn.qkv.weight`, without prefix.
     pub tensors: Tensors,

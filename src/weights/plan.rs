@@ -1,5 +1,7 @@
 //! A compiled encoder's weights from named tensors.
 
+use std::borrow::Cow;
+
 use super::{HostTensor, Tensors};
 use crate::compile::{Buffer, Role};
 use crate::error::{Error, Kind, Result};
@@ -10,6 +12,19 @@ use crate::kernels::rotation;
 /// # Errors
 /// A data error where its parameter is missing or has another shape.
 pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
+    constant(buffer, |parameter| tensors.get(parameter).map(Cow::Borrowed))
+}
+
+/// The same, taken out of `tensors`: what is on its device already no longer takes memory here. Each parameter is there
+/// once.
+///
+/// # Errors
+/// As [`of_plan`].
+pub fn taken_by_plan(tensors: &mut Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
+    constant(buffer, |parameter| tensors.remove(parameter).map(Cow::Owned))
+}
+
+fn constant<'a>(buffer: &Buffer, find: impl FnOnce(&str) -> Option<Cow<'a, HostTensor>>) -> Result<Vec<f32>> {
     let (parameter, transposed) = match &buffer.role {
         Role::Weight { parameter, transposed } => (parameter, transposed),
         Role::Angles { grid } => return Ok(rotation::table(*grid, buffer.shape.last().map_or(0, |row| row / 2))),
@@ -19,7 +34,7 @@ pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
     };
     let misfit =
         |problem: String| Error::new(Kind::Data, format!("the weights do not fit the model: {parameter} {problem}"));
-    let tensor: &HostTensor = tensors.get(parameter).ok_or_else(|| misfit("is missing".into()))?;
+    let tensor = find(parameter).ok_or_else(|| misfit("is missing".into()))?;
     let mut shape = tensor.shape.clone();
     if *transposed {
         shape = vec![shape.iter().skip(1).product(), shape.first().copied().unwrap_or(1)];
@@ -27,5 +42,5 @@ pub fn of_plan(tensors: &Tensors, buffer: &Buffer) -> Result<Vec<f32>> {
     if shape != buffer.shape {
         return Err(misfit(format!("has the shape {:?}, which does not make {:?}", tensor.shape, buffer.shape)));
     }
-    Ok(if *transposed { tensor.transposed().values } else { tensor.values.clone() })
+    Ok(if *transposed { tensor.transposed().values } else { tensor.into_owned().values })
 }

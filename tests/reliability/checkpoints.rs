@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyjepa::checkpoint::{Checkpoints, check};
 use anyjepa::random::{Purpose, Stream};
 
-use super::runs::{Runs, STEPS};
+use super::runs::{Runs, STEPS, wait_until};
 
 /// The checkpoint before the last.
 const BEFORE: usize = 6;
@@ -104,6 +105,39 @@ fn a_damaged_checkpoint_is_passed_over_with_its_file_and_sum_and_the_run_ends_th
     assert!(sums.contains("optimizer.safetensors has ") && sums.matches("sum ").count() == 1, "{sums}");
     assert!(said.contains("continuing after step 6 of 8"), "{said}");
     runs.assert_same("run", &whole, "after a fall back");
+}
+
+#[test]
+#[cfg(unix)]
+fn what_the_disk_makes_of_a_checkpoint_is_compared_with_what_was_written() {
+    let runs = Runs::new();
+    runs.finish("whole");
+    // Between the last tensors of the second checkpoint and its manifest: the configuration and the list of unreadable pictures are
+    // the first small files, and each checkpoint has three.
+    let faults = "file.create=5*off->1*return(stop)";
+    let mut run = runs.command("run", faults, &[]).stderr(Stdio::piped()).spawn().unwrap();
+    let aside = runs.at("run/checkpoints/step-00000006.partial");
+    // The encoder's are written before it.
+    wait_until("the last file of tensors", || aside.join("optimizer.safetensors").exists());
+    let encoder = aside.join("encoder.safetensors");
+    let mut content = fs::read(&encoder).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs::write(&encoder, content).unwrap();
+    assert!(!aside.join("manifest.json").exists());
+    // It may not have stopped yet.
+    wait_until("its end", || {
+        assert!(Command::new("kill").args(["-CONT", &run.id().to_string()]).status().unwrap().success());
+        run.try_wait().unwrap().is_some()
+    });
+
+    let ended = runs.ended(run.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(4), "{}", ended.said);
+    assert!(ended.said.contains("encoder.safetensors has "), "{}", ended.said);
+    check(&runs.checkpoint("run", 3)).unwrap();
+    let said = runs.finish("run");
+    assert!(said.contains("passed over a checkpoint") && said.contains("continuing after step 3 of 8"), "{said}");
+    runs.assert_same("run", &runs.result("whole"), "damaged while it was written");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn a_package_gives_the_features_of_its_weights_whatever_the_batch() {
     let package = Package::open(&path).unwrap().load(cpu, FeatureDtype::F32).unwrap();
     let loaded = loaded();
     let way = Way::Compiled { device: cpu, batch: 2, dtype: Dtype::F32 };
-    let direct = Frozen::new(&loaded, Which::Target, READ_OUT, FeatureDtype::F32, &way).unwrap();
+    let direct = Frozen::new(loaded.clone(), Which::Target, READ_OUT, FeatureDtype::F32, &way).unwrap();
     assert_eq!(package.provenance, direct.provenance);
     for count in [0, 1, 2, 5] {
         let batch = batch(&loaded, count);

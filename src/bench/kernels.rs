@@ -1,0 +1,63 @@
+//! How long each kind of dispatch of a compiled encoder takes.
+
+use serde::Serialize;
+
+use super::clock::median;
+use crate::data::Batch;
+use crate::error::Result;
+use crate::extract::{CompiledEngine, Timed};
+
+/// The dispatches of a plan that do the same on values of the same shapes.
+#[derive(Debug, Clone, Serialize)]
+pub struct KernelTime {
+    /// What they do, with shapes: `matmul 196x768x2304`.
+    pub kernel: String,
+    /// How many.
+    pub dispatches: usize,
+    /// Seconds of all of them, one after the other, each the median of its repetitions.
+    pub seconds: f64,
+    /// Thousand millions of additions and multiplications a second.
+    pub gflops: f64,
+    /// Thousand millions of bytes that they read and write a second, if nothing is cached.
+    pub gigabytes_per_second: f64,
+}
+
+/// Times each dispatch of `engine` on `batch` by the device's own clock, `repetitions` times; kinds in the order of the
+/// plan, and none where the device shows no clock or no repetition is asked for.
+///
+/// # Errors
+/// A device error where the device fails.
+pub fn measure(engine: &CompiledEngine, batch: &Batch, repetitions: usize) -> Result<Vec<KernelTime>> {
+    let mut runs: Vec<Vec<Timed>> = Vec::new();
+    for _ in 0..repetitions {
+        runs.extend(engine.time(batch)?);
+    }
+    let Some(first) = runs.first() else {
+        if repetitions > 0 {
+            tracing::warn!("the device shows no clock: its dispatches are not timed");
+        }
+        return Ok(Vec::new());
+    };
+    let mut kinds: Vec<(KernelTime, [f64; 2])> = Vec::new();
+    for (i, Timed { kernel, bytes, .. }) in first.iter().enumerate() {
+        let mut seconds: Vec<f64> = runs.iter().map(|run| run[i].time.as_secs_f64()).collect();
+        seconds.sort_unstable_by(f64::total_cmp);
+        let name = kernel.to_string();
+        let at = kinds.iter().position(|(kind, _)| kind.kernel == name).unwrap_or_else(|| {
+            let kind = KernelTime { kernel: name, dispatches: 0, seconds: 0.0, gflops: 0.0, gigabytes_per_second: 0.0 };
+            kinds.push((kind, [0.0; 2]));
+            kinds.len() - 1
+        });
+        let (kind, [flops, moved]) = &mut kinds[at];
+        kind.dispatches += 1;
+        kind.seconds += median(&seconds).unwrap_or(f64::NAN);
+        *flops += kernel.flops() as f64;
+        *moved += *bytes as f64;
+    }
+    let rate = |(kind, [flops, moved]): (KernelTime, [f64; 2])| {
+        // A clock of coarse steps may show nothing.
+        let seconds = kind.seconds.max(1e-9);
+        KernelTime { gflops: flops / seconds / 1e9, gigabytes_per_second: moved / seconds / 1e9, ..kind }
+    };
+    Ok(kinds.into_iter().map(rate).collect())
+}
