@@ -103,7 +103,7 @@ impl Command {
         let data = Arc::new(self.data()?);
         let spec = self.device.device;
         let Opened { frozen, times, batch, workers } = match (&self.package, &self.weights) {
-            (Some(package), _) => self.frozen.open_package(package, dtype, spec)?,
+            (Some(package), _) => self.frozen.open_package(package, dtype, spec, data.len())?,
             (None, Some(weights)) => self.frozen.open(weights, dtype, spec, data.len())?,
             (None, None) => return Err(Error::usage("no encoder is named").with_remedy("give --weights or --package")),
         };

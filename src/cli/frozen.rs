@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyjepa::config::Layers;
-use anyjepa::device::{Api, Spec};
+use anyjepa::data::EvalTransform;
+use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::Package;
 use anyjepa::extract::{FeatureDtype, Frozen, Times};
@@ -80,10 +81,11 @@ pub struct Opened {
 }
 
 impl FrozenArgs {
-    /// The compiled encoder in the folder `package`, on the device `spec`.
-    pub fn open_package(&self, package: &Path, dtype: FeatureDtype, spec: Spec) -> Result<Opened> {
+    /// The compiled encoder in the folder `package` on the device `spec`, for so many `pictures`.
+    pub fn open_package(&self, package: &Path, dtype: FeatureDtype, spec: Spec, pictures: usize) -> Result<Opened> {
         let package = Package::open(package)?;
         let (batch, times) = (package.plan.batch, package.times());
+        require_room(&package.transform, batch, pictures)?;
         Ok(Opened { frozen: package.load(spec, dtype)?, times, batch, workers: self.workers(spec) })
     }
 
@@ -91,6 +93,19 @@ impl FrozenArgs {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         self.workers.map_or_else(|| if spec.api == Api::Cpu { 1 } else { all() }, usize::from)
     }
+}
+
+/// Refuses batches of `batch` samples, of so many `pictures`, that memory cannot hold.
+pub(super) fn require_room(transform: &EvalTransform, batch: usize, pictures: usize) -> Result<()> {
+    /// One that is computed with; of each thread's part one that is put together and two that wait.
+    const BATCHES: usize = 4;
+    let inputs = batch.saturating_mul(BATCHES).min(pictures) as f64 * transform.sampling().inputs() as f64;
+    let bytes = inputs * transform.input().values() as f64 * size_of::<f32>() as f64;
+    device::require_memory(Spec { api: Api::Cpu, index: None }, bytes, 0.0).map_err(|error| {
+        error.with_remedy(
+            "take fewer clips and views (--sampling, data.sampling) or a smaller batch (--batch, also of `anyjepa compile`)",
+        )
+    })
 }
 
 pub(super) fn parse_layers(text: &str) -> Result<Layers> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyjepa::compile::Dtype;
-use anyjepa::config::{Sources, resolve};
+use anyjepa::config::{ModelConfig, Sources, resolve};
 use anyjepa::device::{self, Adapter, Api, Spec};
 use anyjepa::error::{Error, Kind, Result};
 use anyjepa::parity::{Outcome, Subject, Way, compare};
@@ -53,11 +53,13 @@ impl Command {
             }
             path if path.exists() => {
                 let loaded = weights::open(path, None)?;
+                require_memory(&loaded.model, batch, 1.0)?;
                 Subject::new(&loaded.model, loaded.tensors, batch, self.seed)
             }
             _ => {
                 let preset = Some(self.encoder.as_str());
                 let config = resolve(&Sources { preset, file: None, environment: Vec::new(), set: &self.set })?;
+                require_memory(&config.model, batch, 2.0)?;
                 Subject::untrained(&config.model, batch, self.seed)?
             }
         };
@@ -82,6 +84,19 @@ impl Command {
         Err(Error::new(Kind::Data, "an engine computes something else than the plain twins")
             .with_remedy("docs/PARITY.md explains the bounds; a driver's fault shows on one device alone"))
     }
+}
+
+/// Refuses an encoder of which memory cannot hold `weights` copies more, and what every layer gives of a batch.
+fn require_memory(model: &ModelConfig, batch: usize, weights: f64) -> Result<()> {
+    /// The twins' own and what they show; later that, and what another way shows.
+    const LAYERS: f64 = 2.0;
+    let ModelConfig { dim, depth, mlp, .. } = *model;
+    let [encoder, _] = model.parameter_bytes();
+    // Queries, keys and values, the MLP's hidden layer, and five more: two norms, attention, two linear layers.
+    let block = (model.tokens() * (8 * dim + mlp) * size_of::<f32>()) as f64;
+    let of_an_image = model.input_bytes() + depth as f64 * block;
+    let cpu = Spec { api: Api::Cpu, index: None };
+    device::require_memory(cpu, weights * encoder, LAYERS * batch as f64 * of_an_image)
 }
 
 /// Every way to run an encoder on the devices that `text` lists.

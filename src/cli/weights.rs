@@ -8,7 +8,7 @@ use anyjepa::error::{Error, Result};
 use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Times, Views, Way};
 use anyjepa::weights;
 
-use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg};
+use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg, require_room};
 use super::{DtypeArg, sampling};
 
 impl FrozenArgs {
@@ -34,11 +34,16 @@ impl FrozenArgs {
             EngineArg::Compiled => {
                 Way::Compiled { device: spec, batch: batch.min(pictures.max(1)), dtype: self.precision.into() }
             }
-            EngineArg::Burn => Way::Burn(device::open(spec)?),
+            EngineArg::Burn => {
+                let [encoder, _] = loaded.model.parameter_bytes();
+                device::require_memory(spec, loaded.model.table_bytes(), encoder)?;
+                Way::Burn(device::open(spec)?)
+            }
         };
         let read_out = ReadOut { layers: self.layers, tokens: self.tokens.unwrap_or_default().into(), views };
         let frames = [loaded.model.frames, loaded.model.grid().time];
         let frozen = Frozen::new(loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
+        require_room(&frozen.transform, batch, pictures)?;
         let times = Times::of(frames, read_out.tokens, frozen.transform.sampling().clips);
         Ok(Opened { frozen, times, batch, workers: self.workers(spec) })
     }

@@ -4,13 +4,21 @@ use super::import::capture;
 use super::schedule::schedule;
 use super::{Buffer, Dtype, Graph, Plan, ReadOut, passes};
 use crate::config::ModelConfig;
+use crate::device::{Api, Spec, require_memory};
 use crate::error::Result;
+
+/// How often the table of positions is held while the model is recorded: by the model, by its tensor, by the record and
+/// by what tells it from other tensors.
+const TABLES: f64 = 4.0;
 
 /// The recognised graph of an encoder of `model` over `batch` images.
 ///
 /// # Errors
-/// A failure that names an operation which the compiler does not know.
+/// A failure that names an operation which the compiler does not know; a device error where the table of positions does not
+/// fit into memory.
 pub fn graph_of(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<Graph> {
+    // A model that turns queries and keys can be of any size whatever its weights are.
+    require_memory(Spec { api: Api::Cpu, index: None }, TABLES * model.table_bytes(), 0.0)?;
     Ok(passes::run(&capture(model, batch, read_out)?))
 }
 

@@ -35,10 +35,9 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
         encoder.visit(&mut known);
         angles = encoder.angles().map(<[f32]>::to_vec);
         let [planes, height, width] = model.input_shape();
-        let shape = [batch, planes, height, width];
-        let pixels = TensorData::new(vec![0f32; shape.iter().product()], shape);
-        let images = Tensor::<4>::from_data(pixels, &device);
-        let input = id(&images);
+        // What is recorded is that they are made: a batch of films would fill memory.
+        let images = Tensor::<4>::zeros([batch, planes, height, width], &device);
+        known.found.extend(id(&images).map(|id| (id, Op::Input)));
         let layers = match read_out.layers {
             1 => Layers::Last,
             count => Layers::LastOf(count),
@@ -51,7 +50,7 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
                 encoder.forward(images, Some(&Gather::new(&[mask], model.tokens(), &device)))
             }
         };
-        scope.complete(input, id(&features))
+        scope.complete(None, id(&features))
     });
     let captured =
         captured.map_err(|error| Error::new(Kind::Other, format!("the encoder cannot be captured: {error}")))?;
@@ -75,7 +74,7 @@ fn id<const D: usize>(tensor: &Tensor<D>) -> Option<TensorId> {
     tensor.clone().try_into_primitive::<Capture>().ok().map(|tensor| tensor.id())
 }
 
-/// Collects what tensors that exist before anything is computed are: all parameters, by their names.
+/// What tensors that exist before anything is computed are; it collects all parameters, by their names.
 struct Known {
     path: Vec<String>,
     found: HashMap<TensorId, Op>,
@@ -95,9 +94,9 @@ impl ModuleVisitor for Known {
     }
 }
 
-/// Translates what was recorded; `known` are the tensors that exist before anything is computed, but for the images.
+/// Translates what was recorded; `known` are the tensors that exist before anything is computed.
 fn import(recorded: &GraphIr, known: &HashMap<TensorId, Op>) -> Result<Graph> {
-    let mut import = Import { graph: Graph::default(), values: HashMap::new(), recorded, known };
+    let mut import = Import { graph: Graph::default(), values: HashMap::new(), known };
     for operation in &recorded.operations {
         import.operation(operation)?;
     }
@@ -112,7 +111,6 @@ fn import(recorded: &GraphIr, known: &HashMap<TensorId, Op>) -> Result<Graph> {
 struct Import<'a> {
     graph: Graph,
     values: HashMap<TensorId, Id>,
-    recorded: &'a GraphIr,
     known: &'a HashMap<TensorId, Op>,
 }
 
@@ -207,7 +205,6 @@ impl Import<'_> {
     fn constant(&mut self, tensor: &TensorIr) -> Result<()> {
         let op = match self.known.get(&tensor.id) {
             Some(op) => op.clone(),
-            None if self.recorded.inputs.contains(&tensor.id) => Op::Input,
             None => {
                 let shape = tensor.shape.as_slice();
                 let message = format!(
@@ -254,14 +251,15 @@ mod tests {
     #[test]
     fn a_constant_that_is_no_parameter_and_has_no_rule_is_refused() {
         let device = Device::capture();
+        let mut known = HashMap::new();
         let captured = device.capture_scope(|scope| {
-            let images = Tensor::<2>::from_data(TensorData::new(vec![0f32; 6], [2, 3]), &device);
+            let images = Tensor::<2>::zeros([2, 3], &device);
             let table = Tensor::<2>::from_data(TensorData::new(vec![1f32; 3], [1, 3]), &device);
-            let input = id(&images);
+            known.extend(id(&images).map(|id| (id, Op::Input)));
             let sum = images + table;
-            scope.complete(input, id(&sum))
+            scope.complete(None, id(&sum))
         });
-        let error = import(&captured.unwrap().graph, &HashMap::new()).unwrap_err();
+        let error = import(&captured.unwrap().graph, &known).unwrap_err();
         insta::assert_snapshot!(error, @"there is no kernel for a constant of [1, 3] values that is no parameter and has no rule");
     }
 }

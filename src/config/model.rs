@@ -125,6 +125,15 @@ impl ModelConfig {
         [self.channels * self.frames, self.image_size, self.image_size]
     }
 
+    /// Bytes of the encoder's table of positions as f32: a row of sines a token, or of the angles by which a head is turned.
+    pub fn table_bytes(&self) -> f64 {
+        let row = match self.positions {
+            Positions::Rope => 2 * self.dim / self.heads,
+            Positions::Ijepa | Positions::Vjepa | Positions::UniformPower => self.dim,
+        };
+        (self.tokens() * row * size_of::<f32>()) as f64
+    }
+
     /// Bytes of the encoder's parameters as f32 with its position table, and of the predictor's: the large ones, which
     /// decide whether they fit into memory.
     pub fn parameter_bytes(&self) -> [f64; 2] {
@@ -133,11 +142,11 @@ impl ModelConfig {
             depth * (4.0 * dim * dim + 2.0 * dim * mlp)
         };
         let Self { dim, depth, mlp, predictor, .. } = self;
-        let (table, patches) = (self.tokens() as f64, self.patch_values() as f64);
-        let encoder = blocks(*dim, *depth, *mlp) + (table + patches) * *dim as f64;
-        let between = (2 * dim * predictor.dim) as f64 + table * predictor.dim as f64;
+        let encoder = blocks(*dim, *depth, *mlp) + self.patch_values() as f64 * *dim as f64;
+        let between = ((2 * dim + self.tokens()) * predictor.dim) as f64;
         let predictor = blocks(predictor.dim, predictor.depth, predictor.mlp) + between;
-        [encoder, predictor].map(|values| values * size_of::<f32>() as f64)
+        let [encoder, predictor] = [encoder, predictor].map(|values| values * size_of::<f32>() as f64);
+        [encoder + self.table_bytes(), predictor]
     }
 
     /// Bytes of one input.

@@ -311,5 +311,9 @@ mod tests {
             }
         }
         assert!(refused > 30);
+        let error = with(&["model.image_size=16384", "data.resize=16384", "model.patch_size=8"], &[]).unwrap_err();
+        assert!(error.to_string().contains("make 4194304 tokens, more than 1048576"), "{error}");
+        let error = with(&["data.sampling.clips=4096", "data.sampling.views=2"], &[]).unwrap_err();
+        assert!(error.to_string().contains("clips = 4096 times views = 2 must be at most 4096"), "{error}");
     }
 }

@@ -33,7 +33,7 @@ impl Sampling {
 
     /// Clips of one film that go through the network outside training.
     pub fn inputs(&self) -> usize {
-        self.clips * self.views
+        self.clips.saturating_mul(self.views)
     }
 
     /// What is wrong with it, key by key.
@@ -44,6 +44,10 @@ impl Sampling {
         let wrong = counts.iter().filter(|(_, count)| !(1..=MOST).contains(count));
         let mut problems: Vec<String> =
             wrong.map(|(key, count)| format!("{key} = {count} must be from 1 to {MOST}")).collect();
+        if problems.is_empty() && self.inputs() > MOST {
+            let Self { clips, views, .. } = self;
+            problems.push(format!("clips = {clips} times views = {views} must be at most {MOST}"));
+        }
         if !(self.fps == 0.0 || (1e-3..=1e3).contains(&self.fps)) {
             problems.push(format!("fps = {} must be from 0.001 to 1000, or 0 to count frames by stride", self.fps));
         }
@@ -73,6 +77,10 @@ mod tests {
     #[test]
     fn a_sampling_that_cannot_work_says_what_is_wrong() {
         assert!(Sampling::ONE.problems().is_empty());
+        let many = Sampling { clips: 64, views: 64, ..Sampling::ONE };
+        assert!(many.problems().is_empty());
+        let wrong = Sampling { clips: 65, ..many };
+        insta::assert_snapshot!(wrong.problems().join("\n"), @"clips = 65 times views = 64 must be at most 4096");
         let wrong = Sampling { stride: 0, fps: f64::NAN, views: 5000, ..Sampling::ONE };
         insta::assert_snapshot!(wrong.problems().join("\n"), @r"
         stride = 0 must be from 1 to 4096

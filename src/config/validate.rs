@@ -1,6 +1,9 @@
 //! What a configuration must satisfy; every problem is reported at once.
 
-use super::{BlockConfig, MaskMode, MaskShape, ModelConfig, OptimConfig, Positions, RunConfig, TargetKind, TubeConfig};
+use super::{
+    BlockConfig, MaskMode, MaskShape, ModelConfig, OptimConfig, Positions, PredictorConfig, RunConfig, TargetKind,
+    TubeConfig,
+};
 use crate::error::{Error, Result};
 
 /// What no picture, no network and no run goes beyond; products of three of these are still numbers.
@@ -8,6 +11,8 @@ const SIDE: usize = 1 << 14;
 const WIDTH: usize = 1 << 16;
 const DEPTH: usize = 1 << 10;
 const COUNT: usize = 1 << 20;
+/// Tokens of one picture or clip: more than fifty times those of the largest recipe.
+const TOKENS: usize = 1 << 20;
 const WORKERS: usize = 256;
 /// What no side of a rectangle is longer by.
 const ASPECT: f64 = 1e4;
@@ -21,6 +26,33 @@ impl Problems {
         if !holds {
             self.0.push(problem);
         }
+    }
+
+    fn count(&mut self, key: &str, value: usize, most: usize) {
+        self.must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
+    }
+
+    /// Of the blocks of one of the networks of `model`, which is called `what`.
+    fn blocks(&mut self, what: &str, model: &ModelConfig, [dim, depth, heads, mlp]: [usize; 4]) {
+        for (key, value, most) in
+            [("dim", dim, WIDTH), ("depth", depth, DEPTH), ("heads", heads, WIDTH), ("mlp", mlp, 4 * WIDTH)]
+        {
+            self.count(&format!("{what}.{key}"), value, most);
+        }
+        self.must(
+            heads > 0 && dim % heads == 0,
+            format!("{what}.dim = {dim} is no multiple of {what}.heads = {heads}"),
+        );
+        let least = position_channels(model);
+        self.must(
+            dim % least == 0,
+            format!("{what}.dim = {dim} is no multiple of {least}, which its position embedding needs"),
+        );
+        let size = dim.checked_div(heads).unwrap_or(0);
+        self.must(
+            model.positions != Positions::Rope || (size % 2 == 0 && size >= ROTATED),
+            format!("{what}'s heads of {size} values cannot be rotated: they must be even and at least {ROTATED}"),
+        );
     }
 }
 
@@ -39,7 +71,7 @@ impl RunConfig {
             ("train.log_every", self.train.log_every, COUNT),
             ("train.checkpoint_every", self.train.checkpoint_every, COUNT),
         ] {
-            problems.must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
+            problems.count(key, value, most);
         }
         let workers = self.train.workers;
         problems.must(workers <= WORKERS, format!("train.workers = {workers} must be at most {WORKERS}"));
@@ -101,8 +133,17 @@ impl RunConfig {
 }
 
 impl ModelConfig {
-    /// What no network can be made of.
+    /// What no network can be made of, neither the encoder nor the predictor.
     pub(crate) fn problems(&self) -> Vec<String> {
+        let PredictorConfig { dim, depth, heads, mlp, mask_tokens } = self.predictor;
+        let mut problems = Problems(self.encoder_problems());
+        problems.blocks("model.predictor", self, [dim, depth, heads, mlp]);
+        problems.count("model.predictor.mask_tokens", mask_tokens, DEPTH);
+        problems.0
+    }
+
+    /// What no encoder can be made of, whatever the predictor is.
+    pub(crate) fn encoder_problems(&self) -> Vec<String> {
         let mut problems = Problems::default();
         for (key, value, most) in [
             ("model.image_size", self.image_size, SIDE),
@@ -110,44 +151,10 @@ impl ModelConfig {
             ("model.frames", self.frames, SIDE),
             ("model.tubelet", self.tubelet, SIDE),
             ("model.channels", self.channels, COUNT),
-            ("model.dim", self.dim, WIDTH),
-            ("model.depth", self.depth, DEPTH),
-            ("model.heads", self.heads, WIDTH),
-            ("model.mlp", self.mlp, 4 * WIDTH),
-            ("model.predictor.dim", self.predictor.dim, WIDTH),
-            ("model.predictor.depth", self.predictor.depth, DEPTH),
-            ("model.predictor.heads", self.predictor.heads, WIDTH),
-            ("model.predictor.mlp", self.predictor.mlp, 4 * WIDTH),
-            ("model.predictor.mask_tokens", self.predictor.mask_tokens, DEPTH),
         ] {
-            problems.must((1..=most).contains(&value), format!("{key} = {value} must be from 1 to {most}"));
+            problems.count(key, value, most);
         }
-        for (what, dim, heads) in
-            [("model", self.dim, self.heads), ("model.predictor", self.predictor.dim, self.predictor.heads)]
-        {
-            problems.must(
-                heads > 0 && dim % heads == 0,
-                format!("{what}.dim = {dim} is no multiple of {what}.heads = {heads}"),
-            );
-            let least = position_channels(self);
-            problems.must(
-                dim % least == 0,
-                format!("{what}.dim = {dim} is no multiple of {least}, which its position embedding needs"),
-            );
-        }
-        if self.positions == Positions::Rope {
-            for (what, dim, heads) in
-                [("model", self.dim, self.heads), ("model.predictor", self.predictor.dim, self.predictor.heads)]
-            {
-                let size = dim.checked_div(heads).unwrap_or(0);
-                problems.must(
-                    size % 2 == 0 && size >= ROTATED,
-                    format!(
-                        "{what}'s heads of {size} values cannot be rotated: they must be even and at least {ROTATED}"
-                    ),
-                );
-            }
-        }
+        problems.blocks("model", self, [self.dim, self.depth, self.heads, self.mlp]);
         let (image, patch) = (self.image_size, self.patch_size);
         let (frames, tubelet) = (self.frames, self.tubelet);
         problems.must(
@@ -162,8 +169,16 @@ impl ModelConfig {
             patch > 0 && image % patch == 0,
             format!("model.image_size = {image} is no multiple of model.patch_size = {patch}"),
         );
-        problems
-            .must(positive(self.norm_eps), format!("model.norm_eps = {} must be finite and positive", self.norm_eps));
+        let grid = [frames.checked_div(tubelet), image.checked_div(patch), image.checked_div(patch)];
+        let tokens = grid.into_iter().try_fold(1usize, |tokens, side| tokens.checked_mul(side?));
+        // What cannot be divided or counted is said already.
+        if let Some(tokens) = tokens {
+            let cut = format!("model.image_size = {image}, model.patch_size = {patch} and model.frames = {frames}");
+            problems.must(tokens <= TOKENS, format!("{cut} make {tokens} tokens, more than {TOKENS}"));
+        }
+        // Kernels take it so.
+        let eps = f64::from(self.norm_eps as f32);
+        problems.must(positive(eps), format!("model.norm_eps = {} must be finite and positive", self.norm_eps));
         problems.0
     }
 }
@@ -172,8 +187,7 @@ impl OptimConfig {
     /// What no step can be made with.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Problems::default();
-        let epochs = self.epochs;
-        problems.must((1..=COUNT).contains(&epochs), format!("optim.epochs = {epochs} must be from 1 to {COUNT}"));
+        problems.count("optim.epochs", self.epochs, COUNT);
         for (key, value) in [
             ("optim.warmup_epochs", self.warmup_epochs),
             ("optim.start_lr", self.start_lr),

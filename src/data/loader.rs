@@ -172,6 +172,8 @@ trait Recipe: Send + Sync + 'static {
     fn input(&self) -> &InputFormat;
     /// How clips are taken.
     fn sampling(&self) -> &Sampling;
+    /// Inputs of a sample.
+    fn inputs(&self) -> usize;
     /// The samples at these positions of a batch, as far as it has them.
     fn samples(&self, step: u64, positions: Range<usize>) -> Vec<usize>;
     /// The frames of a sample's clips.
@@ -199,6 +201,10 @@ impl Recipe for Training {
 
     fn sampling(&self) -> &Sampling {
         self.plan.transform.sampling()
+    }
+
+    fn inputs(&self) -> usize {
+        1
     }
 
     fn clips(&self, step: u64, sample: usize, timeline: &Timeline) -> Vec<Vec<usize>> {
@@ -235,6 +241,10 @@ impl Recipe for Evaluation {
 
     fn sampling(&self) -> &Sampling {
         self.transform.sampling()
+    }
+
+    fn inputs(&self) -> usize {
+        self.sampling().inputs()
     }
 
     fn clips(&self, _: u64, _: usize, timeline: &Timeline) -> Vec<Vec<usize>> {
@@ -317,7 +327,7 @@ impl<R: Recipe> Work for Chunks<R> {
         let from = part * self.chunk;
         let samples = self.recipe.samples(step, from..(from + self.chunk).min(self.batch));
         let mut chunk = Chunk::default();
-        chunk.pixels.reserve_exact(samples.len() * self.recipe.sampling().inputs() * self.recipe.input().values());
+        chunk.pixels.reserve_exact(samples.len() * self.recipe.inputs() * self.recipe.input().values());
         for sample in samples {
             if stop.load(Ordering::Relaxed) {
                 break;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Sampling};
 use crate::data::{Batch, Dataset, EvalLoader, EvalPlan, EvalTransform};
 use crate::error::Result;
 
-/// Batches of one sample each, of those `rows` that can be read, as an encoder of `config` sees them outside training.
+/// Batches of one input each, of those `rows` that can be read, as an encoder of `config` sees them outside training: of a
+/// film the clip in the middle, and its centre.
 ///
 /// # Errors
 /// A usage error where the configuration describes no input.
@@ -17,7 +18,8 @@ pub fn batches(
     data: &Arc<Dataset>,
     rows: impl IntoIterator<Item = usize>,
 ) -> Result<impl Iterator<Item = Batch>> {
-    let transform = EvalTransform::of(config)?;
+    let one = Sampling { clips: 1, views: 1, ..config.data.sampling };
+    let transform = EvalTransform::of(config)?.sampled(one);
     let load = move |row| {
         let plan = EvalPlan { batch: 1, workers: 0, transform: transform.clone(), samples: row..row + 1 };
         EvalLoader::new(Arc::clone(data), plan).ok()?.find(|batch| !batch.samples.is_empty())

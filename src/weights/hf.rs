@@ -96,8 +96,6 @@ impl Config {
 
     /// The encoder it describes; the layout has no predictor, so `predictor` stands in for it.
     fn model(&self) -> Result<ModelConfig, String> {
-        /// Far above every model, and far below what would not fit into memory.
-        const MOST: usize = 1 << 16;
         if self.model_type != "ijepa" {
             return Err(format!("the model type is `{}`, expected `ijepa` or `vjepa2`", self.model_type));
         }
@@ -109,29 +107,24 @@ impl Config {
         }
         let square = |side: Side, name: &str| side.square().ok_or_else(|| format!("{name} is no square"));
         let (image_size, patch_size) = (square(self.image_size, "image_size")?, square(self.patch_size, "patch_size")?);
-        let (dim, heads) = (self.hidden_size, self.num_attention_heads);
-        let sizes = [image_size, patch_size, dim, heads, self.intermediate_size, self.num_hidden_layers];
-        let fits = sizes.iter().all(|size| (1..=MOST).contains(size)) && (1..=MOST).contains(&self.num_channels);
-        if fits && dim % 4 != 0 {
-            return Err(format!("hidden_size is {dim}, expected a multiple of 4, which position embeddings need"));
-        }
-        if !fits || dim % heads != 0 || image_size % patch_size != 0 || self.layer_norm_eps.is_nan() {
-            return Err("its sizes are no transformer's".into());
-        }
-        Ok(ModelConfig {
+        let model = ModelConfig {
             image_size,
             patch_size,
             frames: 1,
             tubelet: 1,
             channels: self.num_channels,
-            dim,
+            dim: self.hidden_size,
             depth: self.num_hidden_layers,
-            heads,
+            heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             norm_eps: self.layer_norm_eps,
             positions: Positions::Ijepa,
-            predictor: published_predictor(heads),
-        })
+            predictor: published_predictor(self.num_attention_heads),
+        };
+        match model.encoder_problems() {
+            problems if problems.is_empty() => Ok(model),
+            problems => Err(format!("no such model can be made: {}", problems.join("; "))),
+        }
     }
 }
 

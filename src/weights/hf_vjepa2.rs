@@ -61,8 +61,6 @@ impl Default for Config {
 impl Config {
     /// The encoder and the predictor it describes.
     pub fn model(&self) -> Result<ModelConfig, String> {
-        /// Far above every model, and far below what would not fit into memory.
-        const MOST: usize = 1 << 16;
         if self.hidden_act != "gelu" || !self.qkv_bias {
             let act = &self.hidden_act;
             return Err(format!("hidden_act is `{act}` and qkv_bias {}, expected `gelu` and true", self.qkv_bias));
@@ -73,36 +71,7 @@ impl Config {
             if (exact - exact.round()).abs() < 1e-6 { exact.round() as usize } else { exact as usize }
         };
         let (dim, small) = (self.hidden_size, self.pred_hidden_size);
-        let (mlp, small_mlp) = (hidden(dim, self.mlp_ratio), hidden(small, self.pred_mlp_ratio));
-        let counts = [
-            self.crop_size,
-            self.patch_size,
-            self.frames_per_clip,
-            self.tubelet_size,
-            self.in_chans,
-            dim,
-            self.num_hidden_layers,
-            self.num_attention_heads,
-            mlp,
-            small,
-            self.pred_num_hidden_layers,
-            self.pred_num_attention_heads,
-            small_mlp,
-            self.pred_num_mask_tokens,
-        ];
-        let there = counts.iter().all(|count| (1..=MOST).contains(count));
-        // Channels are turned in pairs.
-        let heads = |dim: usize, heads: usize| dim.is_multiple_of(heads) && (dim / heads).is_multiple_of(2);
-        if !there
-            || !heads(dim, self.num_attention_heads)
-            || !heads(small, self.pred_num_attention_heads)
-            || !self.crop_size.is_multiple_of(self.patch_size)
-            || !self.frames_per_clip.is_multiple_of(self.tubelet_size)
-            || self.layer_norm_eps.is_nan()
-        {
-            return Err("its sizes are no video transformer's".into());
-        }
-        Ok(ModelConfig {
+        let model = ModelConfig {
             image_size: self.crop_size,
             patch_size: self.patch_size,
             frames: self.frames_per_clip,
@@ -111,17 +80,21 @@ impl Config {
             dim,
             depth: self.num_hidden_layers,
             heads: self.num_attention_heads,
-            mlp,
+            mlp: hidden(dim, self.mlp_ratio),
             norm_eps: self.layer_norm_eps,
             positions: Positions::Rope,
             predictor: PredictorConfig {
                 dim: small,
                 depth: self.pred_num_hidden_layers,
                 heads: self.pred_num_attention_heads,
-                mlp: small_mlp,
+                mlp: hidden(small, self.pred_mlp_ratio),
                 mask_tokens: self.pred_num_mask_tokens,
             },
-        })
+        };
+        match model.problems() {
+            problems if problems.is_empty() => Ok(model),
+            problems => Err(format!("no such model can be made: {}", problems.join("; "))),
+        }
     }
 }
 

@@ -166,8 +166,11 @@ impl Preprocessing {
             }
         };
         let Clips { frames, sampling } = self.clips.unwrap_or(Clips { frames: 1, sampling: Sampling::ONE });
-        let problems = sampling.problems();
-        if frames > MOST_FRAMES || !problems.is_empty() {
+        let mut problems = sampling.problems();
+        if frames > MOST_FRAMES {
+            problems.push(format!("frames = {frames} is more than {MOST_FRAMES}"));
+        }
+        if !problems.is_empty() {
             let message = format!("the weights ask for clips of {frames} frames, {sampling}: {}", problems.join("; "));
             return Err(Error::new(Kind::Data, message).with_remedy("compile or train them again"));
         }
@@ -284,6 +287,22 @@ mod tests {
             let transform = Preprocessing { resize, ..Preprocessing::published(&model) }.transform(224);
             assert_eq!(transform.is_ok(), resize == Resize::ShortSide(MOST_SIDE));
         }
+    }
+
+    #[test]
+    fn clips_that_no_film_is_cut_into_are_refused_with_the_reason() {
+        let model = crate::config::Preset::find("vjepa2-vit-l").unwrap().config().model;
+        let published = Preprocessing::published(&model);
+        let sampling = published.clips.unwrap().sampling;
+        let refused = [(1 << 16, sampling), (16, Sampling { clips: 1 << 40, views: 1 << 40, ..sampling })];
+        let said = refused.map(|(frames, sampling)| {
+            let clips = Some(Clips { frames, sampling });
+            Preprocessing { clips, ..published.clone() }.transform(256).unwrap_err().to_string()
+        });
+        insta::assert_snapshot!(said.join("\n"), @"
+        the weights ask for clips of 65536 frames, 4 a second: frames = 65536 is more than 16384
+        the weights ask for clips of 16 frames, 4 a second, 1099511627776 clips x 1099511627776 views: clips = 1099511627776 must be from 1 to 4096; views = 1099511627776 must be from 1 to 4096
+        ");
     }
 
     #[test]

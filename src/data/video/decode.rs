@@ -1,5 +1,6 @@
 //! Some frames of a film, decoded from the nearest place before them instead of from the start.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
@@ -31,9 +32,10 @@ pub(in crate::data) fn frames(
     let _share = hold(film.held_bytes());
     // Who waits for memory, which other films have, is not late.
     let patience = tools.patience(stop);
+    let size = Cell::new(None);
     let mut times = Vec::with_capacity(wanted.len());
     for run in runs(&film.timeline, wanted) {
-        let part = Part { tools, place, film, wanted: &wanted[run.clone()], before: run.start, patience };
+        let part = Part { tools, place, film, wanted: &wanted[run.clone()], before: run.start, size: &size, patience };
         times.extend(part.decode(each)?);
     }
     Ok(times)
@@ -47,6 +49,8 @@ struct Part<'a> {
     wanted: &'a [usize],
     /// Frames that are wanted before these.
     before: usize,
+    /// The size of the first frame, which all have, whichever process decodes them.
+    size: &'a Cell<Option<(usize, usize)>>,
     patience: Patience<'a>,
 }
 
@@ -141,13 +145,13 @@ impl Part<'_> {
     /// Reads frames to the end, at most as many as are wanted; gives their number.
     fn read(&self, running: &mut Running<'_>, each: &mut dyn FnMut(usize, &Picture)) -> io::Result<usize> {
         let mut frame = Picture::default();
-        let mut size = None;
         let mut found = 0;
         while ppm::read(running, self.film.frame_bytes(), &mut frame)? {
             if found == self.wanted.len() {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, format!("more than {found} frames came")));
             }
-            if *size.get_or_insert((frame.width, frame.height)) != (frame.width, frame.height) {
+            let size = (frame.width, frame.height);
+            if self.size.replace(Some(size)).is_some_and(|before| before != size) {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "the size of the frames changes"));
             }
             each(self.before + found, &frame);

@@ -7,7 +7,8 @@ use crate::data::picture::{MAX_SIDE, Picture};
 /// Reads the next frame into `frame`; false where the pipe ends before one.
 ///
 /// # Errors
-/// What the pipe gives; [`io::ErrorKind::InvalidData`] where it holds something else or a frame larger than `most` bytes.
+/// What the pipe gives; [`io::ErrorKind::InvalidData`] where it holds something else, [`io::ErrorKind::Unsupported`] where
+/// a frame is larger than the `most` bytes that the film's frames have.
 pub(super) fn read(from: &mut impl BufRead, most: u64, frame: &mut Picture) -> io::Result<bool> {
     if from.fill_buf()?.is_empty() {
         return Ok(false);
@@ -30,7 +31,8 @@ pub(super) fn read(from: &mut impl BufRead, most: u64, frame: &mut Picture) -> i
     };
     let bytes = width * height * 3;
     if bytes as u64 > most {
-        return Err(invalid(format!("a frame of {width}x{height} pixels has more than {most} bytes")));
+        let what = format!("the size of the frames changes: one of {width}x{height} pixels has more than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
     }
     (frame.width, frame.height, frame.channels) = (width, height, 3);
     frame.pixels.resize(bytes, 0);

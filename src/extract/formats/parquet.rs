@@ -27,14 +27,16 @@ pub(super) fn encode(shard: &Shard, shape: Shape, provenance: &Provenance) -> Re
         return Err(Error::usage("features of 16 bits cannot be written as parquet")
             .with_remedy("use --dtype f32, or --format safetensors or npy"));
     }
-    let pairs = [("provenance", provenance_json(provenance, &shard.classes)?), ("shape", shape_json(shape)?)];
-    let metadata = pairs.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec();
-    let main = write(shard, shape, metadata).map_err(|error| cannot_encode("features as parquet", error))?;
+    let main = write(shard, shape, metadata(provenance, &shard.classes, shape)?)
+        .map_err(|error| cannot_encode("features as parquet", error))?;
     Ok(Encoded { main, sidecar: None })
 }
 
-fn shape_json(shape: Shape) -> Result<String> {
-    serde_json::to_string(&shape).map_err(|error| cannot_encode("the shape", error))
+/// What the footer says beside the columns.
+fn metadata(provenance: &Provenance, classes: &[String], shape: Shape) -> Result<Vec<KeyValue>> {
+    let shape = serde_json::to_string(&shape).map_err(|error| cannot_encode("the shape", error))?;
+    let pairs = [("provenance", provenance_json(provenance, classes)?), ("shape", shape)];
+    Ok(pairs.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec())
 }
 
 fn write(shard: &Shard, shape: Shape, metadata: Vec<KeyValue>) -> ParquetResult<Vec<u8>> {
@@ -118,6 +120,13 @@ fn schema(times: bool) -> ParquetResult<TypePtr> {
 pub(super) fn decode(bytes: Vec<u8>, path: &Path) -> Result<Decoded> {
     let invalid = |error: ParquetError| Error::data(path, format!("not a parquet file of features: {error}"));
     let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(invalid)?;
+    let columns = file.metadata().file_metadata().schema();
+    let known = |times| schema(times).is_ok_and(|schema| *schema == *columns);
+    // A column is read as what it should be.
+    if !known(false) && !known(true) {
+        return Err(Error::data(path, "its columns are not those of features: index, name, label, features and times")
+            .with_remedy("extract the features again"));
+    }
     let metadata = file.metadata().file_metadata().key_value_metadata();
     let value = |key: &str| metadata?.iter().find(|pair| pair.key == key)?.value.as_deref();
     let (provenance, classes) = parse_provenance(value("provenance"), path)?;
@@ -151,4 +160,44 @@ fn read_column<T: DataType>(group: &dyn RowGroupReader, column: usize, values: &
     let (mut definitions, mut repetitions) = (Vec::new(), Vec::new());
     reader.read_records(rows, Some(&mut definitions), Some(&mut repetitions), values)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+    use crate::extract::provenance::example;
+
+    /// What a file of these columns, without rows, that says of itself that it holds features, gives.
+    fn decoded(columns: &str) -> Result<Decoded> {
+        let shape = Shape { tokens: 1, dim: 3 };
+        let metadata = metadata(&example(), &[], shape).unwrap();
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
+        let columns = parse_message_type(&format!("message features {{ {columns} }}")).unwrap();
+        let mut file = SerializedFileWriter::new(Vec::new(), Arc::new(columns), Arc::new(properties)).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        while let Some(column) = group.next_column().unwrap() {
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        decode(file.into_inner().unwrap(), Path::new("features.parquet"))
+    }
+
+    #[test]
+    fn columns_that_are_not_those_of_features_are_refused() {
+        const OURS: &str = "required int64 index; required binary name (STRING); required int64 label; \
+                            required group features (LIST) { repeated group list { required float element; } }";
+        assert!(decoded(OURS).is_ok());
+        for (ours, theirs) in [
+            ("int64 label", "int32 label"),
+            ("float element", "double element"),
+            ("required int64 label; ", ""),
+            ("required int64 index", "optional int64 index"),
+            ("} }", "} } required int64 times;"),
+        ] {
+            let error = decoded(&OURS.replace(ours, theirs)).unwrap_err();
+            assert!(error.to_string().contains("its columns are not those of features"), "{theirs}: {error}");
+        }
+    }
 }

@@ -110,3 +110,34 @@ fn a_configuration_of_absurd_size_is_refused() {
         assert_eq!(open(folder.path(), Some(Which::Context)).unwrap_err().exit_code(), 4, "{change}");
     }
 }
+
+#[test]
+fn sizes_of_no_model_of_clips_are_refused_though_no_tensor_shows_them() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture("hf_vjepa2/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let whole: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixture("hf_vjepa2/config.json")).unwrap()).unwrap();
+    let mut said = String::new();
+    for change in [
+        r#"{"crop_size": 65536}"#,
+        r#"{"crop_size": 16384}"#,
+        r#"{"crop_size": 8192, "frames_per_clip": 1024}"#,
+        r#"{"frames_per_clip": 18446744073709551615}"#,
+        r#"{"num_attention_heads": 8}"#,
+        r#"{"pred_num_attention_heads": 12}"#,
+        r#"{"layer_norm_eps": -1}"#,
+        r#"{"layer_norm_eps": 1e308}"#,
+    ] {
+        let mut config = whole.clone();
+        let changes: serde_json::Map<String, serde_json::Value> = serde_json::from_str(change).unwrap();
+        config.as_object_mut().unwrap().extend(changes);
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let error = open(folder.path(), Some(Which::Context)).unwrap_err();
+        assert_eq!(error.exit_code(), 4, "{change}: {error}");
+        said += &error
+            .to_string()
+            .replace(&format!("{}/config.json: no such model can be made: ", folder.path().display()), "");
+        said += "\n";
+    }
+    insta::assert_snapshot!(said, @"");
+}

@@ -1,4 +1,4 @@
-//! Films that are damaged in their middle, and films that a cut left with packets that are never shown.
+//! Films that are damaged in their middle, that a cut left with packets that are never shown, or whose frames change size.
 
 use std::path::Path;
 use std::process::Command;
@@ -57,5 +57,34 @@ fn a_film_cut_between_keys_begins_with_its_first_frame_that_is_shown() {
     assert_eq!(found, expected);
     for (frame, time) in wanted.iter().zip(&clip.times) {
         assert!((time - *frame as f64 / 25.0).abs() < 2e-3, "frame {frame} at {time}");
+    }
+}
+
+#[test]
+fn a_film_whose_frames_change_their_size_is_listed_whichever_processes_decode_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let arguments = ["-c:v", "libvpx", "-g", "25", "-b:v", "1M", "-deadline", "realtime"];
+    let names = ["640x480", "320x240"].map(|size| {
+        let name = format!("{size}.webm");
+        film(folder, &name, &format!("testsrc2=s={size}:r=25"), 100, &arguments);
+        name
+    });
+    for [first, second] in [[0, 1], [1, 0]] {
+        let list = folder.join("list.txt");
+        std::fs::write(&list, format!("file '{}'\nfile '{}'\n", names[first], names[second])).unwrap();
+        let joined = folder.join("joined.webm");
+        let mut command = Command::new("ffmpeg");
+        command.args(["-v", "error", "-y", "-f", "concat", "-safe", "0", "-i"]).arg(list);
+        assert!(command.args(["-c", "copy"]).arg(&joined).status().unwrap().success());
+        let dataset = Dataset::open(&joined).unwrap();
+        // So far apart that each has a process of its own, and so near that one process has both.
+        for wanted in [[3, 150], [99, 100]] {
+            let skip = dataset.clip(0, &wanted).unwrap_err();
+            let said = format!("{} first, {wanted:?}: {}", names[first], skip.detail);
+            assert_eq!(skip.reason, SkipReason::Unsupported, "{said}");
+            assert!(skip.detail.contains("the size of the frames changes"), "{said}");
+        }
+        assert_eq!(dataset.clip(0, &[3, 50]).unwrap().frames, 2);
     }
 }
