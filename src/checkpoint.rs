@@ -3,6 +3,7 @@
 //! `RUN/checkpoints/step-00000100/` holds a safetensors file a network, the optimizer's moments, `state.json`, and, written
 //! last, `manifest.json` with the BLAKE3 sum of each. `RUN/latest` is a text file that names the newest.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::atomic::{self, PARTIAL, partial_path};
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, free};
 use crate::faults::{self, Point};
-use crate::weights::{Header, Manifest, Sum, Tensors, damaged, length, read, write};
+use crate::weights::{Header, Manifest, Sum, Tensors, Whole, length, read, write};
 
 const STATE: &str = "state.json";
 /// The file in a run's folder that names the newest checkpoint.
@@ -165,7 +166,8 @@ impl Checkpoints {
         let last = last.or(before.last().map(|(_, path)| path));
         for (other, path) in &before {
             let kept = Some(path) == last || self.keep_every > 0 && other % self.keep_every == 0;
-            let is_ours = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) && Manifest::read(path).is_ok();
+            let is_ours = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+                && Manifest::read(path, Whole::Checkpoint).is_ok();
             if !kept && is_ours {
                 remove(path)?;
             }
@@ -318,17 +320,21 @@ pub fn config(path: &Path) -> Result<RunConfig> {
 /// # Errors
 /// A data error that names the first file that is missing or of another size or sum.
 pub fn check(path: &Path) -> Result<()> {
-    let manifest = Manifest::read(path)?;
+    let manifest = Manifest::read(path, Whole::Checkpoint)?;
     if !manifest.names().eq(FILES) {
         let names: Vec<_> = manifest.names().collect();
         return Err(damaged(path, format!("{} lists {}", Manifest::FILE, names.join(", "))));
     }
-    manifest.check(path)?;
+    manifest.check(path, &FILES)?;
     let state: State = from_json(&path.join(STATE))?;
     match path.file_name().and_then(|name| step_of(name.to_str()?)) {
         Some(step) if step != state.step => Err(damaged(path, format!("{STATE} is that of step {}", state.step))),
         _ => Ok(()),
     }
+}
+
+fn damaged(path: &Path, problem: impl Display) -> Error {
+    Whole::Checkpoint.damaged(path, problem)
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -70,6 +70,32 @@ fn whatever_is_printed_a_package_is_written_and_inspect_shows_it() {
 }
 
 #[test]
+fn a_package_is_told_from_weights_and_how_it_runs_on_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = folder.path().join("package").display().to_string();
+    assert_eq!(anyjepa(&format!("compile {WEIGHTS} --out {package}")).0, 0);
+    let extract = "extract examples/data/photos --out features";
+    let commands = ["compile P", &format!("{extract} --weights P"), &format!("{extract} --device cuda --package P")];
+    let refused = commands.map(|words| {
+        let (code, _, error) = anyjepa(&words.replace('P', &package));
+        format!("{words}: {code}\n{}", error.replace(&package, "P").trim_end())
+    });
+    insta::assert_snapshot!(refused.join("\n\n"), @"
+    compile P: 4
+    error: P: a package of a compiled encoder, not weights
+      help: `anyjepa extract` takes it as --package; elsewhere name the weights it was compiled from
+
+    extract examples/data/photos --out features --weights P: 4
+    error: P: a package of a compiled encoder, not weights
+      help: `anyjepa extract` takes it as --package; elsewhere name the weights it was compiled from
+
+    extract examples/data/photos --out features --device cuda --package P: 6
+    error: compiled encoders do not run through CUDA
+      help: take `--device vulkan`, which reaches the same GPU; weights run with `--engine burn` too, packages do not
+    ");
+}
+
+#[test]
 fn blocks_that_are_not_there_and_weights_of_no_model_are_mistakes() {
     let cases = [
         "compile ijepa-vit-b16 --layers -13..",

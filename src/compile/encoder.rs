@@ -2,7 +2,7 @@
 
 use super::import::capture;
 use super::schedule::schedule;
-use super::{Buffer, Dtype, Graph, Plan, ReadOut, passes};
+use super::{Dtype, Graph, Plan, ReadOut, passes};
 use crate::config::ModelConfig;
 use crate::device::{Api, Spec, require_memory};
 use crate::error::Result;
@@ -30,8 +30,7 @@ pub fn compile(model: &ModelConfig, batch: usize, read_out: ReadOut, dtype: Dtyp
     schedule(&graph_of(model, batch, read_out)?, dtype)
 }
 
-/// The plan for batches of at most `batch` images whose buffers have at most `bound` bytes each: the batch is halved
-/// until they do. A plan for one image is returned whatever its size.
+/// The plan for batches of at most `batch` images whose buffers have at most `bound` bytes each, as by [`Plan::within`].
 ///
 /// # Errors
 /// As [`compile`].
@@ -42,16 +41,5 @@ pub fn compile_within(
     dtype: Dtype,
     bound: usize,
 ) -> Result<Plan> {
-    let plan = compile(model, batch, read_out, dtype)?;
-    // Of what is no constant each image has its share, so that the plan of the first batch tells what another takes.
-    let bytes = |buffer: &Buffer, images: usize| match buffer.role.is_constant() {
-        true => buffer.bytes(),
-        false => buffer.bytes() / batch.max(1) * images,
-    };
-    let fits = |images: usize| plan.buffers.iter().all(|buffer| bytes(buffer, images) <= bound);
-    let halves = std::iter::successors(Some(batch), |images| Some(images.div_ceil(2)));
-    match halves.into_iter().find(|&images| images <= 1 || fits(images)) {
-        Some(fewer) if fewer < batch => compile(model, fewer, read_out, dtype),
-        _ => Ok(plan),
-    }
+    Ok(compile(model, batch, read_out, dtype)?.within(bound))
 }

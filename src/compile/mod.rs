@@ -16,6 +16,7 @@ pub mod graph;
 mod import;
 pub mod passes;
 pub mod plan;
+mod rebatch;
 pub mod schedule;
 mod text;
 pub mod wgsl;

@@ -93,6 +93,11 @@ impl Panels {
         Self { kept, depth, columns }
     }
 
+    /// Terms of panels that hold `[K', N]`.
+    pub fn values([depth, columns]: [usize; 2]) -> usize {
+        columns.next_multiple_of(PANEL) * depth
+    }
+
     /// K
     pub fn depth(&self) -> usize {
         self.depth
@@ -117,7 +122,7 @@ impl<T: Pod + Send + Sync> Packed<T> {
     /// Panels of K' terms for N columns: `pack` fills one `[K', 32]` with so many columns from a first one on.
     fn new([depth, columns]: [usize; 2], pack: &(dyn Fn(usize, usize, &mut [T]) + Sync)) -> Self {
         let panels = columns.div_ceil(PANEL);
-        let mut terms = Aligned::zeros(panels * depth * PANEL);
+        let mut terms = Aligned::zeros(Panels::values([depth, columns]));
         terms.par_chunks_exact_mut((depth * PANEL).max(1)).enumerate().for_each(|(i, panel)| {
             let first = i * PANEL;
             pack(first, (columns - first).min(PANEL), panel);

@@ -13,8 +13,12 @@ pub struct Workspace {
 impl Workspace {
     /// `len` values for each thread of the current pool.
     pub fn new(len: usize) -> Self {
-        let threads = rayon::current_num_threads().max(1);
-        Self { pieces: (0..threads).map(|_| Mutex::new(Aligned::zeros(len))).collect() }
+        Self { pieces: (0..Self::threads()).map(|_| Mutex::new(Aligned::zeros(len))).collect() }
+    }
+
+    /// Threads of the current pool.
+    pub fn threads() -> usize {
+        rayon::current_num_threads().max(1)
     }
 
     /// Gives the calling thread its piece. In a pool of more threads than this was made for, some share and wait.

@@ -7,6 +7,9 @@ use crate::error::{Error, Kind, Result};
 /// Most values of a buffer: products of three sizes of such buffers fit 64 bits.
 const MOST: usize = 1 << 40;
 
+/// What takes less memory, of a package too.
+pub const FEWER: &str = "a smaller batch (`--batch`; of a package, that of `compile`)";
+
 /// Where images go in and features come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
@@ -47,7 +50,7 @@ pub fn count(buffer: &Buffer, values: &[f32]) -> Result<()> {
     Err(Error::new(Kind::Data, format!("{} has {} values, expected {:?}", buffer.label, values.len(), buffer.shape)))
 }
 
-/// Checks that the machine has memory for a checked `plan` whose scratch buffers share theirs.
+/// Checks that the machine has memory for the buffers of a checked `plan`, whose scratch buffers share theirs.
 ///
 /// # Errors
 /// A device error with what is needed and what there is.
@@ -62,6 +65,7 @@ pub fn memory(plan: &Plan) -> Result<()> {
 /// As [`memory`].
 pub fn room(pieces: impl Iterator<Item = usize>) -> Result<()> {
     require_memory(Spec { api: Api::Cpu, index: None }, 0.0, pieces.map(|bytes| bytes as f64).sum())
+        .map_err(|error| error.with_remedy(format!("take {FEWER}, or a smaller model")))
 }
 
 fn countable(plan: &Plan, buffer: &Buffer) -> Result<()> {

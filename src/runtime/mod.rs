@@ -110,8 +110,9 @@ impl Engine for gpu::GpuEngine {
 pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weights<'_>) -> Result<Box<dyn Engine>> {
     match spec.api {
         Api::Cpu => Ok(Box::new(cpu::CpuEngine::new(plan(usize::MAX)?, &mut |buffer| weights(buffer))?)),
-        Api::Cuda => Err(Error::device("compiled encoders do not run through CUDA")
-            .with_remedy("take `--device vulkan`, which reaches the same GPU, or `--engine burn`")),
+        Api::Cuda => Err(Error::device("compiled encoders do not run through CUDA").with_remedy(
+            "take `--device vulkan`, which reaches the same GPU; weights run with `--engine burn` too, packages do not",
+        )),
         Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => {
             let gpu = Arc::new(gpu::Gpu::open(spec, gpu::Bounds::Adapter, gpu::Checks::Off)?);
             let plan = plan(usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX))?;
@@ -122,8 +123,8 @@ pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weigh
                     .with_remedy("compile it again with --dtype f16 or f32, or take --device cpu"));
             }
             let tiles = tiles(&gpu, &plan)?;
-            let tile = |kernel: &Kernel, stored: &[Dtype]| tiles.get(kernel, stored);
-            Ok(Box::new(gpu::GpuEngine::new(gpu, plan, weights, &tile)?))
+            let tile = |kernel: &Kernel, stored: &[Dtype]| tiles.get(&gpu, kernel, stored);
+            Ok(Box::new(gpu::GpuEngine::new(gpu.clone(), plan, weights, &tile)?))
         }
     }
 }

@@ -6,7 +6,7 @@ use super::architecture::{self, Seen, Shapes};
 use super::header::{Header, check_sum};
 use super::names::{self, Selection};
 use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which, sum};
-use super::{Entry, HostTensor, Manifest, Store, Tensors, hf};
+use super::{Entry, HostTensor, Manifest, Store, Tensors, Whole, hf};
 use crate::config::ModelConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, require_exists};
 
@@ -100,6 +100,11 @@ impl Source {
             let store = hf::store(path)?;
             let folder = Some(Described::by(path)?);
             return Ok(Self { format: Format::HuggingFace, path: path.to_path_buf(), store, header: None, folder });
+        }
+        if path.join("plan.json").is_file() {
+            return Err(Error::data(path, "a package of a compiled encoder, not weights").with_remedy(
+                "`anyjepa extract` takes it as --package; elsewhere name the weights it was compiled from",
+            ));
         }
         if path.join(Manifest::FILE).is_file() {
             let name = match which {
@@ -244,11 +249,11 @@ impl Source {
         if !self.path.is_file() || !folder.join(Manifest::FILE).is_file() {
             return Ok(());
         }
-        match Manifest::read(folder) {
-            Ok(manifest) => manifest.check_file(folder, name),
+        match Manifest::read(folder, Whole::Checkpoint) {
+            Ok(manifest) if self.format == Format::Run || manifest.lists(name) => manifest.check_file(folder, name),
             Err(error) if self.format == Format::Run => Err(error),
             // Others call their files so too.
-            Err(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 

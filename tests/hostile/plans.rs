@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyjepa::compile::{Buffer, BufferId, Dtype, Epilogue, Kernel, Plan, ReadOut, Role, Take, compile};
+use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, ReadOut, Role, Take, compile};
 use anyjepa::config::Layers;
+use anyjepa::device::require_memory;
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
 use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
@@ -12,7 +13,7 @@ use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
 use anyjepa::runtime::twin::TwinEngine;
 use anyjepa::runtime::{self, Engine};
-use anyjepa::weights::{self, Manifest, Sum, Which};
+use anyjepa::weights::{self, Manifest, Sum, Which, Whole};
 
 use super::child::{anyjepa, watch};
 use super::vit::{Positions, Vit, draw, in_bf16, values, vit};
@@ -183,6 +184,40 @@ fn a_plan_larger_than_the_machine_is_refused_before_memory_is_taken() {
     }
 }
 
+/// The most things of so many bytes each that the machine's memory holds, as a power of two.
+fn most(bytes: usize) -> usize {
+    let cpu = "cpu".parse().unwrap();
+    let fits = |count: &usize| require_memory(cpu, 0.0, bytes as f64 * *count as f64).is_ok();
+    (0..40).map(|bits| 1 << bits).take_while(fits).last().unwrap()
+}
+
+/// Adds a dispatch of `kernel` with buffers of its own.
+fn dispatch(plan: &mut Plan, kernel: Kernel, roles: &[&Role]) {
+    let first = plan.buffers.len();
+    roles.iter().zip(kernel.lengths()).for_each(|(role, len)| add(plan, "large", (*role).clone(), vec![len]));
+    let operands = (first..plan.buffers.len()).map(BufferId).collect();
+    plan.dispatches.push(Dispatch { label: "large".into(), kernel, operands });
+}
+
+#[test]
+fn what_the_processor_takes_beside_the_buffers_is_known_before_it_is_taken() {
+    let [read, written] = &[10, 11].map(|slot| Role::Scratch { slot });
+    let weight = &Role::Weight { parameter: "w".into(), transposed: false };
+    let (mut long, mut narrow) = (vit(SHAPE), vit(SHAPE));
+    // Buffers have four values of a token, and each thread's workspace has some hundred.
+    let attention = Kernel::Attention { batch: 1, tokens: most(64), heads: 1, size: 1, scale: 1.0 };
+    dispatch(&mut long, attention, &[read, written]);
+    // A weight of one column is packed as one of 32.
+    let product = Kernel::Matmul { m: 1, k: most(1 << 16), n: 1, epilogue: Epilogue::Bias, table: 0 };
+    (0..1024).for_each(|_| dispatch(&mut narrow, product, &[read, weight, weight, written]));
+    for plan in [long, narrow] {
+        runtime::check(&plan).unwrap();
+        let error = CpuEngine::new(plan, &mut unread).unwrap_err();
+        assert_eq!((error.exit_code(), error.remedy().is_some()), (6, true), "{error}");
+        assert!(error.to_string().contains("of memory are needed"), "{error}");
+    }
+}
+
 #[test]
 fn what_the_processor_packs_is_read_as_a_weight_alone() {
     // 108 tokens, so that a table of angles has as many values as the weight.
@@ -224,7 +259,7 @@ fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
     let mut plan = plan;
     damage(&mut plan);
     std::fs::write(folder.join("plan.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
-    let manifest = Manifest::read(folder).unwrap();
+    let manifest = Manifest::read(folder, Whole::Package).unwrap();
     let files = manifest.names().map(|name| Sum::of(name, &std::fs::read(folder.join(name)).unwrap()));
     Manifest::new(files.collect()).write(folder).unwrap();
 }

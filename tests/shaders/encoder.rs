@@ -234,11 +234,23 @@ fn the_fastest_tile_is_measured_and_kept_for_this_device_only() {
     assert_eq!(Tiles::read(&path, &gpu), tiles);
     let text = std::fs::read_to_string(&path).unwrap();
     let of_another = text.replacen(&gpu.adapter().driver, "another driver", 1);
-    let known = r#""fastest": {"8x8x8 Residual F32 F32": "64x64"}"#;
-    let with = |text: &str| text.replacen(r#""fastest": {}"#, known, 1);
-    for (text, found) in [(with(&text), true), (with(&of_another), false), ("{".into(), false)] {
-        std::fs::write(&path, text).unwrap();
-        let tile = Tiles::read(&path, &gpu).get(&kernel, &dtypes(&kernel, false));
-        assert_eq!(tile.is_some(), found);
+    let with = |text: &str, tile: &str| {
+        let known = format!(r#""fastest": {{"8x8x8 Residual F32 F32": {tile}}}"#);
+        text.replacen(r#""fastest": {}"#, &known, 1)
+    };
+    // Of matrix units that no GPU has, and of some that this one does not list.
+    let units = |subgroup| format!(r#"{{"cooperative 64x64": {{"side": "Eight", "subgroup": {subgroup}}}}}"#);
+    let plain = r#""64x64""#;
+    for (text, found) in [
+        (with(&text, plain), true),
+        (with(&of_another, plain), false),
+        ("{".into(), false),
+        (with(&text, &units(0)), false),
+        (with(&text, &units(8)), false),
+        (with(&text, r#""scalar""#), false),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let tiles = Tiles::read(&path, &gpu);
+        assert_eq!(tiles.get(&gpu, &kernel, &dtypes(&kernel, false)).is_some(), found, "{text}");
     }
 }

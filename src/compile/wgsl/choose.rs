@@ -159,7 +159,7 @@ impl HeadsTo {
 pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) -> Result<Choice> {
     let unserved = |why: &str| {
         Error::usage(format!("no shader serves {kernel:?} with operands {operands:?}: {why}"))
-            .with_remedy("run the encoder with `--engine burn`")
+            .with_remedy("run its weights with `--engine burn`")
     };
     if let Kernel::Matmul { n, epilogue, table, .. } = *kernel
         && (epilogue.row(n) > 0) != (table > 0)

@@ -12,12 +12,14 @@ use crate::device::Spec;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Times, Tokens};
 use crate::runtime;
-use crate::weights::{HostTensor, Manifest, Preprocessing, Store};
+use crate::weights::{HostTensor, Manifest, Preprocessing, Store, Whole};
 
 /// A package whose files are whole.
 #[derive(Debug)]
 pub struct Package {
     folder: PathBuf,
+    /// The files of weights, in order.
+    shards: Vec<PathBuf>,
     /// What runs.
     pub plan: Plan,
     /// How pictures are prepared.
@@ -32,23 +34,25 @@ impl Package {
         path.join(PLAN).is_file()
     }
 
-    /// Reads the package in `folder` and checks the sum of every file.
+    /// Reads the package in `folder` and checks the sum of every file; one that its manifest does not list is not read.
     ///
     /// # Errors
-    /// A data error where the folder is no package, or a file of it is missing or damaged.
+    /// A data error where the folder is no package, or a file of it is not listed, missing or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
-        if !folder.join(Manifest::FILE).exists() || !folder.join(PLAN).exists() {
+        if !folder.join(Manifest::FILE).is_file() || !Self::stands_at(folder) {
             return Err(
                 Error::data(folder, "is no package").with_remedy("`anyjepa compile WEIGHTS --out DIR` writes one")
             );
         }
-        Manifest::read(folder)?.check(folder)?;
+        let manifest = Manifest::read(folder, Whole::Package)?;
+        manifest.check(folder, &[PLAN, PREPROCESS, PROVENANCE])?;
+        let shards = (1..).map(shard).take_while(|name| manifest.lists(name)).map(|name| folder.join(name)).collect();
         let provenance: Provenance = json(folder, PROVENANCE)?;
         let preprocessing: Preprocessing = json(folder, PREPROCESS)?;
         let transform = preprocessing.transform(provenance.image_size)?;
         let plan: Plan = json(folder, PLAN)?;
         takes(&plan, transform.input())?;
-        Ok(Self { folder: folder.to_owned(), plan, transform, provenance })
+        Ok(Self { folder: folder.to_owned(), shards, plan, transform, provenance })
     }
 
     /// What one row of the features holds.
@@ -70,25 +74,28 @@ impl Package {
     /// # Errors
     /// A data error where one is missing, mis-shaped, or holds a value that is no number.
     pub fn verify(&self) -> Result<()> {
-        let stores = stores(&self.folder)?;
+        let stores = stores(&self.shards)?;
         let mut weights = self.plan.buffers.iter().filter(|buffer| buffer.role.is_constant());
         weights.try_for_each(|buffer| {
             let found = weight(&self.folder, &stores, buffer)?;
             if found.is_finite() {
                 return Ok(());
             }
-            Err(Error::data(&self.folder, format!("{} holds a value that is no number", buffer.label)))
+            Err(again(Error::data(&self.folder, format!("{} holds a value that is no number", buffer.label))))
         })
     }
 
-    /// Brings the plan to `device`; features are stored as `dtype`.
+    /// Brings the plan to `device`, for fewer images at once where its batch is too large there; features are stored as
+    /// `dtype`.
     ///
     /// # Errors
-    /// A data error where a weight is missing, a device error where there is no such device or it is too small.
+    /// A data error where the plan is broken or a weight is missing, a device error where there is no such device or it
+    /// is too small.
     pub fn load(self, device: Spec, dtype: FeatureDtype) -> Result<Frozen> {
-        let Self { folder, plan, transform, mut provenance } = self;
-        let stores = stores(&folder)?;
-        let engine = runtime::open(device, |_| Ok(plan), &|buffer| Ok(weight(&folder, &stores, buffer)?.values))?;
+        let Self { folder, shards, plan, transform, mut provenance } = self;
+        let stores = stores(&shards)?;
+        let plan = |bound: usize| runtime::check(&plan).map(|_| plan.within(bound));
+        let engine = runtime::open(device, plan, &|buffer| Ok(weight(&folder, &stores, buffer)?.values))?;
         provenance.dtype = dtype;
         let shape = shape(&provenance, features(engine.plan())?)?;
         let engine = CompiledEngine::new(engine, shape);
@@ -104,60 +111,62 @@ pub(super) fn takes(plan: &Plan, format: &InputFormat) -> Result<()> {
         return match plan.spans() {
             Some([frames, tubelet]) if frames != format.frames() || !frames.is_multiple_of(tubelet) => {
                 let becomes = format.frames();
-                let message =
-                    format!("the plan cuts {frames} frames by {tubelet}, and films become clips of {becomes}");
-                Err(Error::new(Kind::Data, message).with_remedy("compile it again"))
+                Err(unfit(format!("the plan cuts {frames} frames by {tubelet}, and films become clips of {becomes}")))
             }
             _ => Ok(()),
         };
     }
-    let message = format!(
+    Err(unfit(format!(
         "the plan takes images of the shape {found:?}, and pictures become {channels}x{height}x{width}, {} at once",
         plan.batch
-    );
-    Err(Error::new(Kind::Data, message).with_remedy("compile it again"))
+    )))
 }
 
 /// The axes of a plan's features.
 fn features(plan: &Plan) -> Result<Vec<usize>> {
     let output = plan.output().map(|output| plan.buffer(output).shape.clone());
-    output.ok_or_else(|| Error::new(Kind::Data, "the plan has no output"))
+    output.ok_or_else(|| unfit("the plan has no output"))
 }
 
 /// What one row of features holds.
 fn shape(provenance: &Provenance, output: Vec<usize>) -> Result<Shape> {
     let [_, tokens, dim] = output[..] else {
-        return Err(Error::new(
-            Kind::Data,
-            format!("the plan's features have the shape {output:?}, expected three axes"),
-        ));
+        return Err(unfit(format!("the plan's features have the shape {output:?}, expected three axes")));
     };
     match (provenance.tokens, tokens) {
         (Tokens::Pooled, 1) | (Tokens::Patch, _) => Ok(Shape { tokens, dim }),
-        _ => Err(Error::new(Kind::Data, "the plan's features are not those that its provenance names")),
+        _ => Err(unfit("the plan's features are not those that its provenance names")),
     }
 }
 
 /// The weight of `buffer`, in its layout.
 fn weight(folder: &Path, stores: &[Store], buffer: &Buffer) -> Result<HostTensor> {
     let entry = stores.iter().find_map(|store| store.entries.get(&buffer.label));
-    let entry = entry.ok_or_else(|| Error::data(folder, format!("the weight {} is missing", buffer.label)))?;
-    let tensor = entry.floats().map_err(|error| Error::data(folder, format!("{}: {error}", buffer.label)))?;
+    let entry = entry.ok_or_else(|| again(Error::data(folder, format!("the weight {} is missing", buffer.label))))?;
+    let tensor = entry.floats().map_err(|error| again(Error::data(folder, format!("{}: {error}", buffer.label))))?;
     if tensor.shape != buffer.shape {
         let problem = format!("{} has the shape {:?}, expected {:?}", buffer.label, tensor.shape, buffer.shape);
-        return Err(Error::data(folder, problem));
+        return Err(again(Error::data(folder, problem)));
     }
     Ok(tensor)
 }
 
-/// The files of weights, in order.
-fn stores(folder: &Path) -> Result<Vec<Store>> {
-    let paths = (1..).map(|number| folder.join(shard(number))).take_while(|path| path.exists());
-    paths.map(|path| Store::safetensors(&path)).collect()
+fn stores(shards: &[PathBuf]) -> Result<Vec<Store>> {
+    shards.iter().map(|path| Store::safetensors(path)).collect()
+}
+
+/// That the plan is not that of its package.
+fn unfit(problem: impl Into<String>) -> Error {
+    again(Error::new(Kind::Data, problem))
+}
+
+/// What helps where a package is not as it was compiled.
+fn again(error: Error) -> Error {
+    error.with_remedy("compile it again")
 }
 
 fn json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T> {
     let path = folder.join(name);
     let text = fs::read(&path).at("read", &path)?;
-    serde_json::from_slice(&text).map_err(|error| Error::data(&path, error.to_string()).with_remedy("compile it again"))
+    serde_json::from_slice(&text).map_err(|error| again(Error::data(&path, error)))
 }

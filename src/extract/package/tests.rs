@@ -1,11 +1,12 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::compile::{Dtype, Kernel, ReadOut, Take, compile};
 use crate::config::{Layers, ModelConfig, Preset};
 use crate::data::Batch;
+use crate::error::{Error, Kind};
 use crate::extract::{self, FeatureDtype, Frozen, Provenance, Tokens, Views, Way};
-use crate::weights::{self, Loaded, Which};
+use crate::weights::{self, Loaded, Manifest, Sum, Which, Whole};
 
 fn loaded() -> Loaded {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/hf_ijepa");
@@ -14,10 +15,10 @@ fn loaded() -> Loaded {
 
 const READ_OUT: extract::ReadOut = extract::ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
 
-fn written(folder: &std::path::Path, dtype: Dtype) {
+fn written(folder: &Path) {
     let loaded = loaded();
     let provenance = Provenance::of(&loaded, Which::Target, READ_OUT, FeatureDtype::F32).unwrap();
-    let plan = compile(&loaded.model, 2, ReadOut { layers: 1, take: Take::Mean }, dtype).unwrap();
+    let plan = compile(&loaded.model, 2, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
     write(folder, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap();
 }
 
@@ -31,7 +32,7 @@ fn batch(loaded: &Loaded, count: usize) -> Batch {
 fn a_package_gives_the_features_of_its_weights_whatever_the_batch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("package");
-    written(&path, Dtype::F32);
+    written(&path);
     let cpu = "cpu".parse().unwrap();
     let package = Package::open(&path).unwrap().load(cpu, FeatureDtype::F32).unwrap();
     let loaded = loaded();
@@ -48,16 +49,50 @@ fn a_package_gives_the_features_of_its_weights_whatever_the_batch() {
 fn a_damaged_package_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("package");
-    written(&path, Dtype::F32);
+    written(&path);
     let weights = path.join(shard(1));
     let mut bytes = std::fs::read(&weights).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&weights, bytes).unwrap();
     let error = Package::open(&path).unwrap_err();
-    assert!(error.to_string().contains("weights-00001.safetensors"), "{error}");
+    assert!(error.to_string().contains("the package is damaged: weights-00001.safetensors"), "{error}");
+    assert_eq!(error.remedy(), Some("restore it from a copy, or compile it again"));
     std::fs::remove_file(path.join("manifest.json")).unwrap();
     assert!(Package::open(&path).unwrap_err().to_string().ends_with("is no package"));
+}
+
+#[test]
+fn a_file_that_the_manifest_does_not_list_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("package");
+    written(&path);
+    let whole = Manifest::read(&path, Whole::Package).unwrap();
+    let listing = |names: &[&str]| {
+        let sums = names.iter().map(|name| Sum::of(name, &std::fs::read(path.join(name)).unwrap_or_default()));
+        Manifest::new(sums.collect()).write(&path).unwrap();
+    };
+    let said = |error: Error| {
+        assert_eq!(error.kind(), Kind::Data);
+        format!("{error} ({})", error.remedy().unwrap()).replace(path.to_str().unwrap(), "P")
+    };
+    let names: Vec<&str> = whole.names().collect();
+    let without = |left_out: &str| names.iter().copied().filter(|name| *name != left_out).collect::<Vec<_>>();
+    let mut messages = Vec::new();
+    for names in [vec![], without(PLAN), without(PREPROCESS), without(PROVENANCE)] {
+        listing(&names);
+        messages.push(said(Package::open(&path).unwrap_err()));
+    }
+    for outside in ["../plan.json", "/etc/hostname", "shaders/../../plan.json", "."] {
+        listing(&[&names[..], &[outside]].concat());
+        messages.push(said(Package::open(&path).unwrap_err()));
+    }
+    // Shaders are for others: no engine of ours reads them.
+    listing(&without(&shard(1)));
+    let package = || Package::open(&path).unwrap();
+    let unread = package().load("cpu".parse().unwrap(), FeatureDtype::F32).err().unwrap();
+    messages.extend([package().verify().unwrap_err(), unread].map(said));
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]

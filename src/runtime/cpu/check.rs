@@ -1,6 +1,7 @@
 //! What the processor's kernels ask of a plan beside what every engine does: values of 32 bits but for the weights of
 //! products, and weights where weights belong.
 
+use super::memory;
 use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 use crate::error::Result;
 use crate::runtime::check::{self as all, Ends, broken};
@@ -29,7 +30,7 @@ pub fn check(plan: &Plan) -> Result<Ends> {
     if let Some(error) = plan.buffers.iter().zip(&reads).find_map(unpacked) {
         return Err(error);
     }
-    all::memory(plan)?;
+    memory::require(plan)?;
     Ok(ends)
 }
 

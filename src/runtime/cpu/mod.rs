@@ -1,6 +1,7 @@
 //! Runs a plan on the processor: weights packed once, memory taken once, every dispatch over all threads.
 
 mod check;
+mod memory;
 
 use pulp::Arch;
 
@@ -17,6 +18,7 @@ use crate::kernels::pool::pool;
 use crate::kernels::workspace::Workspace;
 use crate::runtime::check::{Ends, count};
 use crate::runtime::kept::Kept;
+use memory::Beside;
 
 /// A plan with its weights, ready to run again and again.
 #[derive(Debug)]
@@ -84,16 +86,8 @@ impl CpuEngine {
                 }
             });
         }
-        let kernels = || plan.dispatches.iter().map(|dispatch| dispatch.kernel);
-        let attentions = || kernels().filter_map(shapes_of);
-        let most = |values: &dyn Fn(attention::Shapes) -> usize| attentions().map(values).max().unwrap_or(0);
-        let heads = [
-            Aligned::zeros(most(&|s| s.batch * s.tokens * s.heads * s.size)),
-            Aligned::zeros(most(&|s| s.batch * s.tokens * s.heads)),
-        ];
-        let products = kernels().map(|kernel| if let Kernel::Matmul { k, .. } = kernel { k } else { 0 });
-        let workspace = products.map(matmul::workspace).max().unwrap_or(0).max(most(&|shapes| shapes.workspace()));
-        let workspace = Workspace::new(workspace);
+        let Beside { heads, workspace } = Beside::of(&plan);
+        let (heads, workspace) = (heads.map(Aligned::zeros), Workspace::new(workspace));
         let (kept, rows) = (Kept::of(&plan), Vec::new());
         Ok(Self { plan, input, kept, rows, places, weights: packed, memory, heads, workspace, arch: Arch::new() })
     }

@@ -50,13 +50,16 @@ pub fn guarded<T>(device: &Device, doing: &str, work: impl FnOnce() -> T) -> Res
     match errors.collect::<Vec<_>>().into_iter().flatten().next() {
         None => Ok(done),
         Some(wgpu::Error::OutOfMemory { .. }) => {
-            Err(Error::device(format!("cannot {doing}: the device is out of memory"))
-                .with_remedy("take a smaller batch, --dtype f16, or another device of `anyjepa devices`"))
+            Err(Error::device(format!("cannot {doing}: the device is out of memory")).with_remedy(SMALLER))
         }
         Some(error) => Err(Error::device(format!("cannot {doing}: {error}"))
             .with_remedy("update the GPU's driver, or take another device of `anyjepa devices`")),
     }
 }
+
+/// What helps where a device is too small.
+pub const SMALLER: &str = "take a smaller batch or f16 (`--batch`, `--precision f16`; of a package, compile it again with \
+                           `--batch`, `--dtype f16`), or another device of `anyjepa devices`";
 
 /// A device that does not answer any more.
 pub fn lost(doing: &str, why: &str) -> Error {

@@ -6,7 +6,7 @@ use half::f16;
 use wgpu::{BufferDescriptor, BufferUsages};
 
 use super::adapter::Gpu;
-use super::faults::{guarded, lost};
+use super::faults::{SMALLER, guarded, lost};
 use crate::compile::{Buffer, BufferId, Dtype, Plan, Role};
 use crate::error::{Error, Result};
 use crate::runtime::check::{self, count};
@@ -170,7 +170,7 @@ fn fits(gpu: &Gpu, buffer: &Buffer) -> Result<()> {
             buffer.bytes(),
             gpu.adapter().device
         ))
-        .with_remedy("take a smaller batch, or --dtype f16"));
+        .with_remedy(SMALLER));
     }
     let serves = match buffer.dtype {
         Dtype::F32 | Dtype::U32 => true,
@@ -180,7 +180,8 @@ fn fits(gpu: &Gpu, buffer: &Buffer) -> Result<()> {
     if !serves {
         let what = if buffer.dtype == Dtype::F16 { "f16" } else { "bf16" };
         let message = format!("{} cannot compute with {what}, as {} asks", gpu.adapter().device, buffer.label);
-        return Err(Error::device(message).with_remedy("take --dtype f32"));
+        return Err(Error::device(message)
+            .with_remedy("take `--precision f32`; of a package, compile it again with `--dtype f32`"));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::trusted;
 use crate::compile::wgsl::{self, Shader, Tile};
 use crate::compile::{Dtype, Kernel, Plan};
 use crate::error::{Error, Result};
+use crate::runtime::check::FEWER;
 
 /// A dispatch, ready to be launched but for its bind group.
 #[derive(Debug, Clone)]
@@ -154,7 +155,7 @@ pub fn fits(gpu: &Gpu, label: &str, shader: &Shader) -> Result<()> {
         Some((what, needed, most)) => {
             let device = &gpu.adapter().device;
             let message = format!("{label} ({}) takes {needed} {what}, and {device} has {most}", shader.permutation);
-            Err(Error::device(message).with_remedy("take a smaller batch, or another device of `anyjepa devices`"))
+            Err(Error::device(message).with_remedy(format!("take {FEWER}, or another device of `anyjepa devices`")))
         }
     }
 }

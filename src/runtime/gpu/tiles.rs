@@ -1,6 +1,6 @@
 //! Which tile each matrix product takes: measured once on a device, and kept.
 
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::adapter::Gpu;
 use super::engine::GpuEngine;
 use super::pipeline;
 use crate::atomic;
-use crate::compile::wgsl::{self, MATMUL_TILES, Tile};
+use crate::compile::wgsl::{self, MATMUL_TILES, Matrices, Tile};
 use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 use crate::error::{Error, IoContext, Kind, Result};
 
@@ -65,12 +65,13 @@ impl Tiles {
         atomic::write(path, &text.map_err(|error| Error::new(Kind::Other, error.to_string()))?)
     }
 
-    /// The tile for a product, where it was measured.
-    pub fn get(&self, kernel: &Kernel, stored: &[Dtype]) -> Option<Tile> {
-        self.fastest.get(&name(kernel, stored)?).copied()
+    /// The tile for a product, where it was measured; one that `gpu` cannot take, as a file may name it, is none.
+    pub fn get(&self, gpu: &Gpu, kernel: &Kernel, stored: &[Dtype]) -> Option<Tile> {
+        let tile = self.fastest.get(&name(kernel, stored)?).copied();
+        tile.filter(|tile| serves(gpu, gpu.listed(), kernel, stored, *tile))
     }
 
-    /// Measures the products of `plan` that are not known yet. A CPU that imitates a GPU is left out: it would take
+    /// Measures the products of `plan` whose tiles are not known yet. A CPU that imitates a GPU is left out: it would take
     /// minutes, and every tile is slow there.
     ///
     /// # Errors
@@ -82,10 +83,10 @@ impl Tiles {
         for dispatch in &plan.dispatches {
             let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
             let Some(name) = name(&dispatch.kernel, &stored) else { continue };
-            if let Entry::Vacant(unknown) = self.fastest.entry(name) {
+            if self.get(gpu, &dispatch.kernel, &stored).is_none() {
                 let tile = fastest(gpu, &dispatch.kernel, &stored)?;
-                tracing::debug!("{}: {tile:?}", unknown.key());
-                unknown.insert(tile);
+                tracing::debug!("{name}: {tile:?}");
+                self.fastest.insert(name, tile);
             }
         }
         Ok(())
@@ -114,12 +115,17 @@ pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile
 
 /// The tiles that the device can compute `kernel` by.
 fn candidates(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Vec<Tile> {
-    let halves = stored.first() == Some(&Dtype::F16);
-    let cooperative = gpu.cooperative().filter(|_| halves).into_iter().flat_map(Tile::cooperative);
-    let fits = |tile: &Tile| {
-        wgsl::shader(kernel, stored, Some(*tile)).is_ok_and(|shader| pipeline::fits(gpu, "measured", &shader).is_ok())
+    let units = if stored.first() == Some(&Dtype::F16) { gpu.cooperative() } else { None };
+    let all = MATMUL_TILES.into_iter().chain(units.into_iter().flat_map(Tile::cooperative));
+    all.filter(|tile| serves(gpu, units, kernel, stored, *tile)).collect()
+}
+
+/// Whether `gpu`, with no matrix units but `units`, can compute `kernel` by `tile`.
+fn serves(gpu: &Gpu, units: Option<Matrices>, kernel: &Kernel, stored: &[Dtype], tile: Tile) -> bool {
+    let fits = |tile| {
+        wgsl::shader(kernel, stored, Some(tile)).is_ok_and(|shader| pipeline::fits(gpu, "measured", &shader).is_ok())
     };
-    MATMUL_TILES.into_iter().chain(cooperative.filter(fits)).collect()
+    MATMUL_TILES.contains(&tile) || units.is_some_and(|units| Tile::cooperative(units).contains(&tile)) && fits(tile)
 }
 
 /// What a product is known by; nothing for other kernels, and for products with one tile only.

@@ -112,6 +112,11 @@ fn a_run_its_checkpoint_and_its_files_are_opened_with_their_configuration() {
     encoder.safetensors: no target encoder: there is only encoder
     help: take that one with --encoder context
     ");
+    Manifest::new(files[..1].to_vec()).write(&checkpoint).unwrap();
+    insta::assert_snapshot!(told(&open(folder.path(), None).unwrap_err(), &checkpoint), @"
+    FOLDER: the checkpoint is damaged: manifest.json does not list target_encoder.safetensors
+    help: restore it from a copy, or take another checkpoint of the run
+    ");
 }
 
 #[test]
