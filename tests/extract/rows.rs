@@ -168,7 +168,7 @@ fn an_exported_encoder_has_the_provenance_of_its_source() {
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = |path: &Path| {
         let loaded = weights::open(path, None).unwrap();
-        Frozen::new(loaded.clone(), Which::Target, read_out, FeatureDtype::F32, &way).unwrap()
+        Frozen::new(loaded, Which::Target, read_out, FeatureDtype::F32, &way).unwrap()
     };
     let out = folder.path().join("exported");
     weights::export_hf(&out, &weights::open(&weights_folder(), None).unwrap()).unwrap();
