@@ -215,6 +215,7 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         ("verify", format!("verify {case}"), 0),
         ("verify", format!("verify {case} {} {}", at("case"), at("empty")), 4),
         ("bench", "bench extract --quick --batch 1 --reps 1 --warm-up 0 --kernels".to_owned(), 0),
+        ("bench", "bench train --quick --batch 2 --reps 1 --warm-up 0".to_owned(), 0),
         ("demo", format!("demo --data {data} --out {} --epochs 1", at("demo")), 0),
     ];
     let preprocessings = preprocessings();
