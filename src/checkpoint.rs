@@ -14,11 +14,9 @@ use crate::atomic::{self, PARTIAL, partial_path};
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, free};
 use crate::faults::{self, Point};
-use crate::weights::{Header, Manifest, Sum, Tensors, Whole, length, read, write};
+use crate::weights::{Header, LATEST, Manifest, Sum, Tensors, Whole, latest, length, read, write};
 
 const STATE: &str = "state.json";
-/// The file in a run's folder that names the newest checkpoint.
-const LATEST: &str = "latest";
 /// What a checkpoint's manifest lists, no more and no less.
 const FILES: [&str; 5] =
     ["encoder.safetensors", "predictor.safetensors", "target_encoder.safetensors", "optimizer.safetensors", STATE];
@@ -99,17 +97,16 @@ impl Checkpoints {
         self.build(&aside, &place, state, parts, config).map_err(|error| {
             // The error that came first says more than one of cleaning up.
             let _ = remove(&aside);
-            match error.is_full_disk() {
-                false => error,
-                true => {
-                    let of = |tensors| Ok(length(tensors, &Header::of(config, tensors).metadata()?));
-                    let needed: Result<usize> = parts.iter().map(|(_, tensors)| of(tensors)).sum();
-                    let needed = needed.unwrap_or_default();
+            let of = |tensors| length(tensors, &Header::of(config, tensors).metadata()?);
+            let needed = || parts.iter().map(|(_, tensors)| of(tensors)).sum::<Result<usize>>();
+            match error.is_full_disk().then(needed) {
+                Some(Ok(needed)) => {
                     let message = format!("{error}; the checkpoint takes {needed} bytes, {} now", free(&parent));
                     Error::new(error.kind(), message).with_remedy(
                         "free some space; the checkpoint before is whole, and the same command continues from it",
                     )
                 }
+                Some(Err(_)) | None => error,
             }
         })?;
         // Where the last steps were left out, the weights may be spoilt already: then older checkpoints are worth more.
@@ -210,17 +207,7 @@ impl Checkpoints {
     /// A data error where there should be one and none is whole.
     pub fn newest(&mut self) -> Result<(Option<PathBuf>, Vec<Error>)> {
         let mut passed = Vec::new();
-        let latest = match fs::read_to_string(self.run.join(LATEST)) {
-            Ok(name) => Some(self.folder().join(name.trim())),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => {
-                passed.push(damaged(&self.run.join(LATEST), error));
-                None
-            }
-        };
-        if let Some(missing) = latest.filter(|latest| !latest.exists()) {
-            passed.push(damaged(&missing, "the folder is missing, and `latest` names it"));
-        }
+        passed.extend(latest(&self.run).err());
         for (_, path) in self.list()?.into_iter().rev() {
             match check(&path) {
                 Ok(()) => {

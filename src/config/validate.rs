@@ -178,7 +178,7 @@ impl ModelConfig {
         }
         // Kernels take it so.
         let eps = f64::from(self.norm_eps as f32);
-        problems.must(positive(eps), format!("model.norm_eps = {} must be finite and positive", self.norm_eps));
+        problems.must(positive(eps), format!("model.norm_eps = {:?} must be finite and positive", self.norm_eps));
         problems.0
     }
 }

@@ -13,6 +13,16 @@ use super::skip::{Fault, Skip};
 use super::video::{Clip, FOLDER_RATE, Timeline};
 use crate::error::Result;
 
+/// Frames that are wanted of a sample.
+pub(super) struct Wanted<'a> {
+    /// Ascending, each once.
+    pub frames: &'a [usize],
+    /// Nobody waits for them any more where it comes on.
+    pub stop: &'a AtomicBool,
+    /// Takes a frame and its place in `frames`; one may come more than once, and the last time counts. All are of one size.
+    pub each: &'a mut dyn FnMut(usize, &Picture),
+}
+
 /// One store of pictures, such as a folder or a file that holds many.
 pub(super) trait Source: Send + Sync + std::fmt::Debug {
     /// How many pictures.
@@ -30,18 +40,11 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
     fn timeline(&self, _i: usize, _stop: &AtomicBool) -> Result<Timeline, Fault> {
         Ok(Timeline::even(1, FOLDER_RATE))
     }
-    /// Hands the frames `wanted` of sample `i`, ascending and each once, to `each` with their places in `wanted`; gives
-    /// their times in seconds. A frame may be handed over more than once; the last time counts.
-    fn frames(
-        &self,
-        i: usize,
-        wanted: &[usize],
-        stop: &AtomicBool,
-        each: &mut dyn FnMut(usize, &Picture),
-    ) -> Result<Vec<f64>, Fault> {
-        let decoded = self.picture(i, stop)?;
-        (0..wanted.len()).for_each(|at| each(at, &decoded.picture));
-        Ok(vec![0.0; wanted.len()])
+    /// Hands over what is `wanted` of sample `i`; gives the frames' times in seconds.
+    fn frames(&self, i: usize, wanted: Wanted<'_>) -> Result<Vec<f64>, Fault> {
+        let decoded = self.picture(i, wanted.stop)?;
+        (0..wanted.frames.len()).for_each(|at| (wanted.each)(at, &decoded.picture));
+        Ok(vec![0.0; wanted.frames.len()])
     }
     /// Whether what decodes its clips is at hand.
     fn require_clips(&self) -> Result<()> {
@@ -192,16 +195,10 @@ impl Dataset {
         part.source.timeline(within, stop).map_err(|fault| self.skip(i, fault))
     }
 
-    /// Hands the frames `wanted` of sample `i` over, as [`Source::frames`] says.
-    pub(super) fn frames_while(
-        &self,
-        i: usize,
-        wanted: &[usize],
-        stop: &AtomicBool,
-        each: &mut dyn FnMut(usize, &Picture),
-    ) -> Result<Vec<f64>, Skip> {
+    /// Hands over what is `wanted` of sample `i`, as [`Source::frames`] says.
+    pub(super) fn frames(&self, i: usize, wanted: Wanted<'_>) -> Result<Vec<f64>, Skip> {
         let (part, within) = self.part(i);
-        part.source.frames(within, wanted, stop, each).map_err(|fault| self.skip(i, fault))
+        part.source.frames(within, wanted).map_err(|fault| self.skip(i, fault))
     }
 
     /// The frames `frames` of sample `i`, in this order; those beyond the film's end are its last.
@@ -218,7 +215,7 @@ impl Dataset {
         let mut put = |at: usize, picture: &Picture| {
             clip.put(picture, (0..frames.len()).filter(|t| frames[*t] == wanted[at]));
         };
-        let times = self.frames_while(i, &wanted, &AtomicBool::new(false), &mut put)?;
+        let times = self.frames(i, Wanted { frames: &wanted, stop: &AtomicBool::new(false), each: &mut put })?;
         let place = |frame: &usize| wanted.binary_search(frame).unwrap_or_default();
         clip.times = frames.iter().map(|frame| times[place(frame)]).collect();
         Ok(clip)

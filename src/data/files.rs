@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicBool;
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
-use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
+use super::dataset::{Source, Wanted, hash_label, hash_start, hash_text, stride};
 use super::labels;
-use super::picture::{Decoded, Picture};
+use super::picture::Decoded;
 use super::skip::Fault;
 use super::video::Timeline;
 use super::video::films::{Films, Footage, is_film_name};
@@ -132,14 +132,8 @@ impl Source for Files {
         self.films.require_clips(self.paths.iter().map(PathBuf::as_path))
     }
 
-    fn frames(
-        &self,
-        i: usize,
-        wanted: &[usize],
-        stop: &AtomicBool,
-        each: &mut dyn FnMut(usize, &Picture),
-    ) -> Result<Vec<f64>, Fault> {
-        self.films.frames(i, Footage::at(&self.path(i)), wanted, stop, each)
+    fn frames(&self, i: usize, wanted: Wanted<'_>) -> Result<Vec<f64>, Fault> {
+        self.films.frames(i, Footage::at(&self.path(i)), wanted)
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

@@ -1,5 +1,7 @@
 //! Labels as texts say them: numbers, or names that are numbered in alphabetical order.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Kind, Result};
 
 /// That the sample `name` has no label where each needs one.
@@ -19,15 +21,17 @@ pub fn renumber(labels: Vec<u32>, own: &[String], classes: &[String]) -> Result<
     }
     if own.is_empty() || classes.is_empty() {
         let without = if own.is_empty() { "to be tested on" } else { "to learn from" };
-        let message = format!("the features {without} do not name their classes, and the others do");
-        return Err(Error::new(Kind::Data, message)
-            .with_remedy("give both as the whole folders that `anyjepa extract` wrote, or extract both again"));
+        let message = format!("the samples {without} do not name their classes, and the others do");
+        return Err(Error::new(Kind::Data, message).with_remedy(
+            "give both as pictures or films with classes, or as the whole folders that `anyjepa extract` wrote of such; \
+             a probe that knows no names is tested on labels without names",
+        ));
     }
+    let places: HashMap<&String, u32> = classes.iter().zip(0..).collect();
+    let places: Vec<Option<u32>> = own.iter().map(|class| places.get(class).copied()).collect();
     let number = |label: u32| {
-        let class = own.get(label as usize);
-        let place = class.and_then(|class| classes.iter().position(|known| known == class));
-        place.map(|place| place as u32).ok_or_else(|| {
-            let class = class.map_or(label.to_string(), |class| format!("`{class}`"));
+        places.get(label as usize).copied().flatten().ok_or_else(|| {
+            let class = own.get(label as usize).map_or(label.to_string(), |class| format!("`{class}`"));
             let (count, known) = (classes.len(), classes.iter().take(5).cloned().collect::<Vec<_>>());
             let message = format!("the class {class} is none of the {count} to learn from: {}", known.join(", "));
             Error::new(Kind::Data, message).with_remedy("give both parts the same names of classes")
@@ -68,6 +72,27 @@ mod tests {
     fn numbered(texts: &[&str]) -> (Vec<Option<u32>>, Vec<String>) {
         let given = |text: &&str| (!text.is_empty()).then(|| (*text).to_owned());
         number(&texts.iter().map(given).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn samples_have_the_numbers_that_their_classes_have_elsewhere() {
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let (own, classes) = (names(&["ant", "bee", "cow"]), names(&["cow", "ant"]));
+        assert_eq!(renumber(vec![2, 0, 0], &own, &classes).unwrap(), [0, 1, 1]);
+        assert_eq!(renumber(vec![5, 1], &[], &[]).unwrap(), [5, 1]);
+        let refused = [
+            (vec![0, 1], &own[..], &classes[..]),
+            (vec![0, 3], &own, &classes),
+            (vec![0], &[], &classes),
+            (vec![0], &own, &[]),
+        ];
+        let said = refused.map(|(labels, own, classes)| renumber(labels, own, classes).unwrap_err().to_string());
+        insta::assert_snapshot!(said.join("\n"), @"
+        the class `bee` is none of the 2 to learn from: cow, ant
+        the class 3 is none of the 2 to learn from: cow, ant
+        the samples to be tested on do not name their classes, and the others do
+        the samples to learn from do not name their classes, and the others do
+        ");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, Wanted};
 use super::order::EpochOrder;
 use super::picture::Picture;
 use super::pipeline::{Pipeline, Work};
@@ -388,7 +388,7 @@ impl<R: Recipe> Chunks<R> {
                 cut.put(input, picture, scratch, outs);
             }
         };
-        let times = self.dataset.frames_while(sample, &wanted, stop, &mut put)?;
+        let times = self.dataset.frames(sample, Wanted { frames: &wanted, stop, each: &mut put })?;
         let time = |frame: &usize| wanted.binary_search(frame).map_or(0.0, |at| times[at]);
         let of_clip = |clip: &Vec<usize>| clip.iter().map(time).collect::<Vec<f64>>().repeat(cuts.len());
         Ok(clips.iter().flat_map(of_clip).collect())

@@ -6,10 +6,10 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::dataset::{Source, hash_label, hash_start, hash_text, stride};
+use super::dataset::{Source, Wanted, hash_label, hash_start, hash_text, stride};
 use super::files::{is_sample_name, readable};
 use super::labels;
-use super::picture::{Decoded, Picture};
+use super::picture::Decoded;
 use super::skip::Fault;
 use super::video::Timeline;
 use super::video::films::{Films, Footage};
@@ -190,14 +190,8 @@ impl Source for Shards {
         self.films.timeline(i, self.footage(i), stop)
     }
 
-    fn frames(
-        &self,
-        i: usize,
-        wanted: &[usize],
-        stop: &AtomicBool,
-        each: &mut dyn FnMut(usize, &Picture),
-    ) -> Result<Vec<f64>, Fault> {
-        self.films.frames(i, self.footage(i), wanted, stop, each)
+    fn frames(&self, i: usize, wanted: Wanted<'_>) -> Result<Vec<f64>, Fault> {
+        self.films.frames(i, self.footage(i), wanted)
     }
 
     fn require_clips(&self) -> Result<()> {

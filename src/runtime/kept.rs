@@ -99,6 +99,45 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_one_image_stands_again_for_each_whichever_gather_comes_first() {
+        let table: Vec<f32> = (0..8).map(|i| i as f32).collect();
+        for at in [0, 1] {
+            let mut plan = plan();
+            let buffer = |label: &str, role, rows: usize| Buffer {
+                label: label.into(),
+                role,
+                shape: vec![rows, 2],
+                dtype: Dtype::F32,
+            };
+            plan.buffers.push(buffer("angles", Role::Angles { grid: [1, 2, 2] }, 4));
+            plan.buffers.push(buffer("kept angles", Role::Scratch { slot: 0 }, 6));
+            let kernel = Kernel::Gather { from: 4, rows: 6, dim: 2 };
+            let operands = [3, 1, 4].map(BufferId).to_vec();
+            plan.dispatches.insert(at, Dispatch { label: "angles".into(), kernel, operands });
+            let engines: [Box<dyn Engine>; 2] = [
+                Box::new(CpuEngine::new(plan.clone(), &mut |_| Ok(table.clone())).unwrap()),
+                Box::new(TwinEngine::new(plan, &|_| Ok(table.clone())).unwrap()),
+            ];
+            for mut engine in engines {
+                let rows = [7, 0, 3, 4, 5, 1];
+                engine.keep(&rows).unwrap();
+                let mut found = Vec::new();
+                let mut see = |dispatch: &Dispatch, values: &[f32]| {
+                    if dispatch.label == "angles" {
+                        found = values.to_vec();
+                    }
+                    Ok(())
+                };
+                engine.trace(&[0.0; 16], &mut see).unwrap();
+                let expected: Vec<f32> =
+                    rows.iter().flat_map(|row| [row % 4 * 2, row % 4 * 2 + 1]).map(|i| i as f32).collect();
+                assert_eq!(found, expected);
+                assert!(engine.keep(&[7, 0, 3, 4, 5, 8]).is_err());
+            }
+        }
+    }
+
+    #[test]
     fn rows_that_are_missing_or_do_not_exist_are_mistakes() {
         let mut engine = TwinEngine::new(plan(), &|_| Ok(Vec::new())).unwrap();
         let mut whole = plan();

@@ -22,7 +22,7 @@ pub type Metadata = HashMap<String, String>;
 /// Where the file cannot be written.
 pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<Sum> {
     let header = header(tensors, metadata)
-        .map_err(|error| Error::new(Kind::Other, format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))?;
     let length = header.len() + bytes(tensors);
     let sum = fill(path, &header, tensors).writing(path, length)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -42,24 +42,31 @@ pub fn place(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> 
 }
 
 /// The bytes of a file of these.
-pub fn length(tensors: &Tensors, metadata: &Metadata) -> usize {
-    header(tensors, metadata).map_or(0, |header| header.len()) + bytes(tensors)
+///
+/// # Errors
+/// Where they cannot be described in a header.
+pub fn length(tensors: &Tensors, metadata: &Metadata) -> Result<usize> {
+    Ok(header(tensors, metadata)?.len() + bytes(tensors))
 }
 
 /// The bytes of all tensors as f32.
-pub fn bytes(tensors: &Tensors) -> usize {
+fn bytes(tensors: &Tensors) -> usize {
     tensors.values().map(|tensor| size_of_val(tensor.values.as_slice())).sum()
 }
 
 /// The length of the header, and the header, padded so that tensors are aligned.
-fn header(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn header(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>> {
+    fn other(error: impl std::fmt::Display) -> Error {
+        Error::new(Kind::Other, error.to_string())
+    }
     let mut end = 0;
     let entries = tensors.iter().map(|(name, tensor)| {
         let start = end;
         end += size_of_val(tensor.values.as_slice());
         (name.clone(), TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) })
     });
-    let mut text = serde_json::to_vec(&safetensors::tensor::Metadata::new(Some(metadata.clone()), entries.collect())?)?;
+    let described = safetensors::tensor::Metadata::new(Some(metadata.clone()), entries.collect()).map_err(other)?;
+    let mut text = serde_json::to_vec(&described).map_err(other)?;
     text.resize(text.len().next_multiple_of(8), b' ');
     let mut header = (text.len() as u64).to_le_bytes().to_vec();
     header.extend(text);

@@ -18,6 +18,7 @@ mod manifest;
 #[cfg(feature = "train")]
 mod module;
 mod names;
+mod newest;
 mod open;
 mod plan;
 mod provenance;
@@ -39,6 +40,8 @@ pub use manifest::{Manifest, Sum, Whole};
 #[cfg(feature = "train")]
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
+#[cfg(feature = "train")]
+pub(crate) use newest::{LATEST, latest};
 pub use open::{Loaded, Source, open, open_as};
 pub use plan::{of_plan, taken_by_plan};
 pub use provenance::{Clips, Format, Preprocessing, Provenance, Resize, Which, sum};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::architecture::{self, Seen, Shapes};
 use super::header::{Header, check_sum};
 use super::names::{self, Selection};
+use super::newest::newest;
 use super::provenance::{Format, IMAGENET, Preprocessing, Provenance, Which, sum};
 use super::{Entry, HostTensor, Manifest, Store, Tensors, Whole, hf};
 use crate::config::ModelConfig;
@@ -322,22 +323,6 @@ fn with_look(error: Error, look: Option<String>) -> Error {
         Some(look) => error.with_remedy(look),
         None => error,
     }
-}
-
-/// The newest checkpoint of a run.
-fn newest(run: &Path) -> Result<PathBuf> {
-    let parent = run.join("checkpoints");
-    let latest = run.join("latest");
-    if let Ok(name) = std::fs::read_to_string(&latest) {
-        let path = parent.join(name.trim());
-        // The text is a name beside the others, not a way to anywhere else.
-        if path.parent() == Some(parent.as_path()) && path.is_dir() {
-            return Ok(path);
-        }
-    }
-    let entries = std::fs::read_dir(&parent).at("list", &parent)?.flatten().map(|entry| entry.path());
-    let whole = entries.filter(|path| path.join(Manifest::FILE).is_file());
-    whole.max().ok_or_else(|| Error::data(run, "the run holds no whole checkpoint"))
 }
 
 /// The first few names of a folder.

@@ -10,7 +10,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::dataset::{Named, Source, hash_text};
+use super::dataset::{Named, Source, Wanted, hash_text};
 use super::open::Split;
 use super::picture::{Decoded, Picture};
 use super::skip::Fault;
@@ -173,17 +173,11 @@ impl Source for Synthetic {
         Ok(Timeline::even(SYNTHETIC_FRAMES, RATE))
     }
 
-    fn frames(
-        &self,
-        i: usize,
-        wanted: &[usize],
-        _stop: &AtomicBool,
-        each: &mut dyn FnMut(usize, &Picture),
-    ) -> Result<Vec<f64>, Fault> {
-        for (at, frame) in wanted.iter().enumerate() {
-            each(at, &self.frame(i, *frame));
+    fn frames(&self, i: usize, wanted: Wanted<'_>) -> Result<Vec<f64>, Fault> {
+        for (at, frame) in wanted.frames.iter().enumerate() {
+            (wanted.each)(at, &self.frame(i, *frame));
         }
-        Ok(wanted.iter().map(|frame| *frame as f64 / RATE).collect())
+        Ok(wanted.frames.iter().map(|frame| *frame as f64 / RATE).collect())
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

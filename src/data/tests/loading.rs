@@ -193,6 +193,14 @@ fn training_clips_are_the_same_for_any_number_of_threads_and_wherever_a_run_resu
 }
 
 #[test]
+fn training_takes_no_memory_for_clips_that_it_does_not_draw() {
+    for batch in clips(0, Sampling { clips: 4, views: 8, ..Sampling::ONE }, 0..2) {
+        let (held, used) = (batch.pixels.capacity(), batch.pixels.len());
+        assert!(used > 0 && held < 2 * used, "{held} values for {used}");
+    }
+}
+
+#[test]
 fn a_configuration_says_which_frames_make_a_clip() {
     let of = |preset: &str| {
         let config = crate::config::Preset::find(preset).unwrap().config();

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 
 use super::child::{MARK, Patience, Running};
 use super::place::Place;
@@ -12,12 +11,13 @@ use super::ppm;
 use super::probe::Film;
 use super::timeline::Timeline;
 use super::tools::Tools;
+use crate::data::dataset::Wanted;
 use crate::data::picture::{Picture, hold};
 use crate::data::skip::{Fault, SkipReason};
 
-/// Hands the frames `wanted`, ascending and each once, to `each` with their places in `wanted`; gives their times.
+/// Hands over the frames that are `wanted`; gives their times.
 ///
-/// A frame may be handed over twice: where a container leads to the wrong place, the film is read from its start.
+/// A frame comes twice where a container leads to the wrong place, and the film is read from its start.
 ///
 /// # Errors
 /// A [`Fault`] that says why there are no frames.
@@ -25,9 +25,7 @@ pub(in crate::data) fn frames(
     tools: &Tools,
     place: Place<'_>,
     film: &Film,
-    wanted: &[usize],
-    stop: &AtomicBool,
-    each: &mut dyn FnMut(usize, &Picture),
+    Wanted { frames: wanted, stop, each }: Wanted<'_>,
 ) -> Result<Vec<f64>, Fault> {
     let _share = hold(film.held_bytes());
     // Who waits for memory, which other films have, is not late.

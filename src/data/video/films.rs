@@ -10,6 +10,7 @@ use super::probe::Film;
 use super::timeline::Timeline;
 use super::tools::Tools;
 use super::{FOLDER_RATE, decode, folder};
+use crate::data::dataset::Wanted;
 use crate::data::files::ends_in;
 use crate::data::picture::{Decoded, Picture};
 use crate::data::skip::{Fault, SkipReason};
@@ -109,36 +110,28 @@ impl Films {
         })
     }
 
-    /// Hands the frames `wanted`, ascending and each once, to `each` with their places in `wanted`; gives their times.
-    ///
-    /// A frame may be handed over more than once; the last time counts.
+    /// Hands over what is `wanted` of sample `i`; gives the frames' times.
     ///
     /// # Errors
     /// A [`Fault`] that says why one of them cannot be had.
-    pub fn frames(
-        &self,
-        i: usize,
-        footage: Footage<'_>,
-        wanted: &[usize],
-        stop: &AtomicBool,
-        each: &mut dyn FnMut(usize, &Picture),
-    ) -> Result<Vec<f64>, Fault> {
+    pub fn frames(&self, i: usize, footage: Footage<'_>, wanted: Wanted<'_>) -> Result<Vec<f64>, Fault> {
+        let Wanted { frames, stop, .. } = wanted;
         match footage {
             Footage::Picture(place) => {
                 let decoded = place.picture()?;
-                (0..wanted.len()).for_each(|at| each(at, &decoded.picture));
-                Ok(vec![0.0; wanted.len()])
+                (0..frames.len()).for_each(|at| (wanted.each)(at, &decoded.picture));
+                Ok(vec![0.0; frames.len()])
             }
             Footage::Folder(path) => {
-                folder::frames(&folder::pictures(path)?, wanted, each)?;
-                Ok(wanted.iter().map(|frame| *frame as f64 / FOLDER_RATE).collect())
+                folder::frames(&folder::pictures(path)?, wanted)?;
+                Ok(frames.iter().map(|frame| *frame as f64 / FOLDER_RATE).collect())
             }
             Footage::Film(place) | Footage::Gif(place) => {
                 let film = self.look(i, place, stop)?;
-                let decode = || decode::frames(&self.tools, place, &film, wanted, stop, each);
+                let decode = || decode::frames(&self.tools, place, &film, wanted);
                 let times = self.unless_overdue(place, stop, decode)?;
                 // A container counts from where it likes; one that tells when frames are decoded tells of the time between.
-                let shown = wanted
+                let shown = frames
                     .iter()
                     .zip(times)
                     .map(|(frame, time)| if film.exact { time } else { film.timeline.time(*frame) });
@@ -157,7 +150,8 @@ impl Films {
         }
         let middle = self.timeline(i, footage, stop)?.len() / 2;
         let mut picture = Picture::default();
-        self.frames(i, footage, &[middle], stop, &mut |_, frame| picture.clone_from(frame))?;
+        let mut each = |_, frame: &Picture| picture.clone_from(frame);
+        self.frames(i, footage, Wanted { frames: &[middle], stop, each: &mut each })?;
         Ok(picture.into())
     }
 

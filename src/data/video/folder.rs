@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
+use crate::data::dataset::Wanted;
 use crate::data::files::is_picture_name;
 use crate::data::picture::{Decoded, Picture, unreadable};
 use crate::data::skip::{Fault, SkipReason};
@@ -31,17 +32,13 @@ pub(in crate::data) fn pictures(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     Ok(paths)
 }
 
-/// Hands those of the pictures at `paths` that are `wanted` to `each`, with their places in `wanted`.
+/// Hands over those of the pictures at `paths` that are `wanted`.
 ///
 /// # Errors
 /// The [`Fault`] of a picture, or one of another size than the first.
-pub(in crate::data) fn frames(
-    paths: &[PathBuf],
-    wanted: &[usize],
-    each: &mut dyn FnMut(usize, &Picture),
-) -> Result<(), Fault> {
+pub(in crate::data) fn frames(paths: &[PathBuf], wanted: Wanted<'_>) -> Result<(), Fault> {
     let mut size = None;
-    for (at, frame) in wanted.iter().enumerate() {
+    for (at, frame) in wanted.frames.iter().enumerate() {
         let Some(path) = paths.get(*frame) else {
             return Err(Fault::new(SkipReason::Truncated, format!("the folder has lost its frame {frame}")));
         };
@@ -54,7 +51,7 @@ pub(in crate::data) fn frames(
             let detail = format!("{} is of {width}x{height}x{channels}, other frames of {expected:?}", name());
             return Err(Fault::new(SkipReason::Unsupported, detail));
         }
-        each(at, &decoded.picture);
+        (wanted.each)(at, &decoded.picture);
     }
     Ok(())
 }

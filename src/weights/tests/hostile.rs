@@ -139,5 +139,14 @@ fn sizes_of_no_model_of_clips_are_refused_though_no_tensor_shows_them() {
             .replace(&format!("{}/config.json: no such model can be made: ", folder.path().display()), "");
         said += "\n";
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    model.image_size = 65536 must be from 1 to 16384; model.image_size = 65536, model.patch_size = 8 and model.frames = 4 make 134217728 tokens, more than 1048576
+    model.image_size = 16384, model.patch_size = 8 and model.frames = 4 make 8388608 tokens, more than 1048576
+    model.image_size = 8192, model.patch_size = 8 and model.frames = 1024 make 536870912 tokens, more than 1048576
+    model.frames = 18446744073709551615 must be from 1 to 16384; model.frames = 18446744073709551615 is no multiple of model.tubelet = 2
+    model's heads of 4 values cannot be rotated: they must be even and at least 6
+    model.predictor's heads of 2 values cannot be rotated: they must be even and at least 6
+    model.norm_eps = -1.0 must be finite and positive
+    model.norm_eps = 1e308 must be finite and positive
+    ");
 }

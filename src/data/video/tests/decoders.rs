@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{NEVER, Tools, faulty, film, numbered, script};
-use crate::data::dataset::{Named, Source};
+use crate::data::dataset::{Named, Source, Wanted};
 use crate::data::picture::Decoded;
 use crate::data::skip::{Fault, SkipReason};
 use crate::data::video::films::{Films, Footage};
@@ -103,40 +103,50 @@ fn nobody_waits_for_a_film_that_nobody_wants_any_more() {
             std::thread::sleep(Duration::from_millis(300));
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(films.frames(0, Footage::at(&path), &[3], &stop, &mut |_, _| {}).is_err());
+        let wanted = Wanted { frames: &[3], stop: &stop, each: &mut |_, _| {} };
+        assert!(films.frames(0, Footage::at(&path), wanted).is_err());
     });
     assert!(start.elapsed() < crate::data::FILM_LIMIT / 2);
 }
 
-/// An ffmpeg that hangs with the films called so, and writes each of its calls into a file beside it.
-fn hanging(folder: &Path) -> (Tools, PathBuf) {
+/// Programs of which the one called `name` hangs with the films called so, and writes each of its calls into a file.
+fn hanging(folder: &Path, name: &str) -> (Tools, PathBuf) {
     let log = folder.join("calls");
     let body =
-        format!("echo call >>{}; case \"$*\" in *hangs*) exec sleep 600 ;; esac; exec ffmpeg \"$@\"", log.display());
-    let ffmpeg = script(folder, "ffmpeg", &body);
-    (Tools { ffmpeg, limit: LIMIT, ..Tools::installed().clone() }, log)
+        format!("echo call >>{}; case \"$*\" in *hangs*) exec sleep 600 ;; esac; exec {name} \"$@\"", log.display());
+    let program = script(folder, name, &body);
+    let tools = Tools { limit: LIMIT, ..Tools::installed().clone() };
+    let tools = match name {
+        "ffmpeg" => Tools { ffmpeg: program, ..tools },
+        _ => Tools { ffprobe: program, ..tools },
+    };
+    (tools, log)
 }
 
 #[test]
 fn a_film_that_has_run_into_its_limit_is_told_of_again_and_not_waited_for_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = film(folder.path(), "hangs.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
-    let (tools, log) = hanging(folder.path());
-    let films = Films::with(tools);
-    let read = |sample: usize, frame: usize, stop: &AtomicBool| {
-        films.frames(sample, Footage::at(&path), &[frame], stop, &mut |_, _| {}).unwrap_err()
-    };
-    // Whoever does not wait for it learns nothing of it.
-    read(0, 3, &AtomicBool::new(true));
-    let first = read(0, 3, &NEVER);
-    assert_eq!(first.reason, SkipReason::TimedOut);
-    let start = Instant::now();
-    // Another clip of it, and a second line of a list.
-    for (sample, frame) in [(0, 3), (0, 9), (7, 3)] {
-        assert_eq!(read(sample, frame, &NEVER), first);
+    for program in ["ffmpeg", "ffprobe"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = film(folder.path(), "hangs.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
+        let (tools, log) = hanging(folder.path(), program);
+        let films = Films::with(tools);
+        let read = |sample: usize, frame: usize, stop: &AtomicBool| {
+            let wanted = Wanted { frames: &[frame], stop, each: &mut |_, _| {} };
+            films.frames(sample, Footage::at(&path), wanted).unwrap_err()
+        };
+        // Whoever does not wait for it learns nothing of it.
+        read(0, 3, &AtomicBool::new(true));
+        let first = read(0, 3, &NEVER);
+        assert_eq!(first.reason, SkipReason::TimedOut, "{program}");
+        let calls = || std::fs::read_to_string(&log).unwrap();
+        let (start, before) = (Instant::now(), calls());
+        // Another clip of it, and a second line of a list.
+        for (sample, frame) in [(0, 3), (0, 9), (7, 3)] {
+            assert_eq!(read(sample, frame, &NEVER), first);
+        }
+        assert!(start.elapsed() < LIMIT / 2, "{program}: {:?}", start.elapsed());
+        assert!(!before.is_empty() && calls() == before, "{program}: {before}{}", calls());
     }
-    assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
-    assert_eq!(std::fs::read_to_string(log).unwrap(), "call\n");
 }
 
 /// Films in a folder, which certain programs decode.
@@ -175,7 +185,7 @@ fn a_run_that_goes_on_meets_the_same_films_and_leaves_out_the_same_ones() {
     let folder = tempfile::tempdir().unwrap();
     let names = ["a.mp4", "b.mp4", "hangs.mp4", "z.mp4"];
     let paths = names.map(|name| film(folder.path(), name, &numbered("32x32"), 5, &["-c:v", "libx264"]));
-    let (tools, log) = hanging(folder.path());
+    let (tools, log) = hanging(folder.path(), "ffmpeg");
     let train = |workers: usize, steps: std::ops::Range<u64>| -> Vec<Batch> {
         let films = Films::with(tools.clone());
         let source = Box::new(Reels { films, paths: paths.to_vec() });

@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::films::{Films, Footage};
 use super::tools::Tools;
+use crate::data::dataset::Wanted;
 use crate::data::skip::SkipReason;
-use crate::data::{Clip, Dataset, Fault, Timeline};
+use crate::data::{Clip, Dataset, Fault, Picture, Timeline};
 
 /// Each frame has one level of light, which tells its number.
 const NUMBERED: &str = "geq=lum='16+2*N':cb=128:cr=128";
@@ -52,8 +53,11 @@ fn fault(path: &Path) -> Fault {
 
 fn faulty(films: &Films, path: &Path) -> Fault {
     let read = films.timeline(0, Footage::at(path), &NEVER);
-    read.and_then(|timeline| films.frames(0, Footage::at(path), &[timeline.len() / 2], &NEVER, &mut |_, _| {}))
-        .unwrap_err()
+    let middle = |timeline: Timeline| {
+        let wanted = Wanted { frames: &[timeline.len() / 2], stop: &NEVER, each: &mut |_, _| {} };
+        films.frames(0, Footage::at(path), wanted)
+    };
+    read.and_then(middle).unwrap_err()
 }
 
 #[test]
@@ -105,9 +109,11 @@ fn a_late_clip_of_a_long_film_is_reached_by_seeking() {
         let ffmpeg = script(folder.path(), "ffmpeg", &format!("echo \"$@\" >>{}; exec ffmpeg \"$@\"", log.display()));
         let films = Films::with(Tools { ffmpeg, ..Tools::installed().clone() });
         let mut found = Vec::new();
-        let times = films.frames(0, Footage::at(&path), &[1, 3, 100, 104], &NEVER, &mut |at, frame| {
+        let mut each = |at: usize, frame: &Picture| {
             found.push((at, (f64::from(frame.pixels[0]) * 219.0 / 255.0 / 2.0).round() as usize));
-        });
+        };
+        let wanted = Wanted { frames: &[1, 3, 100, 104], stop: &NEVER, each: &mut each };
+        let times = films.frames(0, Footage::at(&path), wanted);
         for (time, expected) in times.unwrap().iter().zip([0.04, 0.12, 4.0, 4.16]) {
             assert!((time - expected).abs() < 2e-3, "{name}: {time}");
         }
