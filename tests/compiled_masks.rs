@@ -7,7 +7,7 @@ use anyjepa::config::{ModelConfig, Positions, Precision, Preset};
 use anyjepa::device::{self, read};
 use anyjepa::masks::IndexMask;
 use anyjepa::model::{Encoder, Gather, Init, rows_of};
-use anyjepa::parity::Permitted;
+use anyjepa::parity::{Permitted, distance};
 use anyjepa::random::{Purpose, Stream};
 use anyjepa::runtime::{self, Engine, twin::TwinEngine};
 use anyjepa::weights::{self, Tensors, of_plan};
@@ -87,19 +87,11 @@ fn an_encoder_that_sees_some_tokens_alone_gives_what_burn_gives() {
             let expected = read::values(encoder.forward(tensor, Some(&gather))).unwrap();
             for runner in runners() {
                 let (found, permitted) = kept(runner, &model, &weights, &images, &mask);
-                let distance = distance(&found, &expected);
+                let distance = distance(&expected, &found);
                 assert!(distance < permitted, "{runner:?}, {positions:?}, {batch} images: off by {distance:e}");
             }
         }
     }
-}
-
-/// The norm of the difference over that of what is expected.
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
-    let off = square(&mut found.iter().zip(expected).map(|(found, expected)| f64::from(found - expected)));
-    (off / square(&mut expected.iter().map(|value| f64::from(*value)))).sqrt()
 }
 
 /// What an encoder says of a token does not depend on the order in which it is shown all tokens.

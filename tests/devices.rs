@@ -6,6 +6,7 @@ use anyjepa::device::{self, Spec, read};
 use anyjepa::eval::{AttentiveSweep, LabelledTokens, Rates, SweepData, SweepOutcome, TokenSet};
 use anyjepa::masks::MaskSampler;
 use anyjepa::model::Init;
+use anyjepa::parity::distance;
 use anyjepa::random::{Purpose, Stream};
 use anyjepa::stop::Stop;
 use anyjepa::train::{AdamW, Networks, Schedule, upload};
@@ -64,12 +65,6 @@ fn compute(device: &Device) -> Found {
     found
 }
 
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = square(&mut found.iter().zip(expected).map(|(f, e)| f64::from(f - e)));
-    difference / square(&mut expected.iter().map(|e| f64::from(*e))).max(1e-12)
-}
-
 /// A Vulkan adapter; none where the tests are told to do without.
 fn vulkan() -> Option<Device> {
     if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
@@ -124,7 +119,7 @@ fn a_vulkan_adapter_computes_what_the_cpu_computes() {
             let third = expected.values.len() / 3;
             let keep = |i: &usize| !name.ends_with("attn.qkv.bias") || !(third..2 * third).contains(i);
             let kept = |values: &[f32]| (0..values.len()).filter(keep).map(|i| values[i]).collect::<Vec<f32>>();
-            distance(&kept(&gpu.gradients[name].values), &kept(&expected.values))
+            distance(&kept(&expected.values), &kept(&gpu.gradients[name].values))
         })
         .map(f64::abs)
         // A NaN is the largest of all.
@@ -140,7 +135,7 @@ fn a_vulkan_adapter_computes_what_the_cpu_computes() {
         .max_by(f64::total_cmp)
         .unwrap();
     let rows = [
-        ("forward", distance(&gpu.prediction, &cpu.prediction), FORWARD),
+        ("forward", distance(&cpu.prediction, &gpu.prediction), FORWARD),
         ("gradients", worst_gradient, GRADIENT),
         ("20 steps", worst_loss, CURVE),
     ];

@@ -1,11 +1,11 @@
 //! Every engine agrees with the plain twins, and a planted fault is found where it was planted.
 
-use anyjepa::compile::{Buffer, Dispatch, Dtype, Kernel, Plan, ReadOut, Take, compile};
+use anyjepa::compile::{Buffer, Dispatch, Dtype, Kernel, Plan};
 use anyjepa::config::{ModelConfig, Positions, Preset};
 use anyjepa::error::Result;
-use anyjepa::parity::{Found, Subject, Way, compare, find};
-use anyjepa::runtime;
-use anyjepa::weights::of_plan;
+use anyjepa::parity::{ONE_PASS, Outcome, Subject, Way, beside, compare, examine, verdict};
+use anyjepa::runtime::twin::TwinEngine;
+use anyjepa::runtime::{self, Engine};
 
 fn tiny() -> ModelConfig {
     let model = Preset::find("animals28").unwrap().config().model;
@@ -30,7 +30,7 @@ fn agrees(way: Way) {
     let several = [tiny(), clips(Positions::UniformPower), clips(Positions::Rope)];
     for model in several.into_iter().chain([one_head(tiny()), one_head(clips(Positions::Rope))]) {
         let subject = Subject::untrained(&model, 2, 3).unwrap();
-        let outcome = compare(&subject, &subject.measure().unwrap(), &way).unwrap();
+        let outcome = compare(&subject, &subject.measure().unwrap(), way).unwrap();
         for layer in &outcome.layers {
             assert!(layer.passed, "{way}, {model:?}: {layer:?}, {:?}", outcome.fault);
         }
@@ -62,88 +62,147 @@ fn vit_b16_gives_the_same_layers_on_a_vulkan_adapter_in_both_widths() {
     let model = Preset::find("ijepa-vit-b16").unwrap().config().model;
     assert_eq!((model.image_size, model.tokens()), (224, 196));
     let subject = Subject::untrained(&model, 1, 3).unwrap();
-    let plan = |_| compile(&model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32);
-    let weights = |buffer: &Buffer| of_plan(&subject.weights, buffer);
-    let mut measure = Vec::new();
-    let note = &mut |dispatch: &Dispatch, values: &[f32]| {
-        measure.push(Found { label: dispatch.label.clone(), values: values.to_vec() });
-        Ok(())
-    };
-    runtime::open("cpu".parse().unwrap(), plan, &weights).unwrap().trace(&subject.images, note).unwrap();
+    let layers = |device: &str, dtype| subject.layers(Way::Compiled(device.parse().unwrap(), dtype)).unwrap();
+    let measure = layers("cpu", Dtype::F32);
     for dtype in [Dtype::F32, Dtype::F16] {
-        let outcome = compare(&subject, &measure, &Way::Compiled("vulkan".parse().unwrap(), dtype)).unwrap();
-        assert_eq!(outcome.layers.len(), 7 * 12 + 4);
-        for layer in &outcome.layers {
-            assert!(layer.passed, "{dtype}: {layer:?}, {:?}", outcome.fault);
+        let layers = beside(&subject, &measure, &layers("vulkan", dtype), dtype).unwrap();
+        assert_eq!(layers.len(), 7 * 12 + 4);
+        for layer in &layers {
+            assert!(layer.passed, "{dtype}: {layer:?}");
         }
     }
 }
 
-/// Where the search finds a fault in an engine of the small encoder of pictures.
-fn found(device: &str, wrong: impl Fn(&mut Plan), bend: impl Fn(&Buffer, &mut Vec<f32>)) -> Option<String> {
-    found_in(&tiny(), device, wrong, bend)
-}
-
-/// Where the search finds a fault in an engine of `model` with the plan `wrong` and weights that `bend` has seen.
-fn found_in(
+/// What is found of an engine of `model` on `device` with the plan `wrong` and weights that `bend` has seen.
+fn outcome(
     model: &ModelConfig,
     device: &str,
     wrong: impl Fn(&mut Plan),
     bend: impl Fn(&Buffer, &mut Vec<f32>),
-) -> Option<String> {
+) -> Outcome {
     let subject = Subject::untrained(model, 1, 3).unwrap();
-    let plan = compile(&subject.model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
-    let mut broken = plan.clone();
+    let mut broken = subject.plan(Dtype::F32).unwrap();
     wrong(&mut broken);
-    let weights = |buffer: &Buffer| -> Result<Vec<f32>> { of_plan(&subject.weights, buffer) };
     let bent = |buffer: &Buffer| -> Result<Vec<f32>> {
-        let mut values = weights(buffer)?;
+        let mut values = subject.constant(buffer)?;
         bend(buffer, &mut values);
         Ok(values)
     };
-    let mut engine = runtime::open(device.parse().unwrap(), |_| Ok(broken), &bent).unwrap();
-    find(engine.as_mut(), &plan, &weights, &subject.images).unwrap().map(|fault| fault.label)
+    let mut engine: Box<dyn Engine> = match device {
+        "twins" => Box::new(TwinEngine::new(broken, &bent).unwrap()),
+        device => runtime::open(device.parse().unwrap(), |_| Ok(broken), &bent).unwrap(),
+    };
+    let way = Way::Compiled("cpu".parse().unwrap(), Dtype::F32);
+    examine(&subject, &subject.measure().unwrap(), way, engine.as_mut()).unwrap()
+}
+
+/// The engines that faults are planted in.
+fn engines() -> &'static [&'static str] {
+    if gpu() { &["twins", "cpu", "vulkan"] } else { &["twins", "cpu"] }
+}
+
+/// That what is wrong with an engine shows at `place` first, is named, and fails the whole with exit code 4.
+fn located(outcome: Outcome, place: &str) {
+    let first = outcome.layers.iter().find(|layer| !layer.passed).map(|layer| layer.label.as_str());
+    assert_eq!(first, Some(place), "the first row that failed");
+    let fault = outcome.fault.as_ref().expect("a fault is found");
+    assert_eq!(fault.label, place);
+    assert_ne!(fault.expected, fault.found);
+    assert!(!outcome.passed());
+    assert_eq!(verdict(&[outcome]).unwrap_err().exit_code(), 4);
 }
 
 #[test]
-fn a_planted_fault_is_found_where_it_was_planted() {
-    let devices: &[&str] = if gpu() { &["cpu", "vulkan"] } else { &["cpu"] };
-    for device in devices {
-        let sound = found(device, |_| {}, |_, _| {});
-        assert_eq!(sound, None, "{device}");
-        let eps = found(
-            device,
-            |plan| {
-                for dispatch in plan.dispatches.iter_mut().filter(|dispatch| dispatch.label == "blocks.1.norm2") {
-                    if let Kernel::Norm { eps, .. } = &mut dispatch.kernel {
-                        *eps = 1e-5;
-                    }
-                }
-            },
-            |_, _| {},
-        );
-        assert_eq!(eps.as_deref(), Some("blocks.1.norm2"), "{device}");
-        let transposed = found(
-            device,
-            |_| {},
-            |buffer, values| {
-                if buffer.label == "blocks.2.attn.proj.weight" {
-                    let side = buffer.shape[0];
-                    *values = (0..side * side).map(|i| values[i % side * side + i / side]).collect();
-                }
-            },
-        );
-        assert_eq!(transposed.as_deref(), Some("blocks.2.attn.proj"), "{device}");
-        let still = found_in(
-            &clips(Positions::Rope),
-            device,
-            |_| {},
-            |buffer, values| {
-                if buffer.label == "angles" {
-                    values.iter_mut().for_each(|value| *value = value.abs());
-                }
-            },
-        );
-        assert_eq!(still.as_deref(), Some("blocks.0.attn.qkv"), "{device}");
+fn an_engine_without_a_fault_passes() {
+    for engine in engines() {
+        let sound = outcome(&tiny(), engine, |_| {}, |_, _| {});
+        assert_eq!(sound.fault, None, "{engine}");
+        assert!(sound.passed() && sound.layers.last().unwrap().label == ONE_PASS, "{engine}: {sound:?}");
+        verdict(&[sound]).unwrap();
     }
+}
+
+/// Of a narrow encoder, and of one block of the width of ViT-B/16: rows of ordinary variance, which hide it most.
+#[test]
+fn a_wrong_eps_is_found_in_its_norm() {
+    let wide = Preset::find("ijepa-vit-b16").unwrap().config().model;
+    let wide = ModelConfig { image_size: 64, depth: 1, ..wide };
+    for (model, norm, before) in
+        [(tiny(), "blocks.1.norm2", "blocks.1.attn.proj"), (wide, "blocks.0.norm2", "blocks.0.attn.proj")]
+    {
+        let measure = Subject::untrained(&model, 1, 3).unwrap().measure().unwrap();
+        let rows = &measure.iter().find(|layer| layer.label == before).unwrap().values;
+        let variance = rows.iter().map(|value| value * value).sum::<f32>() / rows.len() as f32;
+        assert!((0.3..3.0).contains(&variance), "{variance}");
+        let wrong = |plan: &mut Plan| {
+            for dispatch in plan.dispatches.iter_mut().filter(|dispatch| dispatch.label == norm) {
+                if let Kernel::Norm { eps, .. } = &mut dispatch.kernel {
+                    *eps = 1e-5;
+                }
+            }
+        };
+        for engine in engines() {
+            located(outcome(&model, engine, wrong, |_, _| {}), norm);
+        }
+    }
+}
+
+#[test]
+fn a_transposed_weight_is_found_in_its_product() {
+    let bend = |buffer: &Buffer, values: &mut Vec<f32>| {
+        if buffer.label == "blocks.2.attn.proj.weight" {
+            let side = buffer.shape[0];
+            *values = (0..side * side).map(|i| values[i % side * side + i / side]).collect();
+        }
+    };
+    for engine in engines() {
+        located(outcome(&tiny(), engine, |_| {}, bend), "blocks.2.attn.proj");
+    }
+}
+
+#[test]
+fn angles_of_the_wrong_sign_are_found_in_the_product_that_turns() {
+    let bend = |buffer: &Buffer, values: &mut Vec<f32>| {
+        if buffer.label == "angles" {
+            values.iter_mut().for_each(|value| *value = value.abs());
+        }
+    };
+    for engine in engines() {
+        located(outcome(&clips(Positions::Rope), engine, |_| {}, bend), "blocks.0.attn.qkv");
+    }
+}
+
+/// An engine whose dispatches do not wait for each other where they run in one pass.
+struct Hasty(Box<dyn Engine>);
+
+impl Engine for Hasty {
+    fn plan(&self) -> &Plan {
+        self.0.plan()
+    }
+
+    fn keep(&mut self, rows: &[u32]) -> Result<()> {
+        self.0.keep(rows)
+    }
+
+    fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        let mut features = self.0.run(images)?;
+        features[0] += 1e-6;
+        Ok(features)
+    }
+
+    fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
+        self.0.trace(images, see)
+    }
+}
+
+#[test]
+fn features_that_differ_in_one_pass_fail_though_every_dispatch_agrees() {
+    let subject = Subject::untrained(&tiny(), 1, 3).unwrap();
+    let way = Way::Compiled("cpu".parse().unwrap(), Dtype::F32);
+    let mut engine = Hasty(subject.engine("cpu".parse().unwrap(), Dtype::F32).unwrap());
+    let outcome = examine(&subject, &subject.measure().unwrap(), way, &mut engine).unwrap();
+    let failed: Vec<&str> =
+        outcome.layers.iter().filter(|layer| !layer.passed).map(|layer| layer.label.as_str()).collect();
+    assert_eq!((failed, &outcome.fault), (vec![ONE_PASS], &None));
+    assert_eq!(verdict(&[outcome]).unwrap_err().exit_code(), 4);
 }

@@ -1,6 +1,6 @@
 //! What a plan asks of a device: arithmetic, traffic and memory.
 
-use super::{Dispatch, Kernel, Plan};
+use super::{Dispatch, Epilogue, Kernel, Plan};
 
 impl Kernel {
     /// Additions and multiplications; those of elementary functions count as none.
@@ -40,8 +40,10 @@ impl Plan {
         self.buffers.iter().filter(|buffer| buffer.role.is_constant()).map(|buffer| buffer.bytes()).sum()
     }
 
-    /// Bytes that a dispatch reads and writes if nothing is cached.
+    /// Bytes that a dispatch reads and writes if nothing is cached; a residual stream that is added to is both.
     pub fn traffic(&self, dispatch: &Dispatch) -> usize {
-        dispatch.operands.iter().map(|&operand| self.buffer(operand).bytes()).sum()
+        let added = matches!(dispatch.kernel, Kernel::Matmul { epilogue: Epilogue::Residual, .. });
+        let stream = dispatch.operands.last().filter(|_| added);
+        dispatch.operands.iter().chain(stream).map(|&operand| self.buffer(operand).bytes()).sum()
     }
 }

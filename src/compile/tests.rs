@@ -102,6 +102,66 @@ fn the_plan_of_every_preset_is_known() {
     }
 }
 
+/// Of one block: each more adds the same nodes, and their plans are known whole.
+#[test]
+fn the_recognised_graph_of_every_preset_is_known() {
+    for preset in PRESETS {
+        let graph = |depth| graph_of(&model(preset.name, depth), 1, POOLED).unwrap();
+        let one = graph(1);
+        let [two, three] = [2, 3].map(|depth| graph(depth).nodes.len());
+        assert_eq!(three - two, two - one.nodes.len(), "{}", preset.name);
+        insta::assert_snapshot!(format!("graph-{}", preset.name), one);
+    }
+}
+
+#[test]
+fn what_each_dispatch_of_some_presets_costs_is_known() {
+    for (name, dtype) in [
+        ("animals28", Dtype::F32),
+        ("ijepa-vit-b16", Dtype::F32),
+        ("ijepa-vit-b16", Dtype::F16),
+        ("vjepa-vit-h16-384", Dtype::F16),
+        ("vjepa2-vit-l", Dtype::F16),
+    ] {
+        let plan = compile(&Preset::find(name).unwrap().config().model, 1, POOLED, dtype).unwrap();
+        insta::assert_snapshot!(format!("costs-{name}-{dtype}"), costs(&plan));
+    }
+}
+
+/// A line for each kind of dispatch: how often it runs, and of one its arithmetic, its traffic and its launch.
+fn costs(plan: &Plan) -> String {
+    let mut kinds: Vec<(usize, String)> = Vec::new();
+    for dispatch in &plan.dispatches {
+        let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
+        let shader = wgsl::shader(&dispatch.kernel, &stored, None).unwrap();
+        let kind = format!(
+            "{:44} {:10.3} {:9.3} {:8} {:9} {:10}  {}",
+            dispatch.kernel.to_string(),
+            dispatch.kernel.flops() as f64 / 1e6,
+            plan.traffic(dispatch) as f64 / f64::from(1 << 20),
+            stored.len(),
+            shader.workgroup_bytes,
+            shader.workgroups.iter().product::<u32>(),
+            shader.permutation,
+        );
+        match kinds.iter_mut().find(|(_, known)| *known == kind) {
+            Some((times, _)) => *times += 1,
+            None => kinds.push((1, kind)),
+        }
+    }
+    let heads = ["kernel", "MFLOP", "MiB", "bindings", "wg bytes", "workgroups"];
+    let [kernel, flops, bytes, bindings, memory, groups] = heads;
+    let mut text = format!("times {kernel:44} {flops:>10} {bytes:>9} {bindings} {memory:>9} {groups:>10}  shader");
+    kinds.iter().for_each(|(times, kind)| text += &format!("\n{times:5} {kind}"));
+    let traffic: usize = plan.dispatches.iter().map(|dispatch| plan.traffic(dispatch)).sum();
+    let (flops, bytes) = (plan.flops() as f64, traffic as f64);
+    let totals = (plan.dispatches.len(), flops / 1e9, bytes / f64::from(1 << 20), flops / bytes);
+    text + &format!(
+        "\n{} dispatches, {:.2} GFLOP, {:.1} MiB, {:.0} FLOP a byte",
+        totals.0, totals.1, totals.2, totals.3
+    )
+}
+
 #[test]
 fn a_batch_that_does_not_fit_is_halved_until_it_does() {
     let model = model("ijepa-vit-tiny16", 1);

@@ -51,11 +51,15 @@ fn rounded(values: &[f32]) -> Vec<f32> {
 }
 
 fn compare(what: &str, found: &[f32], wanted: &[f64]) {
+    compare_to(TOLERANCE, what, found, wanted);
+}
+
+fn compare_to(tolerance: f64, what: &str, found: &[f32], wanted: &[f64]) {
     assert_eq!(found.len(), wanted.len(), "{what}");
     let largest = wanted.iter().fold(1e-3, |largest: f64, x| largest.max(x.abs()));
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
         let error = (f64::from(*found) - wanted).abs() / largest;
-        assert!(error < TOLERANCE, "{what}: value {i} is {found}, expected {wanted}"); // NaN fails as well
+        assert!(error < tolerance, "{what}: value {i} is {found}, expected {wanted}"); // NaN fails as well
     }
 }
 
@@ -173,22 +177,47 @@ fn products(what: &str, stored: fn(&[f32]) -> Vec<f32>, packs: impl Fn() -> Vec<
 #[test]
 fn norms_equal_their_formula() {
     for [rows, dim, stride, column] in [[1, 1, 1, 0], [3, 5, 5, 0], [70, 48, 96, 48], [33, 771, 780, 4]] {
-        let (x, gain, bias) = (random(1, rows * dim), random(2, dim), random(3, dim));
-        let mut wanted = vec![2.0; rows * stride];
-        for (y, x) in wanted.chunks_exact_mut(stride).zip(x.chunks_exact(dim)) {
-            let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / dim as f64;
-            let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / dim as f64;
-            for i in 0..dim {
-                let normalised = (f64::from(x[i]) - mean) / (variance + 1e-6).sqrt();
-                y[column + i] = normalised * f64::from(gain[i]) + f64::from(bias[i]);
-            }
+        norm_equals_its_formula([rows, dim, stride, column], &random(1, rows * dim), TOLERANCE);
+    }
+}
+
+#[test]
+fn norms_of_rows_far_from_zero_equal_their_formula() {
+    // The mean is rounded as a value of its size.
+    const FAR: f64 = TOLERANCE + 100.0 * 2.4e-7;
+    for [rows, dim] in [[70, 48], [33, 771]] {
+        let x: Vec<f32> = random(1, rows * dim).into_iter().map(|x| x + 100.0).collect();
+        norm_equals_its_formula([rows, dim, dim, 0], &x, FAR);
+    }
+}
+
+/// There what is added to the variance decides.
+#[test]
+fn norms_of_rows_of_small_variance_equal_their_formula() {
+    for [rows, dim] in [[70, 48], [33, 771]] {
+        // Variances from 1e-6 to 1e-4, row by row.
+        let deviation = |row: usize| 10_f32.powf(-3.0 + row as f32 / (rows - 1) as f32);
+        let x = random(1, rows * dim).into_iter().enumerate().map(|(i, x)| x * deviation(i / dim));
+        norm_equals_its_formula([rows, dim, dim, 0], &x.collect::<Vec<_>>(), TOLERANCE);
+    }
+}
+
+fn norm_equals_its_formula([rows, dim, stride, column]: [usize; 4], x: &[f32], tolerance: f64) {
+    let (gain, bias) = (random(2, dim), random(3, dim));
+    let mut wanted = vec![2.0; rows * stride];
+    for (y, x) in wanted.chunks_exact_mut(stride).zip(x.chunks_exact(dim)) {
+        let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / dim as f64;
+        let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / dim as f64;
+        for i in 0..dim {
+            let normalised = (f64::from(x[i]) - mean) / (variance + 1e-6).sqrt();
+            y[column + i] = normalised * f64::from(gain[i]) + f64::from(bias[i]);
         }
-        for arch in archs() {
-            let mut found = vec![2.0; rows * stride];
-            let norm = Norm { gain: &gain, bias: &bias, eps: 1e-6, stride, column };
-            norm::forward(norm, arch, &x, &mut found);
-            compare(&format!("norm of {rows}x{dim} on {arch:?}"), &found, &wanted);
-        }
+    }
+    for arch in archs() {
+        let mut found = vec![2.0; rows * stride];
+        let norm = Norm { gain: &gain, bias: &bias, eps: 1e-6, stride, column };
+        norm::forward(norm, arch, x, &mut found);
+        compare_to(tolerance, &format!("norm of {rows}x{dim} on {arch:?}"), &found, &wanted);
     }
 }
 
@@ -197,35 +226,75 @@ fn attention_equals_its_formula() {
     for [batch, tokens, heads, size] in
         [[1, 1, 1, 1], [2, 3, 2, 5], [1, 49, 3, 24], [1, 65, 2, 80], [2, 130, 1, 88], [1, 300, 1, 104]]
     {
-        let scale = 1.0 / (size as f32).sqrt();
-        let shapes = Shapes { batch, tokens, heads, size, scale };
-        let values = batch * tokens * heads * size;
-        let qkv = random(1, 3 * values);
-        let at = |sample: usize, token: usize, part: usize, head: usize| -> Vec<f64> {
-            let start = (((sample * tokens + token) * 3 + part) * heads + head) * size;
-            qkv[start..start + size].iter().map(|x| f64::from(*x)).collect()
-        };
-        let mut wanted = Vec::new();
-        for (sample, token, head) in
-            (0..batch * tokens * heads).map(|i| (i / heads / tokens, i / heads % tokens, i % heads))
-        {
-            let query = at(sample, token, 0, head);
-            let score = |key: Vec<f64>| f64::from(scale) * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>();
-            let shares: Vec<f64> = (0..tokens).map(|other| score(at(sample, other, 1, head)).exp()).collect();
-            let sum: f64 = shares.iter().sum();
-            let mixed = shares.iter().enumerate().fold(vec![0.0; size], |mixed, (other, share)| {
-                mixed.iter().zip(at(sample, other, 2, head)).map(|(mixed, v)| mixed + share * v / sum).collect()
-            });
-            wanted.extend(mixed);
+        let qkv = random(1, 3 * batch * tokens * heads * size);
+        attention_equals_its_formula_on([batch, tokens, heads, size], &qkv, 1, TOLERANCE);
+    }
+}
+
+/// Of some queries, for the sake of time.
+#[test]
+fn attention_to_the_most_tokens_equals_its_formula() {
+    // What is left of so many values of both signs is a fiftieth of them.
+    const MEAN: f64 = 10.0 * TOLERANCE;
+    attention_equals_its_formula_on([1, 8192, 1, 24], &random(1, 3 * 8192 * 24), 1637, MEAN);
+}
+
+/// `e^100` is beyond 32 bits and `e^-100` is nothing there: only what is relative to the largest score is left.
+#[test]
+fn attention_to_keys_of_large_scores_equals_its_formula() {
+    // Scores are off by a hundred times as much, and their exponentials are off by that.
+    const LARGE: f64 = 100.0 * TOLERANCE;
+    for ([batch, tokens, heads, size], scores) in [
+        // The largest comes last, or for every second query first; some queries have scores around -100 alone.
+        ([1, 49, 3, 24], [-100.0, 100.0]),
+        ([1, 65, 2, 80], [90.0, 100.0]),
+        ([2, 130, 1, 88], [100.0, 90.0]),
+    ] {
+        let mut qkv = random(1, 3 * batch * tokens * heads * size);
+        for (i, value) in qkv.iter_mut().enumerate() {
+            let (token, part, k) = (i / (3 * heads * size) % tokens, i / (heads * size) % 3, i % size);
+            let score: f32 = scores[0] + (scores[1] - scores[0]) * token as f32 / (tokens - 1) as f32;
+            // All along one direction; the product is divided by the root of the size.
+            let along = if k % 3 == 0 { -1.0 } else { 1.0 } / (size as f32).powf(0.25);
+            match part {
+                0 => *value = along * if token % 2 == 0 { 10.0 } else { -10.0 },
+                1 => *value = along * score / 10.0,
+                _ => {}
+            }
         }
-        for arch in archs() {
-            let [mut mixed, mut by_head] = [(); 2].map(|()| vec![f32::NAN; values]);
-            let mut log_sums = vec![f32::NAN; batch * heads * tokens];
-            let outputs = Outputs { mixed: &mut mixed, heads: &mut by_head, log_sums: &mut log_sums };
-            attention::forward(shapes, arch, &Workspace::new(shapes.workspace()), &qkv, outputs);
-            compare(&format!("{shapes:?} on {arch:?}"), &mixed, &wanted);
-            assert!(log_sums.iter().all(|x| x.is_finite()));
-        }
+        attention_equals_its_formula_on([batch, tokens, heads, size], &qkv, 1, LARGE);
+    }
+}
+
+/// Compares every `step`-th result.
+fn attention_equals_its_formula_on([batch, tokens, heads, size]: [usize; 4], qkv: &[f32], step: usize, tolerance: f64) {
+    let scale = 1.0 / (size as f32).sqrt();
+    let shapes = Shapes { batch, tokens, heads, size, scale };
+    let values = batch * tokens * heads * size;
+    let at = |sample: usize, token: usize, part: usize, head: usize| -> Vec<f64> {
+        let start = (((sample * tokens + token) * 3 + part) * heads + head) * size;
+        qkv[start..start + size].iter().map(|x| f64::from(*x)).collect()
+    };
+    let mut wanted = Vec::new();
+    let compared = || (0..batch * tokens * heads).step_by(step);
+    for (sample, token, head) in compared().map(|i| (i / heads / tokens, i / heads % tokens, i % heads)) {
+        let query = at(sample, token, 0, head);
+        let score = |key: Vec<f64>| f64::from(scale) * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>();
+        let shares: Vec<f64> = (0..tokens).map(|other| score(at(sample, other, 1, head)).exp()).collect();
+        let sum: f64 = shares.iter().sum();
+        let mixed = shares.iter().enumerate().fold(vec![0.0; size], |mixed, (other, share)| {
+            mixed.iter().zip(at(sample, other, 2, head)).map(|(mixed, v)| mixed + share * v / sum).collect()
+        });
+        wanted.extend(mixed);
+    }
+    for arch in archs() {
+        let [mut mixed, mut by_head] = [(); 2].map(|()| vec![f32::NAN; values]);
+        let mut log_sums = vec![f32::NAN; batch * heads * tokens];
+        let outputs = Outputs { mixed: &mut mixed, heads: &mut by_head, log_sums: &mut log_sums };
+        attention::forward(shapes, arch, &Workspace::new(shapes.workspace()), qkv, outputs);
+        let found: Vec<f32> = compared().flat_map(|i| &mixed[i * size..][..size]).copied().collect();
+        compare_to(tolerance, &format!("{shapes:?} on {arch:?}"), &found, &wanted);
+        assert!(log_sums.iter().all(|x| x.is_finite()));
     }
 }
 

@@ -1,12 +1,12 @@
-//! The first dispatch that computes something else than its twin from the very same operands.
+//! Each dispatch beside its twin on the very same operands, and the first that computes something else.
 
 use serde::Serialize;
 
-use super::compare::{Permitted, distance};
-use crate::compile::Plan;
+use super::compare::{distance, unit};
+use crate::compile::{Dtype, Kernel, Plan};
 use crate::error::Result;
+use crate::runtime::Weights;
 use crate::runtime::twin::TwinEngine;
-use crate::runtime::{Engine, Weights};
 
 /// What went wrong, and where.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,49 +27,94 @@ pub struct Fault {
     pub found: f32,
 }
 
-/// Runs `engine`, and each of its dispatches once more by the twin, on the operands that the engine itself made; `plan`
-/// and `weights` are what the engine should have been given.
-///
-/// # Errors
-/// A device error where the engine fails; whatever `weights` reports.
-pub fn find(engine: &mut dyn Engine, plan: &Plan, weights: Weights<'_>, images: &[f32]) -> Result<Option<Fault>> {
-    let mut mirror = TwinEngine::new(plan.clone(), weights)?;
-    let mut fault = None;
-    let mut next = plan.dispatches.iter();
-    if let Some(input) = plan.input() {
-        mirror.set(input, images);
+/// How far the result of one dispatch is from what its twin makes of the same operands.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Alone {
+    /// The relative distance.
+    pub relative_l2: f64,
+    /// The permitted one.
+    pub permitted: f64,
+}
+
+impl Alone {
+    /// Whether it is near enough.
+    pub fn passed(self) -> bool {
+        self.relative_l2 <= self.permitted
     }
-    engine.trace(images, &mut |_, found| {
-        let Some(dispatch) = next.next() else { return Ok(()) };
-        let Some(write) = dispatch.operands.last() else { return Ok(()) };
-        mirror.step(dispatch)?;
-        let expected = mirror.values(*write);
-        let sum = dispatch.kernel.longest_sum();
-        let apart = distance(expected, found);
-        let near = apart <= Permitted { depth: 1, sum, stored: plan.dtype }.distance() * SLACK;
-        if !near && fault.is_none() {
+}
+
+/// The permitted relative distance of a result of `kernel` alone, stored as `stored`.
+pub fn permitted_alone(kernel: &Kernel, stored: Dtype) -> f64 {
+    let root = (kernel.longest_sum() as f64).sqrt();
+    let sums = match kernel {
+        // Terms of one sign: what their sum loses is lost from the square of the deviation, and so by half.
+        Kernel::Norm { .. } => NORM * root + 4.0,
+        Kernel::Attention { .. } => ATTENTION * root,
+        _ => SUM * root,
+    };
+    // A value that lies between two of 16 bits may become either.
+    sums * unit(Dtype::F32) + 2.0 * unit(stored)
+}
+
+/// Of `u sqrt(K)`, what one dispatch may be off. The operands of a sum may nearly cancel, which no average over many
+/// dispatches hides; scores are as large as they like, and their errors with them. docs/PARITY.md has what is measured.
+const SUM: f64 = 4.0;
+const ATTENTION: f64 = 8.0;
+const NORM: f64 = 0.5;
+
+/// The twins of a plan, one step behind an engine.
+pub struct Mirror<'a> {
+    plan: &'a Plan,
+    twin: TwinEngine,
+    next: usize,
+    /// The first dispatch that was too far.
+    pub fault: Option<Fault>,
+}
+
+impl<'a> Mirror<'a> {
+    /// `plan` and `weights` are what the engine should have been given, `images` what it is given.
+    ///
+    /// # Errors
+    /// A data error where the plan is broken; whatever `weights` reports.
+    pub fn new(plan: &'a Plan, weights: Weights<'_>, images: &[f32]) -> Result<Self> {
+        let mut twin = TwinEngine::new(plan.clone(), weights)?;
+        if let Some(input) = plan.input() {
+            twin.set(input, images);
+        }
+        Ok(Self { plan, twin, next: 0, fault: None })
+    }
+
+    /// Repeats the next dispatch, of which the engine made `found`, on the operands that the engine itself made.
+    ///
+    /// # Errors
+    /// A failure where its operands are not those that its kernel takes.
+    pub fn repeat(&mut self, found: &[f32]) -> Result<Option<Alone>> {
+        let Some(dispatch) = self.plan.dispatches.get(self.next) else { return Ok(None) };
+        self.next += 1;
+        let Some(&write) = dispatch.operands.last() else { return Ok(None) };
+        self.twin.step(dispatch)?;
+        let expected = self.twin.values(write);
+        let permitted = permitted_alone(&dispatch.kernel, self.plan.buffer(write).dtype);
+        let alone = Alone { relative_l2: distance(expected, found), permitted };
+        if !alone.passed() && self.fault.is_none() {
             let off = |i: &usize| -> f64 {
                 let off = (f64::from(expected[*i]) - f64::from(found[*i])).abs();
                 if off.is_nan() { f64::INFINITY } else { off }
             };
             let index = (0..expected.len().min(found.len())).max_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0);
-            fault = Some(Fault {
+            self.fault = Some(Fault {
                 label: dispatch.label.clone(),
                 kernel: dispatch.kernel.to_string(),
-                shapes: dispatch.operands.iter().map(|operand| plan.buffer(*operand).shape.clone()).collect(),
-                relative_l2: apart,
+                shapes: dispatch.operands.iter().map(|operand| self.plan.buffer(*operand).shape.clone()).collect(),
+                relative_l2: alone.relative_l2,
                 index,
                 expected: expected.get(index).copied().unwrap_or(f32::NAN),
                 found: found.get(index).copied().unwrap_or(f32::NAN),
             });
         }
         if found.len() == expected.len() {
-            mirror.set(*write, found);
+            self.twin.set(write, found);
         }
-        Ok(())
-    })?;
-    Ok(fault)
+        Ok(Some(alone))
+    }
 }
-
-/// One dispatch alone may add operands that nearly cancel: its bound is not averaged over many.
-const SLACK: f64 = 4.0;

@@ -4,14 +4,13 @@ use std::fmt;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::fault::{self, Fault};
-use crate::compile::{Dtype, Plan, ReadOut, Take, compile};
+use crate::compile::{Buffer, Dtype, Plan, ReadOut, Take, compile};
 use crate::config::{ModelConfig, Precision};
 use crate::device::{self, Spec, read};
 use crate::error::Result;
 use crate::model::{Encoder, Init};
-use crate::runtime;
 use crate::runtime::twin::TwinEngine;
+use crate::runtime::{self, Engine};
 use crate::weights::{self, Tensors, of_plan};
 
 /// An encoder, its weights and the images on which it is compared.
@@ -84,41 +83,47 @@ impl Subject {
         self.model.dim
     }
 
-    /// The terms of the encoder's longest sum.
-    pub(super) fn deepest(&self) -> usize {
-        self.model.mlp.max(self.model.patch_values()).max(self.model.tokens())
-    }
-
     /// Every layer, by the plain twins.
     ///
     /// # Errors
     /// A data error where the weights do not fit the model.
     pub fn measure(&self) -> Result<Vec<Found>> {
-        let mut twin = TwinEngine::new(self.plan(Dtype::F32)?, &|buffer| of_plan(&self.weights, buffer))?;
+        let mut twin = TwinEngine::new(self.plan(Dtype::F32)?, &|buffer| self.constant(buffer))?;
         traced(&mut twin, &self.images)
     }
 
-    pub(super) fn run(&self, way: &Way) -> Result<Vec<Found>> {
-        match *way {
+    /// What a way shows of its layers.
+    ///
+    /// # Errors
+    /// A device error where a device is missing or fails.
+    pub fn layers(&self, way: Way) -> Result<Vec<Found>> {
+        match way {
             Way::Burn(spec) => self.burn(&device::open(spec)?),
-            Way::Compiled(spec, dtype) => {
-                let mut engine = runtime::open(spec, |_| self.plan(dtype), &|buffer| of_plan(&self.weights, buffer))?;
-                traced(engine.as_mut(), &self.images)
-            }
+            Way::Compiled(spec, dtype) => traced(self.engine(spec, dtype)?.as_mut(), &self.images),
         }
     }
 
-    /// The first wrong dispatch of a compiled way; burn's operations cannot be stopped one by one.
-    pub(super) fn fault(&self, way: &Way) -> Result<Option<Fault>> {
-        let Way::Compiled(spec, dtype) = *way else { return Ok(None) };
-        let weights = |buffer: &crate::compile::Buffer| of_plan(&self.weights, buffer);
-        let plan = self.plan(dtype)?;
-        let mut engine = runtime::open(spec, |_| Ok(plan.clone()), &weights)?;
-        fault::find(engine.as_mut(), &plan, &weights, &self.images)
+    /// The compiled encoder on a device.
+    ///
+    /// # Errors
+    /// A device error where the device is missing or fails.
+    pub fn engine(&self, spec: Spec, dtype: Dtype) -> Result<Box<dyn Engine>> {
+        runtime::open(spec, |_| self.plan(dtype), &|buffer| self.constant(buffer))
+    }
+
+    /// The values of a constant of its plans.
+    ///
+    /// # Errors
+    /// A data error where the weights do not fit the model.
+    pub fn constant(&self, buffer: &Buffer) -> Result<Vec<f32>> {
+        of_plan(&self.weights, buffer)
     }
 
     /// The plan that is compared.
-    pub(super) fn plan(&self, dtype: Dtype) -> Result<Plan> {
+    ///
+    /// # Errors
+    /// A failure that names an operation which no kernel computes.
+    pub fn plan(&self, dtype: Dtype) -> Result<Plan> {
         compile(&self.model, self.batch, ReadOut { layers: 1, take: Take::Mean }, dtype)
     }
 
@@ -144,7 +149,7 @@ impl Subject {
     }
 }
 
-fn traced(engine: &mut dyn runtime::Engine, images: &[f32]) -> Result<Vec<Found>> {
+fn traced(engine: &mut dyn Engine, images: &[f32]) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     engine.trace(images, &mut |dispatch, values| {
         found.push(Found { label: dispatch.label.clone(), values: values.to_vec() });

@@ -7,7 +7,7 @@ use anyjepa::compile::{Dtype, Epilogue, Kernel};
 use anyjepa::runtime::gpu::Gpu;
 use anyjepa::runtime::twin;
 
-use crate::device::{Operation, computed, dtypes, gpu};
+use crate::device::{Operation, computed, dtypes, gpu, normal};
 
 /// The unit of 32-bit and of 16-bit floats.
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
@@ -16,22 +16,52 @@ const HALF_UNIT: f64 = 1.0 / (1 << 11) as f64;
 /// few times that. What stays exact, such as a copy, has none.
 const SLACK: f64 = 4.0;
 
+/// The scores of normal queries and keys stay below it.
+const MILD: f64 = 4.0;
+
 /// How far a result may be off: units x sqrt(K) x the largest value, and the rounding of a result in 16 bits.
 fn tolerance(operation: &Operation, expected: &[f32]) -> f64 {
-    let depth = match operation.kernel {
-        Kernel::Patchify { .. } | Kernel::Gather { .. } => 0,
-        Kernel::Matmul { k, .. } => k,
-        Kernel::Norm { dim, .. } => dim,
-        // Weights sum to one: their errors are those of the scores, sums of K terms.
-        Kernel::Attention { size, .. } => 4 * size,
-        Kernel::Pool { tokens, .. } => tokens,
+    let root = |depth: usize| (depth as f64).sqrt();
+    let terms = match operation.kernel {
+        Kernel::Patchify { .. } | Kernel::Gather { .. } => 0.0,
+        Kernel::Matmul { k, .. } => root(k),
+        // The mean is rounded as a value of its size, and what is left of it stands beside the deviation.
+        Kernel::Norm { dim, .. } => root(dim) + mean_over_deviation(&operation.operands[0].1, dim),
+        // Weights sum to one: their errors are those of the scores, sums of K terms, and as large as these.
+        Kernel::Attention { size, .. } => root(4 * size) * (largest_score(operation) / MILD).max(1.0),
+        Kernel::Pool { tokens, .. } => root(tokens),
     };
     let scale = expected.iter().filter(|value| !value.is_nan()).map(|value| f64::from(value.abs())).fold(0.0, f64::max);
     let rounding = match operation.operands.last() {
         Some((Dtype::F16, _)) => HALF_UNIT * scale,
         _ => 0.0,
     };
-    SLACK * UNIT * (depth as f64).sqrt() * scale.max(1.0) + rounding
+    SLACK * UNIT * terms * scale.max(1.0) + rounding
+}
+
+/// Of the row that is farthest from zero for its deviation.
+fn mean_over_deviation(x: &[f32], dim: usize) -> f64 {
+    let of = |row: &[f32]| {
+        let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / dim as f64;
+        let variance = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / dim as f64;
+        mean.abs() / (variance + f64::from(EPS)).sqrt()
+    };
+    x.chunks(dim).map(of).fold(0.0, f64::max)
+}
+
+/// The largest score of an attention, without its sign.
+fn largest_score(operation: &Operation) -> f64 {
+    let Kernel::Attention { batch, tokens, heads, size, scale } = operation.kernel else { return 0.0 };
+    let qkv = &operation.operands[0].1;
+    let at = |token: usize, part: usize, head: usize| &qkv[((token * 3 + part) * heads + head) * size..][..size];
+    let mut largest = 0.0_f64;
+    for (query, head) in (0..batch * tokens).flat_map(|query| (0..heads).map(move |head| (query, head))) {
+        for key in query / tokens * tokens..(query / tokens + 1) * tokens {
+            let products = at(query, 0, head).iter().zip(at(key, 1, head)).map(|(q, k)| f64::from(*q) * f64::from(*k));
+            largest = largest.max((products.sum::<f64>() * f64::from(scale)).abs());
+        }
+    }
+    largest
 }
 
 /// Compares all operations; a failure names each kernel and variant that is off, with the first bad index.
@@ -132,15 +162,12 @@ fn queries_and_keys_are_turned_as_their_twins_turn_them() {
     }
 }
 
+fn attention(batch: usize, tokens: usize, heads: usize, size: usize) -> Kernel {
+    Kernel::Attention { batch, tokens, heads, size, scale: 1.0 / (size as f32).sqrt() }
+}
+
 #[test]
 fn attention_of_every_head_size_equals_its_twin() {
-    let attention = |batch, tokens, heads, size| Kernel::Attention {
-        batch,
-        tokens,
-        heads,
-        size,
-        scale: 1.0 / (size as f32).sqrt(),
-    };
     for half in [false, true] {
         let sizes = [1, 6, 8, 12, 20, 24, 32, 33, 40, 48, 64, 66, 72, 80, 88, 100, 104, 127, 128, 130, 200, 256];
         let mut operations: Vec<_> = sizes.map(|size| Operation::new(attention(2, 37, 2, size), half)).into();
@@ -153,9 +180,80 @@ fn attention_of_every_head_size_equals_its_twin() {
     }
 }
 
+/// Queries, keys and values, `[N, 3, H, K]`, whose scores run with the keys from `scores[0]` to `scores[1]`, of every
+/// second query with the other sign.
+fn pointed(tokens: usize, heads: usize, size: usize, scores: [f32; 2]) -> Vec<f32> {
+    let direction = normal(11, size, 1.0);
+    let length = direction.iter().map(|x| x * x).sum::<f32>().sqrt();
+    // A query and a key along it have a product of `sqrt(size)` times what they are multiplied with.
+    let along = |k: usize| direction[k] / length * (size as f32).powf(0.25);
+    let mut values = normal(12, tokens * 3 * heads * size, 1.0);
+    for (i, value) in values.iter_mut().enumerate() {
+        let (token, part, k) = (i / (3 * heads * size), i / (heads * size) % 3, i % size);
+        let share = token as f32 / (tokens.max(2) - 1) as f32;
+        let score = scores[0] + (scores[1] - scores[0]) * share;
+        match part {
+            0 => *value = along(k) * if token % 2 == 0 { 10.0 } else { -10.0 },
+            1 => *value = along(k) * score / 10.0,
+            _ => {}
+        }
+    }
+    values
+}
+
+/// `e^100` is beyond 32 bits and `e^-100` is nothing there: only what is relative to the largest score so far is left.
+#[test]
+fn attention_to_keys_of_large_scores_equals_its_twin() {
+    for half in [false, true] {
+        let mut operations = Vec::new();
+        for (tokens, heads, size) in [(37, 2, 24), (70, 1, 64), (197, 1, 80), (67, 1, 66), (45, 1, 130), (200, 1, 6)] {
+            // The largest comes last, or for every second query first; some queries have scores around -100 alone.
+            for scores in [[-100.0, 100.0], [90.0, 100.0], [100.0, 90.0]] {
+                let operation = Operation::new(attention(1, tokens, heads, size), half);
+                let what = format!(" of scores from {} to {}", scores[0], scores[1]);
+                operations.push(operation.on(&what, 0, |_| pointed(tokens, heads, size, scores)));
+            }
+        }
+        check(&operations, None);
+    }
+}
+
+const EPS: f32 = 1e-6;
+
+fn norm(rows: usize, dim: usize, stride: usize, column: usize) -> Kernel {
+    Kernel::Norm { rows, dim, eps: EPS, stride, column }
+}
+
+#[test]
+fn norms_of_rows_far_from_zero_equal_their_twins() {
+    for half in [false, true] {
+        let far = |rows, dim| {
+            let above = |count| normal(13, count, 1.0).into_iter().map(|x| x + 100.0).collect();
+            Operation::new(norm(rows, dim, dim, 0), half).on(" of a mean of 100", 0, above)
+        };
+        check(&[far(5, 192), far(9, 768), far(3, 1279)], None);
+    }
+}
+
+/// There what is added to the variance decides.
+#[test]
+fn norms_of_rows_of_small_variance_equal_their_twins() {
+    for half in [false, true] {
+        let small = |rows: usize, dim: usize| {
+            // Variances from 1e-6 to 1e-4, row by row.
+            let deviation = |row: usize| 10_f32.powf(-3.0 + row as f32 / (rows - 1) as f32);
+            let scaled = |count| {
+                let values = normal(14, count, 1.0).into_iter().enumerate();
+                values.map(|(i, x)| x * deviation(i / dim)).collect()
+            };
+            Operation::new(norm(rows, dim, dim, 0), half).on(" of variances from 1e-6 to 1e-4", 0, scaled)
+        };
+        check(&[small(5, 192), small(9, 768), small(3, 1279)], None);
+    }
+}
+
 #[test]
 fn norms_equal_their_twins_and_leave_other_columns_alone() {
-    let norm = |rows, dim, stride, column| Kernel::Norm { rows, dim, eps: 1e-6, stride, column };
     let kernels = [norm(1, 768, 768, 0), norm(197, 192, 192, 0), norm(7, 1280, 2560, 1280), norm(5, 3, 7, 2)];
     for half in [false, true] {
         check(&kernels.map(|kernel| Operation::new(kernel, half)), None);

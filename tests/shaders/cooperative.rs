@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use anyjepa::compile::wgsl::{MATMUL_TILES, Matrices, Tile};
 use anyjepa::compile::{Epilogue, Kernel};
+use anyjepa::parity::distance;
 use anyjepa::runtime::Engine as _;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, fastest};
 use anyjepa::runtime::twin::TwinEngine;
 
 use crate::compute::{begins, check_on, products, turned};
 use crate::device::dtypes;
-use crate::encoder::{HALF_FEATURES, distance, encoder, images, weights};
+use crate::encoder::{HALF_FEATURES, encoder, images, weights};
 
 /// The first Vulkan adapter and its matrix units.
 fn gpu() -> Option<(Arc<Gpu>, Matrices)> {
@@ -50,7 +51,7 @@ fn a_plan_by_matrix_units_gives_the_features_that_its_twins_give() {
     let expected = TwinEngine::new(encoder(true), &weights).unwrap().run(&images()).unwrap();
     for tile in Tile::cooperative(matrices) {
         let mut engine = GpuEngine::new(gpu.clone(), encoder(true), &weights, &|_, _| Some(tile)).unwrap();
-        let distance = distance(&engine.run(&images()).unwrap(), &expected);
+        let distance = distance(&expected, &engine.run(&images()).unwrap());
         assert!(distance < HALF_FEATURES, "{tile:?} is off by {distance:e}");
     }
 }

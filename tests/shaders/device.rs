@@ -74,6 +74,14 @@ impl Operation {
         Self { label: format!("{kernel:?}{}", if half { " in f16" } else { "" }), kernel, operands }
     }
 
+    /// The same with other values of the operand at `place`, `made` from its number of values; `what` is said of them.
+    pub fn on(mut self, what: &str, place: usize, made: impl FnOnce(usize) -> Vec<f32>) -> Self {
+        let (dtype, values) = &mut self.operands[place];
+        *values = stored(&made(values.len()), *dtype);
+        self.label += what;
+        self
+    }
+
     /// What the twin computes.
     pub fn expected(&self) -> Vec<f32> {
         let (result, read) = self.operands.split_last().unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyjepa::compile::wgsl::MATMUL_TILES;
 use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use anyjepa::error::Result;
+use anyjepa::parity::distance;
 use anyjepa::runtime::Engine as _;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, Square, Tiles, fastest};
 use anyjepa::runtime::twin::TwinEngine;
@@ -117,12 +118,6 @@ fn engine(gpu: &Arc<Gpu>, plan: Plan) -> Result<GpuEngine> {
     GpuEngine::new(gpu.clone(), plan, &weights, &|_, _| None)
 }
 
-pub fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
-    difference / norm(&mut expected.iter().map(|e| f64::from(*e)))
-}
-
 #[test]
 fn a_plan_gives_the_features_that_its_twins_give() {
     let Some(gpu) = gpu() else { return };
@@ -137,14 +132,14 @@ fn a_plan_gives_the_features_that_its_twins_give() {
         noted.unwrap();
         let expected = twin.values(engine.plan().output().unwrap()).to_vec();
         let found = engine.run(&images()).unwrap();
-        assert!(distance(&found, &expected) < tolerance, "off by {:e}", distance(&found, &expected));
+        assert!(distance(&expected, &found) < tolerance, "off by {:e}", distance(&expected, &found));
         assert_eq!(engine.run(&images()).unwrap(), found, "a second run gives something else");
 
         let mut seen = seen.into_iter();
         let traced = engine.trace(&images(), &mut |dispatch, values| {
             let (label, expected) = seen.next().unwrap();
             assert_eq!(label, dispatch.label);
-            assert!(distance(values, &expected) < tolerance, "{label} is off by {:e}", distance(values, &expected));
+            assert!(distance(&expected, values) < tolerance, "{label} is off by {:e}", distance(&expected, values));
             Ok(())
         });
         traced.unwrap();
@@ -157,7 +152,7 @@ fn shaders_without_checks_give_the_same_features() {
     let Some(checked) = gpu() else { return };
     let trusted = Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::Off).unwrap();
     let features = |gpu: &Arc<Gpu>| engine(gpu, encoder(false)).unwrap().run(&images()).unwrap();
-    let distance = distance(&features(&Arc::new(trusted)), &features(&checked));
+    let distance = distance(&features(&checked), &features(&Arc::new(trusted)));
     assert!(distance < FEATURES, "off by {distance:e}");
 }
 
@@ -214,7 +209,7 @@ fn the_product_that_is_a_yardstick_is_that_of_its_matrices() {
         let tile = Square::tile(&gpu, stored).unwrap();
         let mut square = Square::new(&gpu, side, stored, [&x, &w], tile).unwrap();
         square.run().unwrap();
-        let distance = distance(&square.values().unwrap(), &expected);
+        let distance = distance(&expected, &square.values().unwrap());
         assert!(distance < tolerance, "{stored} is off by {distance:e}");
         assert!(Square::new(&gpu, side + 1, stored, [&x, &w], tile).is_err());
     }
