@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::architecture::{self, Seen, Shapes};
 use super::header::{Header, check_sum};
 use super::names::{self, Selection};
@@ -232,13 +230,11 @@ impl Source {
         let stated = self.stated_preprocessing(&model)?;
         let preprocessing = stated.clone().unwrap_or_else(|| Preprocessing::published(&model));
         self.warn(which.unwrap_or_default(), &selection, stated.as_ref(), &preprocessing);
-        let read = |(name, stored): (&String, &Vec<String>)| match self.read(stored) {
-            Ok(tensor) => Ok((name.clone(), tensor)),
-            Err(error) => Err(Error::data(&self.path, format!("{name}: {error}"))),
-        };
-        // Of several failures the first is told.
-        let tensors: Vec<Result<_>> = selection.sources.par_iter().map(read).collect();
-        let tensors: Tensors = tensors.into_iter().collect::<Result<_>>()?;
+        let mut tensors = Tensors::new();
+        for (name, stored) in &selection.sources {
+            let tensor = self.read(stored).map_err(|error| Error::data(&self.path, format!("{name}: {error}")))?;
+            tensors.insert(name.clone(), tensor);
+        }
         let provenance = Provenance::new(selection.encoder, self.format, &model, preprocessing, sum(&tensors));
         let stated = self.header.as_ref().and_then(|header| header.provenance.as_ref());
         check_sum(&self.path, &provenance.weights_blake3, stated.map(|stated| &stated.weights_blake3))?;

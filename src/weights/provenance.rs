@@ -197,7 +197,7 @@ impl Sum {
         self.0.update(name.as_bytes());
         self.number(tensor.shape.len());
         tensor.shape.iter().for_each(|side| self.number(*side));
-        self.0.update_rayon(bytemuck::cast_slice(&tensor.values));
+        self.0.update(bytemuck::cast_slice(&tensor.values));
     }
 
     pub fn finish(&self) -> String {
