@@ -58,3 +58,18 @@ impl HostTensor {
         Self { shape: vec![columns, rows], values }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transpose_has_each_value_at_the_other_place() {
+        for [rows, columns] in [[1, 1], [16, 32], [37, 50], [50, 3], [0, 4]] {
+            let values: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let turned = HostTensor::new(vec![rows, columns], values.clone()).unwrap().transposed();
+            let value = |i: usize| values[i % rows * columns + i / rows];
+            assert_eq!(turned.values, (0..rows * columns).map(value).collect::<Vec<_>>(), "{rows} x {columns}");
+        }
+    }
+}
