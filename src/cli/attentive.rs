@@ -14,6 +14,7 @@ use anyjepa::stop::Stop;
 use clap::Args;
 use serde::Serialize;
 
+use super::arguments::count;
 use super::output::{print, print_json, table};
 use super::progress::CountProgress;
 use super::sources::{Classes, SourceArgs, warn_of_known};
@@ -35,10 +36,10 @@ pub struct AttentiveArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Heads of the attention; one for each 64 values of a token and at most 16 where nothing is said
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u16>(1..))]
     heads: Option<u16>,
     /// Blocks: the cross-attention, and those that work on what it found
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<u8>(1..=64))]
     depth: u8,
     /// Learning rates, each tried with every weight decay; each falls to 0 along half a cosine
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = parse_rate, default_values_t = Rates::PUBLISHED_LR)]
@@ -47,16 +48,16 @@ pub struct AttentiveArgs {
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = parse_rate, default_values_t = Rates::PUBLISHED_WEIGHT_DECAY)]
     weight_decay: Vec<f64>,
     /// Passes over the features
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count::<u32>(1..=100_000))]
     epochs: u32,
     /// Samples of a step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count::<u32>(1..))]
     probe_batch: u32,
     /// The share of each class on which the best probe is chosen, and from which none learns
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = parse_share)]
     held_out: f64,
     /// Labels of each class to learn from; all where none are given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>(1..))]
     labels_per_class: Option<u32>,
     /// Decides first values, order, what is held out, and which few labels are learnt from
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -6,6 +6,7 @@ use anyjepa::device::{self, Api};
 use anyjepa::error::{Error, Result};
 use clap::{Args, ValueEnum};
 
+use super::arguments::count;
 use super::frozen::EngineArg;
 use super::output::{print, print_json, say, table};
 use super::{DeviceArgs, OutputArgs};
@@ -26,10 +27,10 @@ pub struct Command {
     #[arg(long, value_name = "PRESET")]
     model: Option<String>,
     /// Images at once, such as 1,8; without it 1 and 8 where features are extracted, 16 where a step is trained
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = count::<u32>(1..))]
     batch: Vec<u32>,
     /// Repetitions that count
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>(1..))]
     reps: Option<u32>,
     /// Repetitions before them
     #[arg(long, value_name = "N")]

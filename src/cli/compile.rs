@@ -14,6 +14,7 @@ use anyjepa::weights::{self, Loaded};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::arguments::count;
 use super::frozen::parse_layers;
 use super::output::{print, print_json, say};
 use super::{DtypeArg, EncoderArg, OutputArgs};
@@ -28,7 +29,7 @@ pub struct Command {
     #[arg(long, value_name = "PRESET")]
     model: Option<String>,
     /// Images or clips of a batch
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<u16>(1..=1024))]
     batch: u16,
     /// How weights and most values are stored, with bf16 the weights alone; sums are of 32 bits always
     #[arg(long, value_enum, default_value_t)]

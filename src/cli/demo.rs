@@ -12,6 +12,7 @@ use anyjepa::stop::Stop;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::arguments::count;
 use super::output::{Shown, print, print_json, say, table};
 use super::settings::ConfigArgs;
 use super::training::TrainProgress;
@@ -45,7 +46,7 @@ struct Pictures {
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
     /// Passes over the pictures
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = count::<u32>(1..))]
     epochs: u32,
     #[command(flatten)]
     common: Common,
@@ -61,10 +62,10 @@ struct Video {
     #[arg(long, value_name = "DIR", default_value = "runs/demo-video")]
     out: PathBuf,
     /// Passes over the clips; the preset's where none is given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>(1..))]
     epochs: Option<u32>,
     /// Labelled clips that the probes learn from; they are tested on half as many others
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(512..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = count::<u32>(512..=4096))]
     clips: u32,
     #[command(flatten)]
     common: Common,
@@ -73,7 +74,7 @@ struct Video {
 #[derive(Debug, Args)]
 struct Common {
     /// Training runs, with the seeds 0, 1, ...
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<u64>(1..=100))]
     seeds: u64,
     #[command(flatten)]
     device: DeviceArgs,

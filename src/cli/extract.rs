@@ -12,6 +12,7 @@ use anyjepa::stop::Stop;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::arguments::count;
 use super::frozen::{FrozenArgs, Opened};
 use super::output::{Shown, print, print_json, say};
 use super::progress::CountProgress;
@@ -47,7 +48,7 @@ pub struct Command {
     #[arg(long, value_enum, default_value_t)]
     format: FormatArg,
     /// Rows of a shard; a kill loses at most so many
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = count::<u32>(1..))]
     shard_rows: u32,
     /// Continue an extraction that was stopped or killed
     #[arg(long)]

@@ -10,6 +10,7 @@ use anyjepa::extract::package::Package;
 use anyjepa::extract::{FeatureDtype, Frozen, Times};
 use clap::{Args, ValueEnum};
 
+use super::arguments::count;
 use super::{DtypeArg, EncoderArg, TokensArg, sampling};
 
 /// How an encoder is read out. What takes these options has the encoder in a group `encoder_source`.
@@ -44,7 +45,7 @@ pub struct FrozenArgs {
     #[arg(long, requires = "encoder_source", value_enum, default_value_t)]
     pub(super) precision: DtypeArg,
     /// Threads that read and decode pictures; 1 on the CPU and all on a GPU where none are given
-    #[arg(long, requires = "encoder_source", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, requires = "encoder_source", value_name = "N", value_parser = count::<u16>(1..=256))]
     pub(super) workers: Option<u16>,
 }
 

@@ -15,6 +15,7 @@ use image::{Rgb, RgbImage};
 use serde::Serialize;
 
 use super::OutputArgs;
+use super::arguments::count;
 use super::output::{Shown, print, print_json, table};
 use super::settings::ConfigArgs;
 
@@ -31,7 +32,7 @@ pub struct Command {
     #[command(flatten)]
     config: ConfigArgs,
     /// Images of a batch; the preset's where none is given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>(1..=65_536))]
     batch: Option<u32>,
     /// The sampler; the preset's where none is given
     #[arg(long, value_enum)]

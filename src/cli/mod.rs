@@ -124,8 +124,6 @@ pub fn main() -> ExitCode {
             let ours = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
             if let Some(remedy) = ours.and_then(Error::remedy) {
                 output::help(remedy);
-            } else if error.kind() == ErrorKind::ValueValidation && error.to_string().contains(" is not in ") {
-                output::help("give a whole number of this range");
             }
             return ExitCode::from(if wanted { 0 } else { 2 });
         }

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::OutputArgs;
+use super::arguments::count;
 use super::output::{print, print_json, say, table};
 
 /// `anyjepa parity PRESET|WEIGHTS`
@@ -27,7 +28,7 @@ pub struct Command {
     #[arg(long, value_name = "all|DEVICE,..", default_value = "all")]
     devices: String,
     /// Images or clips of the batch, of normal noise
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<u16>(1..=64))]
     batch: u16,
     /// Seed of the images, and of a preset's weights
     #[arg(long, default_value_t = 0)]

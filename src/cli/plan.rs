@@ -6,6 +6,7 @@ use anyjepa::train::{Machine, Plan, Rates};
 use clap::Args;
 
 use super::OutputArgs;
+use super::arguments::count;
 use super::output::{print, print_json, table};
 use super::settings::ConfigArgs;
 
@@ -15,7 +16,7 @@ pub struct Command {
     #[command(flatten)]
     config: ConfigArgs,
     /// GPUs that share a step
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = count::<u16>(1..))]
     gpus: u16,
     /// Memory of one GPU, such as 80GB, to check the run against
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::OutputArgs;
+use super::arguments::count;
 use super::attentive::AttentiveArgs;
 use super::output::{print, print_json, table};
 use super::sources::{Classes, SourceArgs, warn_of_known};
@@ -55,10 +56,10 @@ struct CommonArgs {
     #[arg(long, value_name = "PATH")]
     test: PathBuf,
     /// Labels of each class to learn from; all where none are given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count::<u32>(1..))]
     labels_per_class: Option<u32>,
     /// Choices of these labels, with the seeds 0, 1, ...
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<u64>(1..=1000))]
     seeds: u64,
     #[command(flatten)]
     output: OutputArgs,

@@ -40,7 +40,6 @@ pub use manifest::{Manifest, Sum, Whole};
 #[cfg(feature = "train")]
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;
-#[cfg(feature = "train")]
 pub(crate) use newest::{LATEST, latest};
 pub use open::{Loaded, Source, open, open_as};
 pub use plan::{of_plan, taken_by_plan};
