@@ -1,4 +1,4 @@
-// One workgroup normalises four rows, 64 threads each: mean, then variance about it, then gain and offset.
+// One workgroup normalises four rows, 64 threads each: mean, then variance about it, then gain and bias.
 //
 // x [ROWS, DIM] and y [ROWS, STRIDE], written from COLUMN on.
 #ifdef F16_RESULT
@@ -14,7 +14,7 @@ override EPS: f32;
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> gain: array<f32>;
-@group(0) @binding(2) var<storage, read> offset: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<Result>;
 
 var<workgroup> parts: array<array<f32, 64>, 4>;
@@ -55,7 +55,7 @@ fn main(
     let scale = 1.0 / sqrt(sum(part, thread.y, thread.x) / f32(DIM) + EPS);
     if row < ROWS {
         for (var i = thread.x; i < DIM; i += 64u) {
-            y[row * STRIDE + COLUMN + i] = Result(fma((x[first + i] - mean) * scale, gain[i], offset[i]));
+            y[row * STRIDE + COLUMN + i] = Result(fma((x[first + i] - mean) * scale, gain[i], bias[i]));
         }
     }
 }

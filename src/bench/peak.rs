@@ -12,7 +12,7 @@ use crate::compile::Dtype;
 use crate::config::Precision;
 use crate::device::{Api, Spec, read};
 use crate::error::{Error, Result};
-use crate::kernels::matmul::{self, Finish, Matrix, Product};
+use crate::kernels::matmul::{self, Epilogue, Matrix, Product};
 use crate::kernels::panels::{Bf16, Panels};
 use crate::kernels::workspace::Workspace;
 use crate::runtime::gpu::{Bounds, Checks, Gpu, Square};
@@ -115,7 +115,7 @@ fn own_product(side: usize, repetitions: Repetitions, device: &Device) -> Result
     let [x, y] = matrices(side);
     let strides = [side, 1];
     let right = Panels::bf16(Matrix { values: &y, strides }, [side; 2], Bf16::new());
-    let product = Product { left: Matrix { values: &x, strides }, right: &right, bias: None, finish: Finish::Store };
+    let product = Product { left: Matrix { values: &x, strides }, right: &right, bias: None, epilogue: Epilogue::Bias };
     let (arch, workspace) = (Arch::new(), Workspace::new(matmul::workspace(side)));
     let (product, timing) = repeat(device, repetitions, vec![0.0; side * side], |mut out| {
         matmul::matmul(product, arch, &workspace, &mut out);

@@ -58,7 +58,7 @@ pub enum Op {
     Mul,
     /// The exact GELU.
     Gelu,
-    /// LayerNorm over the last axis; inputs are `x`, gain and offset.
+    /// LayerNorm over the last axis; inputs are `x`, gain and bias.
     LayerNorm {
         /// Added to the variance.
         eps: f64,

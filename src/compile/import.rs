@@ -174,8 +174,8 @@ impl Import<'_> {
                 Ok(())
             }
             ModuleOperationIr::LayerNorm(op) => {
-                let Some(offset) = &op.beta else { return Err(unknown(operation)) };
-                self.push(Op::LayerNorm { eps: op.epsilon.elem() }, &[&op.input, &op.gamma, offset], &op.out)
+                let Some(bias) = &op.beta else { return Err(unknown(operation)) };
+                self.push(Op::LayerNorm { eps: op.epsilon.elem() }, &[&op.input, &op.gamma, bias], &op.out)
             }
             ModuleOperationIr::Attention(op) => {
                 if op.mask.is_some() || op.attn_bias.is_some() || op.options.is_causal || op.options.softcap.is_some() {

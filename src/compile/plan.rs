@@ -137,7 +137,7 @@ pub enum Kernel {
         /// T, the rows of the table that is read row after row, again and again; 0 without one.
         table: usize,
     },
-    /// LayerNorm of each row, written to some columns of wider rows: x `[R, D]`, gain, offset, y `[R, stride]`.
+    /// LayerNorm of each row, written to some columns of wider rows: x `[R, D]`, gain, bias, y `[R, stride]`.
     Norm {
         /// R
         rows: usize,

@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::memory::{tensor, width};
-use crate::kernels::matmul::{self, Finish, Matrix, Product};
+use crate::kernels::matmul::{self, Epilogue, Matrix, Product};
 use crate::kernels::panels::Panels;
 use crate::kernels::workspace::Workspace;
 
@@ -81,7 +81,7 @@ impl WithSimd for Sum<'_> {
 fn product(left: Matrix, right: Matrix, [m, k, n]: [usize; 3], bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = vec![0.0; m * n];
     let right = Panels::new(right, [k, n]);
-    let product = Product { left, right: &right, bias, finish: Finish::Store };
+    let product = Product { left, right: &right, bias, epilogue: Epilogue::Bias };
     matmul::matmul(product, Arch::new(), &Workspace::new(matmul::workspace(k)), &mut out);
     out
 }

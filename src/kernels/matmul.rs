@@ -30,17 +30,17 @@ pub struct Matrix<'a> {
 
 /// What is done to `x W + b` before it is stored.
 #[derive(Debug, Clone, Copy)]
-pub enum Finish<'a> {
-    /// Nothing.
-    Store,
+pub enum Epilogue<'a> {
+    /// Nothing more.
+    Bias,
     /// GELU.
     Gelu,
     /// It is added to what stands in the result.
-    Add,
+    Residual,
     /// A table `[T, N]` is added, row after row, again and again.
-    Table(&'a [f32]),
+    Position(&'a [f32]),
     /// Queries and keys, the first two thirds of the columns, are turned by a table of [`super::rotation`].
-    Turn {
+    Rotation {
         /// `[T, 2 K]`, row after row, again and again.
         table: &'a [f32],
         /// K, the channels of a head: an even number.
@@ -58,7 +58,7 @@ pub struct Product<'a> {
     /// Added to every row.
     pub bias: Option<&'a [f32]>,
     /// What follows.
-    pub finish: Finish<'a>,
+    pub epilogue: Epilogue<'a>,
 }
 
 /// Values that a thread's workspace needs for a product of depth `k`.
@@ -259,27 +259,27 @@ fn tile<T: Terms, S: Simd, const R: usize>(
         for (r, sums) in sums.into_iter().enumerate() {
             let row = place.row + r;
             let out = &mut out[row * place.columns..][columns.clone()];
-            let sums = match product.finish {
-                Finish::Store | Finish::Gelu | Finish::Turn { .. } => sums,
-                Finish::Add => add(simd, load(simd, out), sums),
-                Finish::Table(table) => {
+            let sums = match product.epilogue {
+                Epilogue::Bias | Epilogue::Gelu | Epilogue::Rotation { .. } => sums,
+                Epilogue::Residual => add(simd, load(simd, out), sums),
+                Epilogue::Position(table) => {
                     let row = (place.first + row) % (table.len() / place.columns);
                     add(simd, load(simd, &table[row * place.columns..][columns.clone()]), sums)
                 }
             };
             store(simd, out, sums);
-            match product.finish {
-                Finish::Gelu => {
+            match product.epilogue {
+                Epilogue::Gelu => {
                     for x in out {
                         *x = gelu::value(*x);
                     }
                 }
-                Finish::Turn { table, size } => {
+                Epilogue::Rotation { table, size } => {
                     let row = (place.first + row) % (table.len() / (2 * size));
                     let turned = (place.columns / 3 * 2).saturating_sub(column).min(out.len());
                     turn(&mut out[..turned], column, &table[row * 2 * size..][..2 * size]);
                 }
-                Finish::Store | Finish::Add | Finish::Table(_) => {}
+                Epilogue::Bias | Epilogue::Residual | Epilogue::Position(_) => {}
             }
         }
     }

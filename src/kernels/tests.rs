@@ -5,7 +5,7 @@ use std::io::Write as _;
 use pulp::Arch;
 
 use super::attention::{self, Outputs, Shapes};
-use super::matmul::{self, Finish, Matrix, Product};
+use super::matmul::{self, Epilogue, Matrix, Product};
 use super::norm::{self, Norm};
 use super::panels::{Bf16, Panels};
 use super::patchify::{self, patchify};
@@ -103,7 +103,7 @@ fn every_way_to_multiply_bf16_gives_the_same_bits() {
     let mut all = bf16_ways().into_iter().map(|way| {
         let panels = Panels::bf16(Matrix { values: &right, strides: [n, 1] }, [k, n], way);
         let left = Matrix { values: &left, strides: [k, 1] };
-        let product = Product { left, right: &panels, bias: None, finish: Finish::Store };
+        let product = Product { left, right: &panels, bias: None, epilogue: Epilogue::Bias };
         let mut found = vec![f32::NAN; m * n];
         matmul::matmul(product, Arch::new(), &Workspace::new(matmul::workspace(k)), &mut found);
         found.into_iter().map(f32::to_bits).collect::<Vec<_>>()
@@ -112,7 +112,7 @@ fn every_way_to_multiply_bf16_gives_the_same_bits() {
     assert!(all.all(|other| other == first));
 }
 
-/// Products of many sizes, with every finish, from and to every order in memory; `stored` says what becomes of operands.
+/// Products of many sizes, with every epilogue, from and to every order in memory; `stored` says what becomes of operands.
 fn products(what: &str, stored: fn(&[f32]) -> Vec<f32>, packs: impl Fn() -> Vec<Pack>) {
     let sizes = [
         [1usize, 1, 1],
@@ -140,34 +140,35 @@ fn products(what: &str, stored: fn(&[f32]) -> Vec<f32>, packs: impl Fn() -> Vec<
         };
         let lefts = [Matrix { values: &left, strides: [k, 1] }, Matrix { values: &turned, strides: [1, m] }];
         let rights = [Matrix { values: &right, strides: [n, 1] }, Matrix { values: &across, strides: [1, k] }];
-        let mut finishes = vec![Finish::Store, Finish::Gelu, Finish::Add, Finish::Table(&positions)];
+        let mut epilogues = vec![Epilogue::Bias, Epilogue::Gelu, Epilogue::Residual, Epilogue::Position(&positions)];
         if n.is_multiple_of(12) {
-            finishes.push(Finish::Turn { table: &turns, size: n / 6 });
+            epilogues.push(Epilogue::Rotation { table: &turns, size: n / 6 });
         }
-        for finish in finishes {
+        for epilogue in epilogues {
             let wanted: Vec<f64> = (0..m * n)
-                .map(|i| match finish {
-                    Finish::Store => sum(i / n, i % n),
-                    Finish::Gelu => gelu(sum(i / n, i % n)),
-                    Finish::Add => sum(i / n, i % n) + f64::from(stream[i]),
-                    Finish::Table(positions) => sum(i / n, i % n) + f64::from(positions[i % (table * n)]),
-                    Finish::Turn { table: turns, size } if i % n < 4 * size => {
+                .map(|i| match epilogue {
+                    Epilogue::Bias => sum(i / n, i % n),
+                    Epilogue::Gelu => gelu(sum(i / n, i % n)),
+                    Epilogue::Residual => sum(i / n, i % n) + f64::from(stream[i]),
+                    Epilogue::Position(positions) => sum(i / n, i % n) + f64::from(positions[i % (table * n)]),
+                    Epilogue::Rotation { table: turns, size } if i % n < 4 * size => {
                         let [cosine, sine] =
                             [0, size].map(|part| f64::from(turns[i / n % table * 2 * size + part + i % n % size]));
                         sum(i / n, i % n) * cosine + sum(i / n, (i % n) ^ 1) * sine
                     }
-                    Finish::Turn { .. } => sum(i / n, i % n),
+                    Epilogue::Rotation { .. } => sum(i / n, i % n),
                 })
                 .collect();
             for (arch, left, right) in
                 archs().into_iter().flat_map(|arch| lefts.map(|left| rights.map(|right| (arch, left, right)))).flatten()
             {
                 for (way, pack) in packs().iter().enumerate() {
-                    let mut found = if let Finish::Add = finish { stream.clone() } else { vec![f32::NAN; m * n] };
+                    let mut found =
+                        if let Epilogue::Residual = epilogue { stream.clone() } else { vec![f32::NAN; m * n] };
                     let panels = pack(right, [k, n]);
-                    let product = Product { left, right: &panels, bias: Some(&bias), finish };
+                    let product = Product { left, right: &panels, bias: Some(&bias), epilogue };
                     matmul::matmul(product, arch, &Workspace::new(matmul::workspace(k)), &mut found);
-                    compare(&format!("{m}x{k}x{n} of {what}, {finish:.0?} on {arch:?}, way {way}"), &found, &wanted);
+                    compare(&format!("{m}x{k}x{n} of {what}, {epilogue:.0?} on {arch:?}, way {way}"), &found, &wanted);
                 }
             }
         }

@@ -43,7 +43,7 @@ impl Linear {
     }
 }
 
-/// LayerNorm over the last axis, with gain and offset.
+/// LayerNorm over the last axis, with gain and bias.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
     /// `[dim]`

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::attention::{self, Outputs};
 use crate::kernels::gather::gather;
-use crate::kernels::matmul::{self, Finish, Matrix, Product};
+use crate::kernels::matmul::{self, Matrix, Product};
 use crate::kernels::norm::{self, Norm};
 use crate::kernels::panels::{Bf16, Panels};
 use crate::kernels::patchify::{self, patchify};
@@ -152,15 +152,15 @@ impl CpuEngine {
                 if let Home::Weight(w) = self.places[operands[1].0]
                     && let Weight::Panels(right) = &self.weights[w]
                 {
-                    let finish = match epilogue {
-                        Epilogue::Bias => Finish::Store,
-                        Epilogue::Gelu => Finish::Gelu,
-                        Epilogue::Residual => Finish::Add,
-                        Epilogue::Position => Finish::Table(at(3)),
-                        Epilogue::Rotation { size } => Finish::Turn { table: at(3), size },
+                    let epilogue = match epilogue {
+                        Epilogue::Bias => matmul::Epilogue::Bias,
+                        Epilogue::Gelu => matmul::Epilogue::Gelu,
+                        Epilogue::Residual => matmul::Epilogue::Residual,
+                        Epilogue::Position => matmul::Epilogue::Position(at(3)),
+                        Epilogue::Rotation { size } => matmul::Epilogue::Rotation { table: at(3), size },
                     };
                     let left = Matrix { values: at(0), strides: [k, 1] };
-                    let product = Product { left, right, bias: Some(at(2)), finish };
+                    let product = Product { left, right, bias: Some(at(2)), epilogue };
                     matmul::matmul(product, self.arch, &self.workspace, y);
                 }
             }

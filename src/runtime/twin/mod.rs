@@ -42,8 +42,8 @@ pub fn run(kernel: &Kernel, read: &[&[f32]], y: &mut [f32]) -> Result<()> {
             let table = table.first().copied().unwrap_or_default();
             matmul(&Matmul { x, w, b, depth: k, epilogue, table }, y);
         }
-        (Kernel::Norm { eps, stride, column, .. }, [x, gain, offset]) => {
-            norm(&Norm { x, gain, offset, eps, stride, column }, y);
+        (Kernel::Norm { eps, stride, column, .. }, [x, gain, bias]) => {
+            norm(&Norm { x, gain, bias, eps, stride, column }, y);
         }
         (Kernel::Attention { tokens, heads, size, scale, .. }, [qkv]) => {
             attention(&Attention { tokens, heads, size, scale }, qkv, y);

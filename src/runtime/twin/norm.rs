@@ -7,7 +7,7 @@ pub struct Norm<'a> {
     /// `[D]`
     pub gain: &'a [f32],
     /// `[D]`
-    pub offset: &'a [f32],
+    pub bias: &'a [f32],
     /// Added to the variance.
     pub eps: f32,
     /// From row to row of the result.
@@ -24,7 +24,7 @@ pub fn norm(norm: &Norm<'_>, y: &mut [f32]) {
         let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / dim as f64;
         let scale = 1.0 / (variance + f64::from(norm.eps)).sqrt();
         for (i, y) in y[norm.column..][..dim].iter_mut().enumerate() {
-            *y = ((f64::from(x[i]) - mean) * scale * f64::from(norm.gain[i]) + f64::from(norm.offset[i])) as f32;
+            *y = ((f64::from(x[i]) - mean) * scale * f64::from(norm.gain[i]) + f64::from(norm.bias[i])) as f32;
         }
     }
 }
