@@ -22,7 +22,7 @@ const DEVIATION: f32 = 0.02;
 
 /// An encoder on its device.
 enum Ready {
-    Burn(BurnEngine),
+    Burn(Box<BurnEngine>),
     Compiled(CompiledEngine),
 }
 
@@ -38,7 +38,7 @@ impl Ready {
             (Engine::Burn, precision) => {
                 let encoder = Encoder::new(model, precision, Init::Constant, device);
                 let engine = BurnEngine::new(weights::load(encoder, "", &tensors)?, device.clone(), read_out);
-                return Ok((Self::Burn(engine), begin.elapsed().as_secs_f64()));
+                return Ok((Self::Burn(Box::new(engine)), begin.elapsed().as_secs_f64()));
             }
             (Engine::CompiledF16, _) => Dtype::F16,
             (Engine::Compiled, Precision::F32) => Dtype::F32,
