@@ -188,7 +188,7 @@ fn damaged_weights_of_a_checkpoint_are_not_used() {
         let path = path.display().to_string();
         let commands: [&[&str]; 3] = [
             &["extract", &pictures, "--out", &out, "--weights", &path],
-            &["probe", "knn", "--train", &labelled, "--test", &labelled, "--weights", &path],
+            &["probe", "knn", "--k", "1", "--train", &labelled, "--test", &labelled, "--weights", &path],
             &["export", &path, "--out", &out],
         ];
         for command in commands {
