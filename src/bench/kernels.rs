@@ -16,10 +16,10 @@ pub struct KernelTime {
     pub dispatches: usize,
     /// Seconds of all of them, one after the other, each the median of its repetitions.
     pub seconds: f64,
-    /// Thousand millions of additions and multiplications a second.
-    pub gflops: f64,
-    /// Thousand millions of bytes that they read and write a second, if nothing is cached.
-    pub gigabytes_per_second: f64,
+    /// Thousand millions of additions and multiplications a second; none where the clock is too coarse to show them.
+    pub gflops: Option<f64>,
+    /// Thousand millions of bytes that they read and write a second, if nothing is cached; likewise.
+    pub gigabytes_per_second: Option<f64>,
 }
 
 /// Times each dispatch of `engine` on `batch` by the device's own clock, `repetitions` times; kinds in the order of the
@@ -44,7 +44,8 @@ pub fn measure(engine: &CompiledEngine, batch: &Batch, repetitions: usize) -> Re
         seconds.sort_unstable_by(f64::total_cmp);
         let name = kernel.to_string();
         let at = kinds.iter().position(|(kind, _)| kind.kernel == name).unwrap_or_else(|| {
-            let kind = KernelTime { kernel: name, dispatches: 0, seconds: 0.0, gflops: 0.0, gigabytes_per_second: 0.0 };
+            let kind =
+                KernelTime { kernel: name, dispatches: 0, seconds: 0.0, gflops: None, gigabytes_per_second: None };
             kinds.push((kind, [0.0; 2]));
             kinds.len() - 1
         });
@@ -54,10 +55,9 @@ pub fn measure(engine: &CompiledEngine, batch: &Batch, repetitions: usize) -> Re
         *flops += kernel.flops() as f64;
         *moved += *bytes as f64;
     }
-    let rate = |(kind, [flops, moved]): (KernelTime, [f64; 2])| {
-        // A clock of coarse steps may show nothing.
-        let seconds = kind.seconds.max(1e-9);
-        KernelTime { gflops: flops / seconds / 1e9, gigabytes_per_second: moved / seconds / 1e9, ..kind }
+    let rated = |(kind, [flops, moved]): (KernelTime, [f64; 2])| {
+        let rate = |count: f64| (kind.seconds > 0.0).then(|| count / kind.seconds / 1e9);
+        KernelTime { gflops: rate(flops), gigabytes_per_second: rate(moved), ..kind }
     };
-    Ok(kinds.into_iter().map(rate).collect())
+    Ok(kinds.into_iter().map(rated).collect())
 }

@@ -205,6 +205,7 @@ fn print_table(summary: &Summary) -> Result<()> {
 /// What each kind of dispatch takes, and its share of all.
 fn kernel_table(case: &Measurement) -> String {
     let all: f64 = case.kernels.iter().map(|kernel| kernel.seconds).sum();
+    let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{rate:.1}"));
     let mut rows = table(&["", "dispatches", "s", "of all", "GFLOP/s", "GB/s"]);
     for kernel in &case.kernels {
         rows.add_row([
@@ -212,8 +213,8 @@ fn kernel_table(case: &Measurement) -> String {
             kernel.dispatches.to_string(),
             format!("{:.5}", kernel.seconds),
             format!("{:.0} %", 100.0 * kernel.seconds / all),
-            format!("{:.1}", kernel.gflops),
-            format!("{:.1}", kernel.gigabytes_per_second),
+            rate(kernel.gflops),
+            rate(kernel.gigabytes_per_second),
         ]);
     }
     format!("{}\n{rows}", name(case))
