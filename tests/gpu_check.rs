@@ -13,8 +13,8 @@ fn the_check_of_a_gpu_runs_on_a_processor() {
     assert_eq!(steps, expected);
 }
 
-/// The steps that a processor does not make. Those of burn's kernels are left out: they are the same as on the processor,
-/// and a software adapter takes minutes.
+/// The steps that a processor does not make, and those of our own kernels. Those of burn's kernels, which
+/// `tests/devices.rs` compares, are left out: a software adapter takes minutes.
 #[test]
 fn the_check_of_a_gpu_runs_on_a_vulkan_adapter() {
     if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {

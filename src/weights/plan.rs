@@ -44,3 +44,39 @@ fn constant<'a>(buffer: &Buffer, find: impl FnOnce(&str) -> Option<Cow<'a, HostT
     }
     Ok(if *transposed { tensor.transposed().values } else { tensor.into_owned().values })
 }
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::compile::{Dtype, ReadOut, Take, compile};
+    use crate::config::PRESETS;
+
+    #[test]
+    fn no_plan_of_a_preset_names_a_parameter_twice() {
+        for preset in PRESETS {
+            let read_out = ReadOut { layers: 1, take: Take::Mean };
+            let plan = compile(&preset.config().model, 1, read_out, Dtype::F32).unwrap();
+            let mut seen = HashSet::new();
+            for buffer in &plan.buffers {
+                if let Role::Weight { parameter, .. } = &buffer.role {
+                    assert!(seen.insert(parameter), "{parameter}");
+                }
+            }
+            assert!(seen.len() > 10);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_what_is_found_and_is_gone() {
+        let values: Vec<f32> = (0..6).map(|value| value as f32).collect();
+        let mut tensors = Tensors::from([("w".to_owned(), HostTensor::new(vec![2, 3], values).unwrap())]);
+        let role = Role::Weight { parameter: "w".into(), transposed: true };
+        let buffer = Buffer { label: "w".into(), shape: vec![3, 2], dtype: Dtype::F32, role };
+        let found = of_plan(&tensors, &buffer).unwrap();
+        assert_eq!(found, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(taken_by_plan(&mut tensors, &buffer).unwrap(), found);
+        assert!(taken_by_plan(&mut tensors, &buffer).unwrap_err().to_string().contains("w is missing"));
+    }
+}
