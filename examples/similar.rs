@@ -10,7 +10,7 @@ use anyjepa::config::Layers;
 use anyjepa::data::Dataset;
 use anyjepa::error::{Error, Result};
 use anyjepa::eval::{KnnConfig, Metric, neighbours};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Tokens, Views, Way};
+use anyjepa::extract::{EngineChoice, FeatureDtype, Frozen, ReadOut, Tokens, Views};
 use anyjepa::weights::{self, Which};
 use burn::tensor::Device;
 
@@ -21,10 +21,10 @@ fn main() -> Result<()> {
     };
 
     // An encoder on a device: a run, a checkpoint, a Hugging Face folder or a published .pth.tar.
-    let way = Way::Compiled { device: "cpu".parse()?, batch: 8, dtype: Dtype::F32 };
+    let choice = EngineChoice::Compiled { device: "cpu".parse()?, batch: 8, dtype: Dtype::F32 };
     let loaded = weights::open(weights, Some(Which::Target))?;
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
-    let frozen = Frozen::new(loaded, Which::Target, read_out, FeatureDtype::F32, &way)?;
+    let frozen = Frozen::new(loaded, Which::Target, read_out, FeatureDtype::F32, &choice)?;
 
     // Its features of every picture that can be read; the others are named.
     let data = Arc::new(Dataset::open(pictures)?);

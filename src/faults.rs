@@ -65,6 +65,7 @@ points! {
     Step "train.step" Moment "At the begin of a step."
     Loss "train.loss" Moment "When a step's loss is known; where this place fails, the loss is not finite."
     Health "train.health" Moment "Before the features are looked at."
+    Launch "gpu.launch" Moment "Before a plan is launched on a GPU; where this place fails, the device is lost."
 }
 
 /// Passes a place.

@@ -1,5 +1,8 @@
 //! `anyjepa bench` as other tools call it: its JSON and its mistakes.
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use assert_cmd::Command;
 use serde_json::Value;
 
@@ -69,8 +72,7 @@ fn the_engine_can_be_chosen_and_ours_knows_bf16_on_the_processor() {
 
 #[test]
 fn f16_is_measured_on_a_vulkan_adapter_beside_a_product_of_f16() {
-    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was measured");
+    if !gpu::wanted("no Vulkan adapter was measured") {
         return;
     }
     let result = measured(

@@ -1,5 +1,8 @@
 //! Compiled encoders give the golden values of the original PyTorch code, on the CPU and on a Vulkan adapter.
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use std::path::Path;
 
 use anyjepa::device::Spec;
@@ -35,8 +38,7 @@ fn the_forward_pass_on_the_cpu_equals_the_reference() {
 
 #[test]
 fn the_forward_pass_on_a_vulkan_adapter_equals_the_reference() {
-    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was compared with the reference");
+    if !gpu::wanted("no Vulkan adapter was compared with the reference") {
         return;
     }
     assert_eq!(check("vulkan"), check("cpu"));

@@ -1,5 +1,8 @@
 //! Clips compiled: films become the same features by every engine, and from a package.
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use std::path::Path;
 
 use anyjepa::extract::FeatureSet;
@@ -64,8 +67,7 @@ fn films_give_the_same_features_by_every_engine_and_from_a_package() {
     assert_eq!(compiled.times.len(), 3 * 2 * 2);
     assert!(said(&["inspect", &at("package"), "--verify"]).contains("4 frames, 4 a second"));
 
-    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was given films");
+    if !gpu::wanted("no Vulkan adapter was given films") {
         return;
     }
     near("vulkan", &extracted("vulkan", &["--package", &at("package"), "--device", "vulkan"]), &burn);

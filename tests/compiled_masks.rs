@@ -1,8 +1,11 @@
 //! Compiled encoders that see the tokens of a mask alone: each token keeps its position, by a table or by rotation.
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use std::path::Path;
 
-use anyjepa::compile::{Dtype, ReadOut, Take, compile};
+use anyjepa::compile::{Dtype, Outputs, Take, compile};
 use anyjepa::config::{ModelConfig, Positions, Precision, Preset};
 use anyjepa::device::{self, read};
 use anyjepa::masks::IndexMask;
@@ -27,9 +30,7 @@ enum Runner {
 fn runners() -> Vec<(Runner, Dtype)> {
     let mut all =
         vec![(Runner::Twins, Dtype::F32), (Runner::Device("cpu"), Dtype::F32), (Runner::Device("cpu"), Dtype::Bf16)];
-    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was given masks");
-    } else {
+    if gpu::wanted("no Vulkan adapter was given masks") {
         all.extend([Dtype::F32, Dtype::F16].map(|dtype| (Runner::Device("vulkan"), dtype)));
     }
     all
@@ -44,7 +45,7 @@ fn kept(
     mask: &IndexMask,
 ) -> (Vec<f32>, f64) {
     let (runner, stored) = runner;
-    let plan = compile(model, mask.batch, ReadOut { layers: 1, take: Take::Kept(mask.keep) }, stored).unwrap();
+    let plan = compile(model, mask.batch, Outputs { layers: 1, take: Take::Kept(mask.keep) }, stored).unwrap();
     let sum = plan.dispatches.iter().map(|dispatch| dispatch.kernel.longest_sum()).max().unwrap();
     let permitted = Permitted { depth: plan.dispatches.len(), sum, stored }.distance();
     let values = |buffer: &_| of_plan(weights, buffer);

@@ -1,6 +1,9 @@
 //! Forward, gradients, a loss curve and attentive probes are the same on a GPU's API as on the CPU.
 #![cfg(feature = "wgpu-unfused")]
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use anyjepa::config::{Preset, RunConfig};
 use anyjepa::device::{self, Spec, read};
 use anyjepa::eval::{AttentiveSweep, LabelledTokens, Rates, SweepData, SweepOutcome, TokenSet};
@@ -67,8 +70,7 @@ fn compute(device: &Device) -> Found {
 
 /// A Vulkan adapter; none where the tests are told to do without.
 fn vulkan() -> Option<Device> {
-    if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was compared with the CPU");
+    if !gpu::wanted("no Vulkan adapter was compared with the CPU") {
         return None;
     }
     Some(device::open("vulkan".parse::<Spec>().unwrap()).unwrap_or_else(|error| {

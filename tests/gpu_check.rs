@@ -1,6 +1,9 @@
 //! `scripts/gpu-check`, tried on a processor and on any Vulkan adapter: every step runs, and what it writes can be read.
 #![cfg(unix)]
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use std::process::Command;
 
 use serde_json::Value;
@@ -17,8 +20,7 @@ fn the_check_of_a_gpu_runs_on_a_processor() {
 /// `tests/devices.rs` compares, are left out: a software adapter takes minutes.
 #[test]
 fn the_check_of_a_gpu_runs_on_a_vulkan_adapter() {
-    if std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was checked");
+    if !gpu::wanted("no Vulkan adapter was checked") {
         return;
     }
     let only = "devices parity-plain extract-compiled extract-f16 extract-f16-plain";

@@ -1,8 +1,11 @@
 //! Packages on a GPU: run by what `launches.json` says, as a browser would, and for fewer images at once than it takes.
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use std::path::Path;
 
-use anyjepa::compile::{Dtype, Plan, ReadOut, Take, compile};
+use anyjepa::compile::{Dtype, Outputs, Plan, Take, compile};
 use anyjepa::config::Layers;
 use anyjepa::data::Batch;
 use anyjepa::extract::package::{self, Contents, Package};
@@ -18,20 +21,15 @@ use wgpu::{BufferUsages, Device, Queue};
 /// Of two blocks in f32, by the sums of two devices.
 const FEATURES: f32 = 1e-4;
 
-/// Whether the tests are to do without a GPU.
-fn skipped() -> bool {
-    let skip = std::env::var("ANYJEPA_TEST_GPU").as_deref() == Ok("skip");
-    if skip {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no package was run on a GPU");
-    }
-    skip
+fn vulkan() -> bool {
+    gpu::wanted("no package was run on a GPU")
 }
 
 /// Writes a package of the reference's encoder for so many images.
 fn written(folder: &Path, images: usize) -> (Loaded, Plan) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/hf_ijepa");
     let loaded = weights::open(&fixture, None).unwrap();
-    let plan = compile(&loaded.model, images, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    let plan = compile(&loaded.model, images, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
     let read_out = extract::ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let provenance = Provenance::of(&loaded, Which::Target, read_out, FeatureDtype::F32).unwrap();
     package::write(folder, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap();
@@ -133,7 +131,7 @@ fn launched((device, queue): (Device, Queue), folder: &Path, images: &[f32]) -> 
 
 #[test]
 fn a_package_runs_by_what_its_launches_say() {
-    if skipped() {
+    if !vulkan() {
         return;
     }
     let place = tempfile::tempdir().unwrap();
@@ -146,7 +144,7 @@ fn a_package_runs_by_what_its_launches_say() {
 
 #[test]
 fn a_package_for_more_images_than_a_gpu_takes_at_once_is_run_for_fewer() {
-    if skipped() {
+    if !vulkan() {
         return;
     }
     let gpu = Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::Off).unwrap();

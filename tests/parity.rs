@@ -1,5 +1,8 @@
 //! Every engine agrees with the plain twins, and a planted fault is found where it was planted.
 
+#[path = "support/gpu.rs"]
+mod gpu;
+
 use anyjepa::compile::{Buffer, Dispatch, Dtype, Kernel, Plan};
 use anyjepa::config::{ModelConfig, Positions, Preset};
 use anyjepa::error::Result;
@@ -17,12 +20,8 @@ fn clips(positions: Positions) -> ModelConfig {
     ModelConfig { frames: 4, tubelet: 2, positions, ..tiny() }
 }
 
-fn gpu() -> bool {
-    let skip = std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip");
-    if skip {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter was compared with the twins");
-    }
-    !skip
+fn vulkan() -> bool {
+    gpu::wanted("no Vulkan adapter was compared with the twins")
 }
 
 fn agrees(way: Way) {
@@ -47,7 +46,7 @@ fn burn_and_the_compiled_plan_agree_on_the_cpu() {
 
 #[test]
 fn the_compiled_plan_agrees_on_a_vulkan_adapter_in_both_widths() {
-    if gpu() {
+    if vulkan() {
         agrees(Way::Compiled("vulkan".parse().unwrap(), Dtype::F32));
         agrees(Way::Compiled("vulkan".parse().unwrap(), Dtype::F16));
     }
@@ -56,7 +55,7 @@ fn the_compiled_plan_agrees_on_a_vulkan_adapter_in_both_widths() {
 /// The plain twins would take minutes: the measure is the processor's plan of f32, which the tests above compare with them.
 #[test]
 fn vit_b16_gives_the_same_layers_on_a_vulkan_adapter_in_both_widths() {
-    if !gpu() {
+    if !vulkan() {
         return;
     }
     let model = Preset::find("ijepa-vit-b16").unwrap().config().model;
@@ -98,7 +97,7 @@ fn outcome(
 
 /// The engines that faults are planted in.
 fn engines() -> &'static [&'static str] {
-    if gpu() { &["twins", "cpu", "vulkan"] } else { &["twins", "cpu"] }
+    if vulkan() { &["twins", "cpu", "vulkan"] } else { &["twins", "cpu"] }
 }
 
 /// That what is wrong with an engine shows at `place` first, is named, and fails the whole with exit code 4.

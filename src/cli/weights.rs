@@ -5,7 +5,7 @@ use std::path::Path;
 use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
-use anyjepa::extract::{FeatureDtype, Frozen, ReadOut, Times, Views, Way};
+use anyjepa::extract::{EngineChoice, FeatureDtype, Frozen, ReadOut, Times, Views};
 use anyjepa::weights;
 
 use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg, require_room};
@@ -30,19 +30,19 @@ impl FrozenArgs {
             Batch::Auto => auto_batch(&loaded.model, spec.api),
             Batch::Of(batch) => batch,
         };
-        let way = match engine {
+        let choice = match engine {
             EngineArg::Compiled => {
-                Way::Compiled { device: spec, batch: batch.min(pictures.max(1)), dtype: self.precision.into() }
+                EngineChoice::Compiled { device: spec, batch: batch.min(pictures.max(1)), dtype: self.precision.into() }
             }
             EngineArg::Burn => {
                 let [encoder, _] = loaded.model.parameter_bytes();
                 device::require_memory(spec, loaded.model.table_bytes(), encoder)?;
-                Way::Burn(device::open(spec)?)
+                EngineChoice::Burn(device::open(spec)?)
             }
         };
         let read_out = ReadOut { layers: self.layers, tokens: self.tokens.unwrap_or_default().into(), views };
         let frames = [loaded.model.frames, loaded.model.grid().time];
-        let frozen = Frozen::new(loaded, which.unwrap_or_default(), read_out, dtype, &way)?;
+        let frozen = Frozen::new(loaded, which.unwrap_or_default(), read_out, dtype, &choice)?;
         require_room(&frozen.transform, batch, pictures)?;
         let times = Times::of(frames, read_out.tokens, frozen.transform.sampling().clips);
         Ok(Opened { frozen, times, batch, workers: self.workers(spec) })

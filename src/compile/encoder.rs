@@ -2,7 +2,7 @@
 
 use super::import::capture;
 use super::schedule::schedule;
-use super::{Dtype, Graph, Plan, ReadOut, passes};
+use super::{Dtype, Graph, Outputs, Plan, passes};
 use crate::config::ModelConfig;
 use crate::device::{Api, Spec, require_memory};
 use crate::error::Result;
@@ -16,30 +16,24 @@ const TABLES: f64 = 4.0;
 /// # Errors
 /// A failure that names an operation which the compiler does not know; a device error where the table of positions does not
 /// fit into memory.
-pub fn graph_of(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<Graph> {
+pub fn graph_of(model: &ModelConfig, batch: usize, outputs: Outputs) -> Result<Graph> {
     // A model that turns queries and keys can be of any size whatever its weights are.
     require_memory(Spec { api: Api::Cpu, index: None }, TABLES * model.table_bytes(), 0.0)?;
-    Ok(passes::run(&capture(model, batch, read_out)?))
+    Ok(passes::run(&capture(model, batch, outputs)?))
 }
 
 /// The plan of an encoder of `model` for batches of `batch` images.
 ///
 /// # Errors
 /// A failure that names an operation which no kernel computes.
-pub fn compile(model: &ModelConfig, batch: usize, read_out: ReadOut, dtype: Dtype) -> Result<Plan> {
-    schedule(&graph_of(model, batch, read_out)?, dtype)
+pub fn compile(model: &ModelConfig, batch: usize, outputs: Outputs, dtype: Dtype) -> Result<Plan> {
+    schedule(&graph_of(model, batch, outputs)?, dtype)
 }
 
 /// The plan for batches of at most `batch` images whose buffers have at most `bound` bytes each, as by [`Plan::within`].
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_within(
-    model: &ModelConfig,
-    batch: usize,
-    read_out: ReadOut,
-    dtype: Dtype,
-    bound: usize,
-) -> Result<Plan> {
-    Ok(compile(model, batch, read_out, dtype)?.within(bound))
+pub fn compile_within(model: &ModelConfig, batch: usize, outputs: Outputs, dtype: Dtype, bound: usize) -> Result<Plan> {
+    Ok(compile(model, batch, outputs, dtype)?.within(bound))
 }

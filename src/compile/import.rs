@@ -11,19 +11,19 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::graph::{Graph, Id, Op};
-use super::{ReadOut, Take};
+use super::{Outputs, Take};
 use crate::config::{Grid, Layers, ModelConfig, Precision};
 use crate::error::{Error, Kind, Result};
 use crate::masks::IndexMask;
 use crate::model::{Encoder, Gather, Init};
 
-/// The graph of an encoder of `model` over `batch` images, read out as `read_out` says; no weights are made.
+/// The graph of an encoder of `model` over `batch` images, read out as `outputs` says; no weights are made.
 ///
 /// # Errors
 /// A failure that names an operation which the compiler does not know; a usage error where tokens are kept and more than
 /// the last block is read.
-pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<Graph> {
-    if let (Take::Kept(_), 2..) = (read_out.take, read_out.layers) {
+pub fn capture(model: &ModelConfig, batch: usize, outputs: Outputs) -> Result<Graph> {
+    if let (Take::Kept(_), 2..) = (outputs.take, outputs.layers) {
         return Err(Error::usage("of an encoder that sees some tokens alone only the last block is read")
             .with_remedy("read one layer"));
     }
@@ -38,11 +38,11 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
         // What is recorded is that they are made: a batch of films would fill memory.
         let images = Tensor::<4>::zeros([batch, planes, height, width], &device);
         known.found.extend(id(&images).map(|id| (id, Op::Input)));
-        let layers = match read_out.layers {
+        let layers = match outputs.layers {
             1 => Layers::Last,
             count => Layers::LastOf(count),
         };
-        let features = match read_out.take {
+        let features = match outputs.take {
             Take::Tokens => encoder.forward_layers(images, layers),
             Take::Mean => encoder.forward_layers(images, layers).mean_dim(1),
             Take::Kept(keep) => {
@@ -61,7 +61,7 @@ pub fn capture(model: &ModelConfig, batch: usize, read_out: ReadOut) -> Result<G
         let tables = captured.values.iter().filter(|(_, values)| same(values));
         known.found.extend(tables.map(|(id, _)| (*id, Op::Angles { grid })));
     }
-    if let Take::Kept(_) = read_out.take {
+    if let Take::Kept(_) = outputs.take {
         // Nothing else of an encoder is a list of whole numbers.
         let whole = captured.values.iter().filter(|(_, values)| values.dtype().is_int());
         known.found.extend(whole.map(|(id, _)| (*id, Op::Kept)));

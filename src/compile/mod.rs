@@ -28,7 +28,7 @@ pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 
 /// Which of an encoder's outputs are its features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadOut {
+pub struct Outputs {
     /// The last so many blocks, each after the final norm, joined along the width.
     pub layers: usize,
     /// What is taken of an image's tokens.

@@ -59,7 +59,7 @@ impl Plan {
 
 #[cfg(all(test, feature = "train"))]
 mod tests {
-    use crate::compile::{Dtype, ReadOut, Take, compile};
+    use crate::compile::{Dtype, Outputs, Take, compile};
     use crate::config::{ModelConfig, PRESETS};
 
     #[test]
@@ -67,7 +67,7 @@ mod tests {
         for preset in PRESETS {
             let model = ModelConfig { depth: 2, ..preset.config().model };
             for (layers, take) in [(1, Take::Mean), (2, Take::Tokens), (1, Take::Kept(9))] {
-                let compiled = |batch| compile(&model, batch, ReadOut { layers, take }, Dtype::F16).unwrap();
+                let compiled = |batch| compile(&model, batch, Outputs { layers, take }, Dtype::F16).unwrap();
                 for (from, to) in [(6, 1), (6, 4), (2, 3)] {
                     assert_eq!(compiled(from).of_batch(to), Some(compiled(to)), "{}, {take:?}", preset.name);
                 }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn what_images_share_unevenly_stays_as_it_is() {
         let model = ModelConfig { depth: 1, ..PRESETS[0].config().model };
-        let mut plan = compile(&model, 4, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+        let mut plan = compile(&model, 4, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
         assert_eq!(plan.clone().within(0).batch, 1);
         plan.buffers[1].shape[0] += 1;
         assert_eq!((plan.of_batch(2), plan.clone().within(0)), (None, plan.clone()));

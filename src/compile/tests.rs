@@ -5,7 +5,7 @@ fn model(name: &str, depth: usize) -> ModelConfig {
     ModelConfig { depth, ..Preset::find(name).unwrap().config().model }
 }
 
-const POOLED: ReadOut = ReadOut { layers: 1, take: Take::Mean };
+const POOLED: Outputs = Outputs { layers: 1, take: Take::Mean };
 
 #[test]
 fn what_is_recorded_becomes_seven_dispatches_a_block() {
@@ -16,8 +16,8 @@ fn what_is_recorded_becomes_seven_dispatches_a_block() {
 
 #[test]
 fn features_of_several_layers_are_written_where_they_are_joined() {
-    let read_out = ReadOut { layers: 3, take: Take::Tokens };
-    insta::assert_snapshot!("layers", compile(&model("ijepa-vit-tiny16", 4), 2, read_out, Dtype::F16).unwrap());
+    let outputs = Outputs { layers: 3, take: Take::Tokens };
+    insta::assert_snapshot!("layers", compile(&model("ijepa-vit-tiny16", 4), 2, outputs, Dtype::F16).unwrap());
 }
 
 #[test]
@@ -29,16 +29,16 @@ fn rotations_follow_the_product_that_makes_queries_and_keys() {
 
 #[test]
 fn the_tokens_that_a_mask_keeps_are_gathered_behind_their_positions() {
-    let read_out = ReadOut { layers: 1, take: Take::Kept(70) };
-    insta::assert_snapshot!("kept", compile(&model("ijepa-vit-tiny16", 1), 2, read_out, Dtype::F16).unwrap());
-    let refused = compile(&model("ijepa-vit-tiny16", 2), 2, ReadOut { layers: 2, ..read_out }, Dtype::F32).unwrap_err();
+    let outputs = Outputs { layers: 1, take: Take::Kept(70) };
+    insta::assert_snapshot!("kept", compile(&model("ijepa-vit-tiny16", 1), 2, outputs, Dtype::F16).unwrap());
+    let refused = compile(&model("ijepa-vit-tiny16", 2), 2, Outputs { layers: 2, ..outputs }, Dtype::F32).unwrap_err();
     insta::assert_snapshot!(format!("{refused}; {}", refused.remedy().unwrap()), @"of an encoder that sees some tokens alone only the last block is read; read one layer");
 }
 
 #[test]
 fn rotations_of_the_tokens_that_a_mask_keeps_are_gathered_once_for_all_blocks() {
-    let read_out = ReadOut { layers: 1, take: Take::Kept(70) };
-    let compiled = |batch| compile(&model("vjepa2-vit-tiny", 2), batch, read_out, Dtype::F16).unwrap();
+    let outputs = Outputs { layers: 1, take: Take::Kept(70) };
+    let compiled = |batch| compile(&model("vjepa2-vit-tiny", 2), batch, outputs, Dtype::F16).unwrap();
     insta::assert_snapshot!("kept-rotation", compiled(2));
     // Of one image nothing is repeated, and yet it is done alike.
     assert_eq!(compiled(1).dispatches.len(), compiled(2).dispatches.len());
@@ -49,7 +49,7 @@ fn a_plan_has_one_table_of_rotations_and_none_where_nothing_turns() {
     for preset in PRESETS {
         let model = ModelConfig { depth: 2, ..preset.config().model };
         for (layers, take) in [(1, Take::Mean), (2, Take::Tokens), (1, Take::Kept(9))] {
-            let plan = compile(&model, 2, ReadOut { layers, take }, Dtype::F32).unwrap();
+            let plan = compile(&model, 2, Outputs { layers, take }, Dtype::F32).unwrap();
             let tables = plan.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Angles { .. })).count();
             assert_eq!(tables, usize::from(model.positions == Positions::Rope), "{}: {take:?}", preset.name);
         }
@@ -182,7 +182,7 @@ fn buffers_of_one_slot_are_never_alive_at_once() {
         ("vjepa2-vit-tiny", 4, Take::Tokens),
     ] {
         let plan =
-            compile(&Preset::find(name).unwrap().config().model, 3, ReadOut { layers, take }, Dtype::F32).unwrap();
+            compile(&Preset::find(name).unwrap().config().model, 3, Outputs { layers, take }, Dtype::F32).unwrap();
         let mut holders: std::collections::HashMap<usize, BufferId> = Default::default();
         for dispatch in &plan.dispatches {
             let [reads @ .., write] = &dispatch.operands[..] else { panic!("{} writes nothing", dispatch.label) };
@@ -209,7 +209,7 @@ fn no_plan_stores_scores() {
         let model = ModelConfig { depth: 1, ..preset.config().model };
         let twice = ModelConfig { image_size: 2 * model.image_size, ..model.clone() };
         for take in [Take::Mean, Take::Tokens] {
-            let plan = |model: &ModelConfig| compile(model, 1, ReadOut { layers: 1, take }, Dtype::F32).unwrap();
+            let plan = |model: &ModelConfig| compile(model, 1, Outputs { layers: 1, take }, Dtype::F32).unwrap();
             let (plan, larger) = (plan(&model), plan(&twice));
             assert_eq!(plan.buffers.len(), larger.buffers.len(), "{}", preset.name);
             // Four times the tokens take four times the memory; scores, a value for each two tokens, would take sixteen.

@@ -8,8 +8,12 @@ mod gpu;
 mod memory;
 #[cfg(feature = "train")]
 mod open;
+#[cfg(any(feature = "cuda", all(test, feature = "train")))]
+mod product;
 #[cfg(feature = "train")]
 pub mod read;
+#[cfg(any(feature = "cuda", test))]
+mod toolkit;
 
 use std::fmt;
 use std::str::FromStr;

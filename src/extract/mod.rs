@@ -1,5 +1,7 @@
 //! Frozen features on disk: what they are, how they are written a shard at a time, and how they are read back.
 
+#[cfg(feature = "train")]
+mod choice;
 mod compiled;
 mod engine;
 mod features;
@@ -17,13 +19,13 @@ mod provenance;
 mod run;
 mod shard;
 mod times;
-#[cfg(feature = "train")]
-mod way;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "train")]
+pub use choice::EngineChoice;
 pub use compiled::{CompiledEngine, Timed};
 pub use engine::{Encoded, FeatureEngine, ReadOut, Views, encode_all};
 pub use features::FeatureSet;
@@ -35,6 +37,4 @@ pub use provenance::{Difference, FeatureDtype, Format, Provenance, Tokens};
 pub use run::{Existing, Extracted, Extraction, SKIPPED_FILE, extract};
 pub use shard::Shape;
 pub use times::Times;
-#[cfg(feature = "train")]
-pub use way::Way;
 pub use writer::{Position, Row, Writer, WriterOptions};

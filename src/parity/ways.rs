@@ -4,7 +4,7 @@ use std::fmt;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::compile::{Buffer, Dtype, Plan, ReadOut, Take, compile};
+use crate::compile::{Buffer, Dtype, Outputs, Plan, Take, compile};
 use crate::config::{ModelConfig, Precision};
 use crate::device::{self, Spec, read};
 use crate::error::Result;
@@ -124,7 +124,7 @@ impl Subject {
     /// # Errors
     /// A failure that names an operation which no kernel computes.
     pub fn plan(&self, dtype: Dtype) -> Result<Plan> {
-        compile(&self.model, self.batch, ReadOut { layers: 1, take: Take::Mean }, dtype)
+        compile(&self.model, self.batch, Outputs { layers: 1, take: Take::Mean }, dtype)
     }
 
     fn burn(&self, device: &Device) -> Result<Vec<Found>> {

@@ -4,7 +4,7 @@ use super::case::{Case, Fit};
 use super::report::Report;
 use super::tolerance::ACTIVATION;
 use super::{hf_ijepa, hf_vjepa2, training, vjepa_image};
-use crate::compile::{Dtype, ReadOut, Take, compile_within};
+use crate::compile::{Dtype, Outputs, Take, compile_within};
 use crate::config::ModelConfig;
 use crate::device::Spec;
 use crate::error::{Error, Result};
@@ -144,8 +144,8 @@ struct Found {
 
 fn encode(model: &ModelConfig, weights: &Tensors, images: &HostTensor, device: Spec) -> Result<Found> {
     let (batch, tokens, dim) = (images.shape[0], model.tokens(), model.dim);
-    let read_out = ReadOut { layers: 1, take: Take::Mean };
-    let plan = |bound: usize| compile_within(model, batch, read_out, Dtype::F32, bound);
+    let outputs = Outputs { layers: 1, take: Take::Mean };
+    let plan = |bound: usize| compile_within(model, batch, outputs, Dtype::F32, bound);
     let mut engine = runtime::open(device, plan, &|buffer| of_plan(weights, buffer))?;
     let each = |values: &[f32]| HostTensor { shape: vec![batch, tokens, dim], values: values.to_vec() };
     let empty = || HostTensor { shape: Vec::new(), values: Vec::new() };
@@ -171,8 +171,8 @@ fn kept(
     mask: &IndexMask,
     device: Spec,
 ) -> Result<Vec<f32>> {
-    let read_out = ReadOut { layers: 1, take: Take::Kept(mask.keep) };
-    let plan = |bound: usize| compile_within(model, mask.batch, read_out, Dtype::F32, bound);
+    let outputs = Outputs { layers: 1, take: Take::Kept(mask.keep) };
+    let plan = |bound: usize| compile_within(model, mask.batch, outputs, Dtype::F32, bound);
     let mut engine = runtime::open(device, plan, &|buffer| of_plan(weights, buffer))?;
     let rows: Vec<u32> = rows_of(mask, model.tokens()).map(|row| row as u32).collect();
     engine.keep(&rows)?;

@@ -50,14 +50,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::compile::{Dtype, ReadOut, Take, compile};
+    use crate::compile::{Dtype, Outputs, Take, compile};
     use crate::config::PRESETS;
 
     #[test]
     fn no_plan_of_a_preset_names_a_parameter_twice() {
         for preset in PRESETS {
-            let read_out = ReadOut { layers: 1, take: Take::Mean };
-            let plan = compile(&preset.config().model, 1, read_out, Dtype::F32).unwrap();
+            let outputs = Outputs { layers: 1, take: Take::Mean };
+            let plan = compile(&preset.config().model, 1, outputs, Dtype::F32).unwrap();
             let mut seen = HashSet::new();
             for buffer in &plan.buffers {
                 if let Role::Weight { parameter, .. } = &buffer.role {

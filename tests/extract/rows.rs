@@ -7,7 +7,7 @@ use anyjepa::compile::Dtype;
 use anyjepa::config::{Layers, Precision};
 use anyjepa::data::{Dataset, EvalTransform, Scratch};
 use anyjepa::device;
-use anyjepa::extract::{FeatureDtype, FeatureSet, Frozen, ReadOut, Tokens, Views, Way};
+use anyjepa::extract::{EngineChoice, FeatureDtype, FeatureSet, Frozen, ReadOut, Tokens, Views};
 use anyjepa::model::{Encoder, Init};
 use anyjepa::weights::{self, Which};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -164,11 +164,11 @@ fn parts_labels_and_classes_of_idx_files_are_kept_in_every_format() {
 #[test]
 fn an_exported_encoder_has_the_provenance_of_its_source() {
     let folder = tempfile::tempdir().unwrap();
-    let way = Way::Compiled { device: "cpu".parse().unwrap(), batch: 1, dtype: Dtype::F32 };
+    let choice = EngineChoice::Compiled { device: "cpu".parse().unwrap(), batch: 1, dtype: Dtype::F32 };
     let read_out = ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let frozen = |path: &Path| {
         let loaded = weights::open(path, None).unwrap();
-        Frozen::new(loaded, Which::Target, read_out, FeatureDtype::F32, &way).unwrap()
+        Frozen::new(loaded, Which::Target, read_out, FeatureDtype::F32, &choice).unwrap()
     };
     let out = folder.path().join("exported");
     weights::export_hf(&out, &weights::open(&weights_folder(), None).unwrap()).unwrap();

@@ -3,6 +3,8 @@
 //! Engines that are compared with each other alone may all drift together; these numbers stand still.
 
 mod exact;
+#[path = "../support/gpu.rs"]
+mod gpu;
 
 use anyjepa::compile::Dtype;
 use anyjepa::config::{ModelConfig, Preset};
@@ -74,9 +76,7 @@ fn engines(subject: &Subject, dtype: Dtype) -> Vec<(String, Vec<Found>)> {
         Dtype::Bf16 => vec![Way::Compiled(cpu, dtype)],
         Dtype::F16 | Dtype::U32 => Vec::new(),
     };
-    if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no Vulkan adapter showed its layers");
-    } else if dtype != Dtype::Bf16 {
+    if dtype != Dtype::Bf16 && gpu::wanted("no Vulkan adapter showed its layers") {
         ways.push(Way::Compiled(vulkan, dtype));
     }
     let mut engines = vec![(format!("twins, {dtype}"), seen)];

@@ -4,6 +4,8 @@ mod archives;
 mod child;
 mod films;
 mod gallery;
+#[path = "../support/gpu.rs"]
+mod gpu;
 mod pictures;
 mod plans;
 mod sizes;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, ReadOut, Role, Take, compile};
+use anyjepa::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Outputs, Plan, Role, Take, compile};
 use anyjepa::config::Layers;
 use anyjepa::device::require_memory;
 use anyjepa::error::{Error, Result};
@@ -139,13 +139,8 @@ fn said(error: &Error) -> String {
 
 #[test]
 fn each_is_refused_by_every_engine_with_the_same_words() {
-    let gpu = match std::env::var("ANYJEPA_TEST_GPU").as_deref() {
-        Ok("skip") => {
-            eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no GPU was given a broken plan");
-            None
-        }
-        _ => Some(Arc::new(Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::Off).unwrap())),
-    };
+    let gpu = crate::gpu::wanted("no GPU was given a broken plan")
+        .then(|| Arc::new(Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::Off).unwrap()));
     let (plan, images) = (vit(SHAPE), draw(1, 2 * 3 * 20 * 20));
     let mut engines: Vec<Box<dyn Engine>> = vec![
         Box::new(CpuEngine::new(plan.clone(), &mut |buffer| Ok(values(buffer))).unwrap()),
@@ -240,8 +235,7 @@ fn weights_of_bf16_are_for_products_and_for_the_processor() {
         assert!(message.contains(&format!("{name}: only the weights of products")), "{message}");
     }
     assert!(CpuEngine::new(plan.clone(), &mut |buffer| Ok(values(buffer))).is_ok());
-    if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no GPU was given weights of bf16");
+    if !crate::gpu::wanted("no GPU was given weights of bf16") {
         return;
     }
     let message = said(&runtime::open("vulkan".parse().unwrap(), |_| Ok(plan), &unread).err().unwrap());
@@ -254,7 +248,7 @@ fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
     let loaded = weights::open(&reference, None).unwrap();
     let read_out = extract::ReadOut { layers: Layers::Last, tokens: Tokens::Pooled, views: Views::One };
     let provenance = Provenance::of(&loaded, Which::Target, read_out, FeatureDtype::F32).unwrap();
-    let plan = compile(&loaded.model, 2, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    let plan = compile(&loaded.model, 2, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
     package::write(folder, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap();
     let mut plan = plan;
     damage(&mut plan);

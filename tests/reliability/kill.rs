@@ -36,7 +36,9 @@ fn a_run_killed_at_any_write_ends_as_one_that_was_never_killed() {
     let runs = Runs::new();
     let passed = traced(&runs, "whole");
     let passed: BTreeSet<&str> = passed.iter().map(String::as_str).collect();
-    let all: BTreeSet<&str> = Point::ALL.iter().map(|point| point.name()).collect();
+    // Training launches no plan.
+    let all = Point::ALL.iter().filter(|point| **point != Point::Launch);
+    let all: BTreeSet<&str> = all.map(|point| point.name()).collect();
     assert_eq!(passed, all, "a whole run passes every place that is listed");
 
     let whole = runs.result("whole");

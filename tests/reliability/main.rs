@@ -4,7 +4,10 @@
 mod checkpoints;
 mod collapse;
 mod disk;
+#[path = "../support/gpu.rs"]
+mod gpu;
 mod kill;
+mod lost;
 mod nonfinite;
 #[cfg(target_os = "linux")]
 mod order;

@@ -15,8 +15,7 @@ use crate::encoder::{HALF_FEATURES, encoder, images, weights};
 
 /// The first Vulkan adapter and its matrix units.
 fn gpu() -> Option<(Arc<Gpu>, Matrices)> {
-    if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
-        eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no shader was run");
+    if !crate::gpu::wanted("no shader was run") {
         return None;
     }
     let gpu = Arc::new(Gpu::open("vulkan".parse().unwrap(), Bounds::Adapter, Checks::On).unwrap());

@@ -13,8 +13,7 @@ use half::f16;
 pub fn gpu() -> Option<Arc<Gpu>> {
     static GPU: OnceLock<Option<Arc<Gpu>>> = OnceLock::new();
     GPU.get_or_init(|| {
-        if std::env::var("ANYJEPA_TEST_GPU").is_ok_and(|value| value == "skip") {
-            eprintln!("SKIPPED: ANYJEPA_TEST_GPU=skip, so no shader was run");
+        if !crate::gpu::wanted("no shader was run") {
             return None;
         }
         let opened = Gpu::open("vulkan".parse().unwrap(), Bounds::WebGpu, Checks::On);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyjepa::compile::{Buffer, Dtype, Kernel, Plan, ReadOut, Take, compile, wgsl};
+use anyjepa::compile::{Buffer, Dtype, Kernel, Outputs, Plan, Take, compile, wgsl};
 use anyjepa::config::{ModelConfig, PRESETS, Positions, Precision, Preset};
 use anyjepa::device;
 use anyjepa::error::Result;
@@ -16,7 +16,7 @@ use wgpu::Limits;
 
 use crate::device::{Operation, computed, gpu, normal};
 
-const POOLED: ReadOut = ReadOut { layers: 1, take: Take::Mean };
+const POOLED: Outputs = Outputs { layers: 1, take: Take::Mean };
 /// Tokens of 16 frames of 224 and of 384 pixels, and the values of the heads of ViT-L/16 and ViT-H/16; of these one is
 /// enough. The most tokens that are promised, by the smallest head of any encoder in use.
 const LONG: [(usize, usize); 3] = [(1568, 64), (4608, 80), (8192, 24)];

@@ -5,5 +5,7 @@ mod cooperative;
 mod device;
 mod encoder;
 mod files;
+#[path = "../support/gpu.rs"]
+mod gpu;
 mod limits;
 mod targets;

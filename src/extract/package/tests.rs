@@ -1,11 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::compile::{Dtype, Kernel, ReadOut, Take, compile};
+use crate::compile::{Dtype, Kernel, Outputs, Take, compile};
 use crate::config::{Layers, ModelConfig, Preset};
 use crate::data::Batch;
 use crate::error::{Error, Kind};
-use crate::extract::{self, FeatureDtype, Frozen, Provenance, Tokens, Views, Way};
+use crate::extract::{self, EngineChoice, FeatureDtype, Frozen, Provenance, Tokens, Views};
 use crate::weights::{self, Loaded, Manifest, Sum, Which, Whole};
 
 fn loaded() -> Loaded {
@@ -18,7 +18,7 @@ const READ_OUT: extract::ReadOut = extract::ReadOut { layers: Layers::Last, toke
 fn written(folder: &Path) {
     let loaded = loaded();
     let provenance = Provenance::of(&loaded, Which::Target, READ_OUT, FeatureDtype::F32).unwrap();
-    let plan = compile(&loaded.model, 2, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    let plan = compile(&loaded.model, 2, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
     write(folder, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap();
 }
 
@@ -36,8 +36,8 @@ fn a_package_gives_the_features_of_its_weights_whatever_the_batch() {
     let cpu = "cpu".parse().unwrap();
     let package = Package::open(&path).unwrap().load(cpu, FeatureDtype::F32).unwrap();
     let loaded = loaded();
-    let way = Way::Compiled { device: cpu, batch: 2, dtype: Dtype::F32 };
-    let direct = Frozen::new(loaded.clone(), Which::Target, READ_OUT, FeatureDtype::F32, &way).unwrap();
+    let choice = EngineChoice::Compiled { device: cpu, batch: 2, dtype: Dtype::F32 };
+    let direct = Frozen::new(loaded.clone(), Which::Target, READ_OUT, FeatureDtype::F32, &choice).unwrap();
     assert_eq!(package.provenance, direct.provenance);
     for count in [0, 1, 2, 5] {
         let batch = batch(&loaded, count);
@@ -99,7 +99,7 @@ fn a_file_that_the_manifest_does_not_list_is_not_read() {
 fn a_plan_that_cuts_other_clips_than_films_become_is_refused() {
     let model = ModelConfig { depth: 1, ..Preset::find("vjepa2-vit-tiny").unwrap().config().model };
     let transform = weights::Preprocessing::published(&model).transform(model.image_size).unwrap();
-    let plan = compile(&model, 1, ReadOut { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+    let plan = compile(&model, 1, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
     assert_eq!(plan.spans(), Some([16, 2]));
     read::takes(&plan, transform.input()).unwrap();
     let refused = |cut: [usize; 3]| {

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::adapter::Gpu;
 use super::faults::guarded;
-use super::memory::{Memory, Weights};
+use super::memory::Memory;
 use super::pipeline::{self, Launch, TileChoice};
 use super::timing;
 use crate::compile::{BufferId, Dispatch, Plan};
 use crate::error::Result;
+use crate::faults::{self, Point};
+use crate::runtime::Weights;
 use crate::runtime::check::{Ends, check};
 use crate::runtime::kept::Kept;
 
@@ -129,6 +131,9 @@ impl GpuEngine {
     /// Launches some dispatches in one pass, waits, and reads a buffer.
     fn launch(&mut self, which: std::ops::Range<usize>, read: BufferId) -> Result<Vec<f32>> {
         let Self { gpu, plan, memory, launches, .. } = self;
+        if faults::at(Point::Launch).is_err() {
+            gpu.device.destroy();
+        }
         guarded(&gpu.device, "launch the plan", || {
             let mut commands =
                 gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("plan") });

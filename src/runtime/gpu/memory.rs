@@ -9,10 +9,8 @@ use super::adapter::Gpu;
 use super::faults::{SMALLER, guarded, lost};
 use crate::compile::{Buffer, BufferId, Dtype, Plan, Role};
 use crate::error::{Error, Result};
+use crate::runtime::Weights;
 use crate::runtime::check::{self, count};
-
-/// Where a weight's values come from, in the layout of the plan.
-pub type Weights<'a> = &'a dyn Fn(&Buffer) -> Result<Vec<f32>>;
 
 /// Bytes of weights that wait in the host's memory before the device is given time to take them.
 const IN_FLIGHT: usize = 64 << 20;

@@ -13,7 +13,6 @@ mod trusted;
 
 pub use adapter::{Bounds, Checks, Gpu};
 pub use engine::GpuEngine;
-pub use memory::Weights;
 pub use pipeline::TileChoice;
 pub use square::Square;
 pub use tiles::{Tiles, fastest};

@@ -19,7 +19,7 @@ use crate::weights::{self, Loaded, Tensors, Which};
 
 /// How an encoder is run.
 #[derive(Debug, Clone)]
-pub enum Way {
+pub enum EngineChoice {
     /// Operation by operation, on a device of burn.
     Burn(Device),
     /// As a plan of our own kernels.
@@ -34,25 +34,31 @@ pub enum Way {
 }
 
 impl Frozen {
-    /// Puts `loaded` where `way` says; weights that do not say which encoder they are count as `which`.
+    /// Puts `loaded` where `choice` says; weights that do not say which encoder they are count as `which`.
     ///
     /// # Errors
     /// A usage error where there are not as many blocks as are to be read out, or no times; a data error where the weights ask for
     /// pictures that this crate cannot prepare; a device error where there is no such device or it fails.
-    pub fn new(loaded: Loaded, which: Which, read_out: ReadOut, dtype: FeatureDtype, way: &Way) -> Result<Self> {
+    pub fn new(
+        loaded: Loaded,
+        which: Which,
+        read_out: ReadOut,
+        dtype: FeatureDtype,
+        choice: &EngineChoice,
+    ) -> Result<Self> {
         let mut provenance = Provenance::of(&loaded, which, read_out, dtype)?;
         let transform = loaded.provenance.preprocessing.transform(loaded.model.image_size)?;
         if read_out.tokens == Tokens::Time {
             require_times(&loaded.model, transform.sampling().clips)?;
         }
         let times = loaded.model.grid().time;
-        let engine: Box<dyn FeatureEngine> = match way {
-            Way::Burn(device) => {
+        let engine: Box<dyn FeatureEngine> = match choice {
+            EngineChoice::Burn(device) => {
                 let encoder = Encoder::new(&loaded.model, Precision::F32, Init::Constant, device);
                 let encoder = weights::load(encoder, "", &loaded.tensors)?;
                 Box::new(BurnEngine::new(encoder, device.clone(), read_out))
             }
-            Way::Compiled { device, batch, dtype } => {
+            EngineChoice::Compiled { device, batch, dtype } => {
                 provenance.precision = *dtype;
                 Box::new(CompiledEngine::compile(&loaded.model, loaded.tensors, read_out, *batch, *dtype, *device)?)
             }
@@ -81,13 +87,13 @@ fn require_times(model: &ModelConfig, clips: usize) -> Result<()> {
 
 impl ReadOut {
     /// What the compiler calls it, for an encoder of `depth` blocks.
-    pub fn compiled(self, depth: usize) -> compile::ReadOut {
+    pub fn compiled(self, depth: usize) -> compile::Outputs {
         let take = match self.tokens {
             Tokens::Pooled => Take::Mean,
             // The mean over the places of a time is taken of these.
             Tokens::Patch | Tokens::Time => Take::Tokens,
         };
-        compile::ReadOut { layers: self.layers.count(depth), take }
+        compile::Outputs { layers: self.layers.count(depth), take }
     }
 }
 
