@@ -14,7 +14,7 @@ use crate::atomic::{self, PARTIAL, partial_path};
 use crate::config::RunConfig;
 use crate::error::{Error, IoContext as _, Kind, Result, free};
 use crate::faults::{self, Point};
-use crate::weights::{Header, LATEST, Manifest, Sum, Tensors, Whole, latest, length, read, write};
+use crate::weights::{FileEntry, Header, LATEST, Manifest, Tensors, Whole, latest, length, read, write};
 
 const STATE: &str = "state.json";
 /// What a checkpoint's manifest lists, no more and no less.
@@ -134,7 +134,7 @@ impl Checkpoints {
         }
         let state = to_json(state)?;
         atomic::write(&aside.join(STATE), &state)?;
-        files.push(Sum::of(STATE, &state));
+        files.push(FileEntry::of(STATE, &state));
         Manifest::new(files).write(aside)?;
         // One of this step is there already only where it was found damaged, or a run goes back on itself.
         make_room(place)?;

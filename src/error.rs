@@ -96,7 +96,8 @@ impl Error {
         }
     }
 
-    /// A write of `bytes` bytes to `path` that failed; of a full disk it says how much is free.
+    /// A write of `bytes` bytes to `path`, 0 where it was to be created, that failed; of a full disk it says how much is
+    /// free.
     pub fn writing(path: impl AsRef<Path>, bytes: u64, source: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
 

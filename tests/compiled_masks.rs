@@ -12,7 +12,7 @@ use anyjepa::masks::IndexMask;
 use anyjepa::model::{Encoder, Gather, Init, rows_of};
 use anyjepa::parity::{Permitted, distance};
 use anyjepa::random::{Purpose, Stream};
-use anyjepa::runtime::{self, Engine, twin::TwinEngine};
+use anyjepa::runtime::{self, Engine, TooLarge, twin::TwinEngine};
 use anyjepa::weights::{self, Tensors, of_plan};
 use burn::tensor::{Tensor, TensorData};
 
@@ -51,7 +51,7 @@ fn kept(
     let values = |buffer: &_| of_plan(weights, buffer);
     let mut engine: Box<dyn Engine> = match runner {
         Runner::Twins => Box::new(TwinEngine::new(plan, &values).unwrap()),
-        Runner::Device(name) => runtime::open(name.parse().unwrap(), |_| Ok(plan), &values).unwrap(),
+        Runner::Device(name) => runtime::open(name.parse().unwrap(), plan, TooLarge::Refuse, &values).unwrap(),
     };
     engine.keep(&rows_of(mask, model.tokens()).map(|row| row as u32).collect::<Vec<_>>()).unwrap();
     (engine.run(images).unwrap(), permitted)

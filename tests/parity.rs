@@ -8,7 +8,7 @@ use anyjepa::config::{ModelConfig, Positions, Preset};
 use anyjepa::error::Result;
 use anyjepa::parity::{ONE_PASS, Outcome, Subject, Way, beside, compare, examine, verdict};
 use anyjepa::runtime::twin::TwinEngine;
-use anyjepa::runtime::{self, Engine};
+use anyjepa::runtime::{self, Engine, TooLarge};
 
 fn tiny() -> ModelConfig {
     let model = Preset::find("animals28").unwrap().config().model;
@@ -89,7 +89,7 @@ fn outcome(
     };
     let mut engine: Box<dyn Engine> = match device {
         "twins" => Box::new(TwinEngine::new(broken, &bent).unwrap()),
-        device => runtime::open(device.parse().unwrap(), |_| Ok(broken), &bent).unwrap(),
+        device => runtime::open(device.parse().unwrap(), broken, TooLarge::Refuse, &bent).unwrap(),
     };
     let way = Way::Compiled("cpu".parse().unwrap(), Dtype::F32);
     examine(&subject, &subject.measure().unwrap(), way, engine.as_mut()).unwrap()

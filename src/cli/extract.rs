@@ -108,7 +108,7 @@ impl Command {
             (None, Some(weights)) => self.frozen.open(weights, dtype, spec, data.len())?,
             (None, None) => return Err(Error::usage("no encoder is named").with_remedy("give --weights or --package")),
         };
-        say(&format!("{}: {} pictures, on {}", frozen.provenance.model, data.len(), self.device.device));
+        say(&format!("{}: {}, on {}", frozen.provenance.model, data.contents(), self.device.device));
         tracing::info!(
             "batches of {batch}, {workers} threads; BLAKE3 of the encoder {}",
             frozen.provenance.weights_blake3

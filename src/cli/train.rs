@@ -80,7 +80,7 @@ impl Command {
         device::require_memory(self.device.device, held, computed)?;
         let device = device::open(self.device.device)?;
         let data = Arc::new(Dataset::open(&self.data)?);
-        say(&format!("{}: {} pictures, on {}", config.name, data.len(), self.device.device));
+        say(&format!("{}: {}, on {}", config.name, data.contents(), self.device.device));
         let run = Run {
             config: &config,
             data: Arc::clone(&data),

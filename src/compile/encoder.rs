@@ -29,11 +29,3 @@ pub fn graph_of(model: &ModelConfig, batch: usize, outputs: Outputs) -> Result<G
 pub fn compile(model: &ModelConfig, batch: usize, outputs: Outputs, dtype: Dtype) -> Result<Plan> {
     schedule(&graph_of(model, batch, outputs)?, dtype)
 }
-
-/// The plan for batches of at most `batch` images whose buffers have at most `bound` bytes each, as by [`Plan::within`].
-///
-/// # Errors
-/// As [`compile`].
-pub fn compile_within(model: &ModelConfig, batch: usize, outputs: Outputs, dtype: Dtype, bound: usize) -> Result<Plan> {
-    Ok(compile(model, batch, outputs, dtype)?.within(bound))
-}

@@ -22,7 +22,7 @@ mod text;
 pub mod wgsl;
 
 #[cfg(feature = "train")]
-pub use encoder::{compile, compile_within, graph_of};
+pub use encoder::{compile, graph_of};
 pub use graph::{Epilogue, Graph, Id, Node, Op};
 pub use plan::{Buffer, BufferId, Dispatch, Dtype, Kernel, Plan, Role};
 

@@ -168,7 +168,7 @@ fn a_batch_that_does_not_fit_is_halved_until_it_does() {
     // An image's hidden values in f32.
     let image = 196 * 768 * 4;
     for (images, bound) in [(7, 7 * image), (4, 7 * image - 1), (4, 4 * image), (2, 3 * image), (1, image), (1, 0)] {
-        let plan = compile_within(&model, 7, POOLED, Dtype::F32, bound).unwrap();
+        let plan = compile(&model, 7, POOLED, Dtype::F32).unwrap().within(bound);
         assert_eq!(plan, compile(&model, images, POOLED, Dtype::F32).unwrap(), "{bound} bytes");
     }
 }

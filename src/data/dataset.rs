@@ -50,6 +50,10 @@ pub(super) trait Source: Send + Sync + std::fmt::Debug {
     fn require_clips(&self) -> Result<()> {
         Ok(())
     }
+    /// How many of its samples are films, as their names say; a GIF counts as a picture.
+    fn films(&self) -> usize {
+        0
+    }
     /// Adds what tells this source's content from another's.
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
@@ -148,6 +152,17 @@ impl Dataset {
     /// Whether there is no picture.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What there is, in words: "3 pictures", "1 film" or "2 pictures and 3 films".
+    pub fn contents(&self) -> String {
+        let films = self.parts.iter().map(|part| part.source.films()).sum();
+        let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        match (self.len - films, films) {
+            (pictures, 0) => counted(pictures, "picture"),
+            (0, films) => counted(films, "film"),
+            (pictures, films) => format!("{} and {}", counted(pictures, "picture"), counted(films, "film")),
+        }
     }
 
     /// The names of the labels 0, 1, ...; none where no picture has a label.

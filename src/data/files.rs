@@ -132,6 +132,12 @@ impl Source for Files {
         self.films.require_clips(self.paths.iter().map(PathBuf::as_path))
     }
 
+    fn films(&self) -> usize {
+        // A folder of frames is a film too; the system is not asked of what has the name of a picture.
+        let is_film = |path: &PathBuf| is_film_name(path) || !is_picture_name(path) && self.root.join(path).is_dir();
+        self.paths.iter().filter(|path| is_film(path)).count()
+    }
+
     fn frames(&self, i: usize, wanted: Wanted<'_>) -> Result<Vec<f64>, Fault> {
         self.films.frames(i, Footage::at(&self.path(i)), wanted)
     }

@@ -126,9 +126,9 @@ impl TrainLoader {
 pub fn steps_per_epoch(dataset: &Dataset, batch: usize) -> Result<u64> {
     let (len, batch) = (dataset.len(), batch.max(1));
     if len < batch {
-        let message = format!("the data set has {len} pictures, fewer than a batch of {batch}");
+        let message = format!("the data set has {}, fewer than a batch of {batch}", dataset.contents());
         return Err(Error::new(crate::error::Kind::Data, message)
-            .with_remedy(format!("add pictures, or set train.batch to {len} or less")));
+            .with_remedy(format!("add more, or set train.batch to {len} or less")));
     }
     Ok((len / batch) as u64)
 }

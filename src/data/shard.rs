@@ -12,7 +12,7 @@ use super::labels;
 use super::picture::Decoded;
 use super::skip::Fault;
 use super::video::Timeline;
-use super::video::films::{Films, Footage};
+use super::video::films::{Films, Footage, is_film_name};
 use super::video::place::Place;
 use crate::error::{Error, IoContext, Result};
 use crate::tape;
@@ -196,6 +196,10 @@ impl Source for Shards {
 
     fn require_clips(&self) -> Result<()> {
         self.films.require_clips(self.names())
+    }
+
+    fn films(&self) -> usize {
+        self.names().filter(|name| is_film_name(name)).count()
     }
 
     fn fingerprint(&self, hasher: &mut blake3::Hasher) {

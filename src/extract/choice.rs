@@ -9,12 +9,12 @@ use super::per_time::PerTime;
 use super::{
     BurnEngine, CompiledEngine, FeatureDtype, FeatureEngine, Frozen, Provenance, ReadOut, Shape, Tokens, Views,
 };
-use crate::compile::{self, Dtype, Take, compile_within};
+use crate::compile::{self, Buffer, Dtype, Take, compile};
 use crate::config::{ModelConfig, Precision};
 use crate::device::Spec;
 use crate::error::{Error, Result};
 use crate::model::{Encoder, Init};
-use crate::runtime;
+use crate::runtime::{self, TooLarge};
 use crate::weights::{self, Loaded, Tensors, Which};
 
 /// How an encoder is run.
@@ -117,9 +117,10 @@ impl CompiledEngine {
             Take::Tokens => model.tokens(),
             Take::Kept(keep) => keep,
         };
-        let plan = |bound: usize| compile_within(model, batch, read_out, dtype, bound);
+        let plan = compile(model, batch, read_out, dtype)?;
         let tensors = RefCell::new(tensors);
-        let engine = runtime::open(device, plan, &|buffer| weights::taken_by_plan(&mut tensors.borrow_mut(), buffer))?;
+        let weights = |buffer: &Buffer| weights::taken_by_plan(&mut tensors.borrow_mut(), buffer);
+        let engine = runtime::open(device, plan, TooLarge::Split, &weights)?;
         Ok(Self::new(engine, Shape { tokens, dim: read_out.layers * model.dim }))
     }
 }

@@ -9,6 +9,7 @@ use super::provenance::{Format, Provenance};
 use super::shard::Shape;
 use crate::atomic;
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::weights::FileEntry;
 
 /// The name of the index in its folder.
 pub const INDEX_FILE: &str = "index.json";
@@ -56,18 +57,6 @@ pub struct ShardEntry {
     pub file: FileEntry,
     /// The JSON file beside it, for npy.
     pub sidecar: Option<FileEntry>,
-}
-
-/// One file of a feature folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileEntry {
-    /// Its name in the folder.
-    pub name: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Its BLAKE3, as hexadecimal digits.
-    pub blake3: String,
 }
 
 /// What every shard's name begins with.

@@ -30,7 +30,7 @@ pub use compiled::{CompiledEngine, Timed};
 pub use engine::{Encoded, FeatureEngine, ReadOut, Views, encode_all};
 pub use features::FeatureSet;
 pub use frozen::Frozen;
-pub use index::{FileEntry, INDEX_FILE, Index, ShardEntry};
+pub use index::{INDEX_FILE, Index, ShardEntry};
 #[cfg(feature = "train")]
 pub use operations::BurnEngine;
 pub use provenance::{Difference, FeatureDtype, Format, Provenance, Tokens};

@@ -75,7 +75,7 @@ pub struct Extracted {
 pub fn extract(extraction: &Extraction, progress: &mut dyn FnMut(u64)) -> Result<Extracted> {
     let Extraction { data, out, batch, stop, .. } = extraction;
     if data.is_empty() {
-        return Err(Error::new(Kind::Data, "there is no picture to extract from"));
+        return Err(Error::new(Kind::Data, "there is nothing to extract from"));
     }
     let (mut writer, _lock) = open(extraction)?;
     let mut skips = SkipLog::open(&out.join(SKIPPED_FILE))?;

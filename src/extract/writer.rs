@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::formats::encode;
-use super::index::{FileEntry, INDEX_FILE, Index, ShardEntry, is_own};
+use super::index::{INDEX_FILE, Index, ShardEntry, is_own};
 use super::provenance::{FeatureDtype, Format, Provenance, list};
 use super::shard::{NO_LABEL, Shape, Shard};
 use crate::atomic;
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::weights::FileEntry;
 
 /// How features are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,8 +184,7 @@ impl Writer {
         let mut files = Vec::with_capacity(names.len());
         for (name, content) in names.into_iter().zip([Some(encoded.main), encoded.sidecar].into_iter().flatten()) {
             atomic::write(&self.folder.join(&name), &content)?;
-            let (bytes, blake3) = (content.len() as u64, blake3::hash(&content).to_hex().to_string());
-            files.push(FileEntry { name, bytes, blake3 });
+            files.push(FileEntry::of(&name, &content));
         }
         let mut files = files.into_iter();
         let Some(file) = files.next() else { return Ok(()) };

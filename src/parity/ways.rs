@@ -10,7 +10,7 @@ use crate::device::{self, Spec, read};
 use crate::error::Result;
 use crate::model::{Encoder, Init};
 use crate::runtime::twin::TwinEngine;
-use crate::runtime::{self, Engine};
+use crate::runtime::{self, Engine, TooLarge};
 use crate::weights::{self, Tensors, of_plan};
 
 /// An encoder, its weights and the images on which it is compared.
@@ -108,7 +108,7 @@ impl Subject {
     /// # Errors
     /// A device error where the device is missing or fails.
     pub fn engine(&self, spec: Spec, dtype: Dtype) -> Result<Box<dyn Engine>> {
-        runtime::open(spec, |_| self.plan(dtype), &|buffer| self.constant(buffer))
+        runtime::open(spec, self.plan(dtype)?, TooLarge::Refuse, &|buffer| self.constant(buffer))
     }
 
     /// The values of a constant of its plans.

@@ -103,21 +103,35 @@ impl Engine for gpu::GpuEngine {
     }
 }
 
-/// Brings a plan to the device that `spec` names; `plan` makes it, told how many bytes a buffer may have there.
+/// What becomes of a plan whose batch is too large for its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooLarge {
+    /// The engine takes fewer images at once; its plan says how many.
+    Split,
+    /// A device error.
+    Refuse,
+}
+
+/// Brings a plan to the device that `spec` names.
 ///
 /// # Errors
-/// A device error where this machine lacks it or it is too small for the plan; whatever `plan` and `weights` report.
-pub fn open(spec: Spec, plan: impl FnOnce(usize) -> Result<Plan>, weights: Weights<'_>) -> Result<Box<dyn Engine>> {
+/// A data error where the plan is broken; a device error where this machine lacks the device or it is too small for the
+/// plan; whatever `weights` reports.
+pub fn open(spec: Spec, plan: Plan, too_large: TooLarge, weights: Weights<'_>) -> Result<Box<dyn Engine>> {
+    check(&plan)?;
+    let splits = too_large == TooLarge::Split;
     match spec.api {
-        Api::Cpu => Ok(Box::new(cpu::CpuEngine::new(plan(usize::MAX)?, &mut |buffer| weights(buffer))?)),
+        Api::Cpu => {
+            let plan = if splits { cpu::fitting(plan) } else { plan };
+            Ok(Box::new(cpu::CpuEngine::new(plan, &mut |buffer| weights(buffer))?))
+        }
         Api::Cuda => Err(Error::device("compiled encoders do not run through CUDA").with_remedy(
             "take `--device vulkan`, which reaches the same GPU; weights run with `--engine burn` too, packages do not",
         )),
         Api::Wgpu | Api::Vulkan | Api::Metal | Api::Dx12 => {
             let gpu = Arc::new(gpu::Gpu::open(spec, gpu::Bounds::Adapter, gpu::Checks::Off)?);
-            let plan = plan(usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX))?;
-            // Before its products are measured.
-            check(&plan)?;
+            let bound = usize::try_from(gpu.adapter().max_binding_bytes).unwrap_or(usize::MAX);
+            let plan = if splits { plan.within(bound) } else { plan };
             if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.dtype == Dtype::Bf16) {
                 return Err(check::broken(&buffer.label, "a GPU knows no values of bf16")
                     .with_remedy("compile it again with --dtype f16 or f32, or take --device cpu"));

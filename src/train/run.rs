@@ -187,17 +187,15 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
             empty_steps += 1;
             let why = format!("{} says why", out.join(SKIPPED).display());
             if empty_steps == 1 {
-                observer.warning(&format!(
-                    "no picture of step {} could be read, and nothing is learned; {why}",
-                    state.step
-                ));
+                observer
+                    .warning(&format!("nothing of step {} could be read, and nothing is learned; {why}", state.step));
             }
             if empty_steps == steps_per_epoch {
                 if state.updates > 0 {
                     sync(&log, &skips)?;
                     observer.checkpoint(&save(&mut checkpoints, &state, &networks, &optimizer, config)?);
                 }
-                return Err(Error::new(Kind::Data, "no picture of a whole epoch could be read").with_remedy(why));
+                return Err(Error::new(Kind::Data, "nothing of a whole epoch could be read").with_remedy(why));
             }
             continue;
         }

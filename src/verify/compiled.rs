@@ -4,13 +4,13 @@ use super::case::{Case, Fit};
 use super::report::Report;
 use super::tolerance::ACTIVATION;
 use super::{hf_ijepa, hf_vjepa2, training, vjepa_image};
-use crate::compile::{Dtype, Outputs, Take, compile_within};
+use crate::compile::{Dtype, Outputs, Take, compile};
 use crate::config::ModelConfig;
 use crate::device::Spec;
 use crate::error::{Error, Result};
 use crate::masks::IndexMask;
 use crate::model::rows_of;
-use crate::runtime;
+use crate::runtime::{self, TooLarge};
 use crate::weights::{HostTensor, Tensors, of_plan};
 
 /// Why golden values of a training step are left out.
@@ -145,8 +145,8 @@ struct Found {
 fn encode(model: &ModelConfig, weights: &Tensors, images: &HostTensor, device: Spec) -> Result<Found> {
     let (batch, tokens, dim) = (images.shape[0], model.tokens(), model.dim);
     let outputs = Outputs { layers: 1, take: Take::Mean };
-    let plan = |bound: usize| compile_within(model, batch, outputs, Dtype::F32, bound);
-    let mut engine = runtime::open(device, plan, &|buffer| of_plan(weights, buffer))?;
+    let plan = compile(model, batch, outputs, Dtype::F32)?;
+    let mut engine = runtime::open(device, plan, TooLarge::Refuse, &|buffer| of_plan(weights, buffer))?;
     let each = |values: &[f32]| HostTensor { shape: vec![batch, tokens, dim], values: values.to_vec() };
     let empty = || HostTensor { shape: Vec::new(), values: Vec::new() };
     let mut found = Found { embedded: empty(), blocks: Vec::new(), tokens: empty(), pooled: empty() };
@@ -172,8 +172,8 @@ fn kept(
     device: Spec,
 ) -> Result<Vec<f32>> {
     let outputs = Outputs { layers: 1, take: Take::Kept(mask.keep) };
-    let plan = |bound: usize| compile_within(model, mask.batch, outputs, Dtype::F32, bound);
-    let mut engine = runtime::open(device, plan, &|buffer| of_plan(weights, buffer))?;
+    let plan = compile(model, mask.batch, outputs, Dtype::F32)?;
+    let mut engine = runtime::open(device, plan, TooLarge::Refuse, &|buffer| of_plan(weights, buffer))?;
     let rows: Vec<u32> = rows_of(mask, model.tokens()).map(|row| row as u32).collect();
     engine.keep(&rows)?;
     engine.run(&images.values)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
 
-use super::{Store, Sum, Tensors};
+use super::{FileEntry, Store, Tensors};
 use crate::atomic::{self, partial_path};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::faults::{self, Point};
@@ -20,13 +20,13 @@ pub type Metadata = HashMap<String, String>;
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<Sum> {
+pub fn write(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<FileEntry> {
     let header = header(tensors, metadata)
         .map_err(|error| Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))?;
     let length = header.len() + bytes(tensors);
     let sum = fill(path, &header, tensors).writing(path, length)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Sum::new(&name, length as u64, sum))
+    Ok(FileEntry::new(&name, length as u64, sum))
 }
 
 /// Writes as [`write`] does, whole or not at all.

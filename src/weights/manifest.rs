@@ -35,16 +35,16 @@ impl Whole {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    files: Vec<Sum>,
+    files: Vec<FileEntry>,
     #[serde(skip)]
     whole: Whole,
 }
 
-/// A file, as it was written.
+/// A file of a folder, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sum {
-    /// Its path in the folder of the manifest.
+pub struct FileEntry {
+    /// Its path in the folder of the list.
     pub name: String,
     /// Its size.
     pub bytes: u64,
@@ -57,7 +57,7 @@ impl Manifest {
     pub const FILE: &str = "manifest.json";
 
     /// That of these files.
-    pub fn new(files: Vec<Sum>) -> Self {
+    pub fn new(files: Vec<FileEntry>) -> Self {
         Self { files, whole: Whole::default() }
     }
 
@@ -120,9 +120,9 @@ impl Manifest {
         Err(self.whole.damaged(folder, format!("{} does not list {name}", Self::FILE)))
     }
 
-    fn compare(&self, folder: &Path, expected: &Sum) -> Result<()> {
-        let Sum { name, bytes, blake3 } = expected;
-        let found = Sum::read(folder, name).map_err(|error| {
+    fn compare(&self, folder: &Path, expected: &FileEntry) -> Result<()> {
+        let FileEntry { name, bytes, blake3 } = expected;
+        let found = FileEntry::read(folder, name).map_err(|error| {
             self.whole.damaged(folder, format!("{error}; {name} had {bytes} bytes and sum {blake3}"))
         })?;
         if found == *expected {
@@ -139,7 +139,7 @@ fn is_inside(name: &str) -> bool {
     !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-impl Sum {
+impl FileEntry {
     /// The file `name`, whose `bytes` have this sum.
     pub fn new(name: &str, bytes: u64, sum: blake3::Hash) -> Self {
         Self { name: name.to_owned(), bytes, blake3: sum.to_hex().to_string() }

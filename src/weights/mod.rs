@@ -36,7 +36,7 @@ pub(crate) use header::check_sum;
 pub use hf_vjepa2::open_predictor;
 pub use host::{HostTensor, Tensors};
 pub use inspect::{EncoderSum, EncoderView, Inspection, Network, TensorView, Verified};
-pub use manifest::{Manifest, Sum, Whole};
+pub use manifest::{FileEntry, Manifest, Whole};
 #[cfg(feature = "train")]
 pub use module::{Gradients, Pick, Values, collect, fill, load};
 pub use names::MOMENTS;

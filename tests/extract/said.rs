@@ -74,9 +74,9 @@ fn quiet_leaves_results_and_errors_and_verbose_adds_to_what_is_said() {
     };
     assert_eq!(said(&["-q"]), "");
     let usual = said(&[]);
-    assert!(usual.contains("1 pictures, on cpu") && !usual.contains("are on disk"), "{usual}");
+    assert!(usual.contains("1 picture, on cpu") && !usual.contains("are on disk"), "{usual}");
     let verbose = said(&["-v"]);
-    assert!(verbose.contains("1 pictures, on cpu") && verbose.contains("rows 0 to 1 are on disk"), "{verbose}");
+    assert!(verbose.contains("1 picture, on cpu") && verbose.contains("rows 0 to 1 are on disk"), "{verbose}");
     let mut quiet = command(&folder.path().join("missing"), &["nowhere"]);
     let output = quiet.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: nowhere does not exist\n  help: "));

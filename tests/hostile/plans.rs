@@ -12,8 +12,8 @@ use anyjepa::extract::{self, FeatureDtype, Provenance, Tokens, Views};
 use anyjepa::runtime::cpu::CpuEngine;
 use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
 use anyjepa::runtime::twin::TwinEngine;
-use anyjepa::runtime::{self, Engine};
-use anyjepa::weights::{self, Manifest, Sum, Which, Whole};
+use anyjepa::runtime::{self, Engine, TooLarge};
+use anyjepa::weights::{self, FileEntry, Manifest, Which, Whole};
 
 use super::child::{anyjepa, watch};
 use super::vit::{Positions, Vit, draw, in_bf16, values, vit};
@@ -238,7 +238,7 @@ fn weights_of_bf16_are_for_products_and_for_the_processor() {
     if !crate::gpu::wanted("no GPU was given weights of bf16") {
         return;
     }
-    let message = said(&runtime::open("vulkan".parse().unwrap(), |_| Ok(plan), &unread).err().unwrap());
+    let message = said(&runtime::open("vulkan".parse().unwrap(), plan, TooLarge::Refuse, &unread).err().unwrap());
     assert!(message.contains("a GPU knows no values of bf16"), "{message}");
 }
 
@@ -254,7 +254,7 @@ fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
     damage(&mut plan);
     std::fs::write(folder.join("plan.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
     let manifest = Manifest::read(folder, Whole::Package).unwrap();
-    let files = manifest.names().map(|name| Sum::of(name, &std::fs::read(folder.join(name)).unwrap()));
+    let files = manifest.names().map(|name| FileEntry::of(name, &std::fs::read(folder.join(name)).unwrap()));
     Manifest::new(files.collect()).write(folder).unwrap();
 }
 

@@ -75,8 +75,8 @@ fn unreadable_pictures_are_left_out_and_counted() {
     let (code, said) = train.run("nothing", &["--set", "train.batch=5"]);
     insta::assert_snapshot!(format!("{said}exit code {code}"), @r"
     animals28: 5 pictures, on cpu
-     WARN no picture of step 1 could be read, and nothing is learned; T/nothing/skipped.jsonl says why
-    error: no picture of a whole epoch could be read
+     WARN nothing of step 1 could be read, and nothing is learned; T/nothing/skipped.jsonl says why
+    error: nothing of a whole epoch could be read
       help: T/nothing/skipped.jsonl says why
     exit code 4
     ");
@@ -88,7 +88,7 @@ fn generated_films_are_trained_on_by_name() {
     let mut train = Train::of_clips();
     train.data = "synthetic:photopan".into();
     let path = train.at("run").join("metrics.jsonl");
-    for expected in ["vjepa-vit-tiny16: 8192 pictures", "continuing after step"] {
+    for expected in ["vjepa-vit-tiny16: 8192 films", "continuing after step"] {
         let before = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         let mut command = train.command("run", &["--set", "train.health_every=1"]);
         let run = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

@@ -149,6 +149,10 @@ impl Source for Synthetic {
         }
     }
 
+    fn films(&self) -> usize {
+        self.len()
+    }
+
     fn name(&self, i: usize) -> String {
         let part = match self.part {
             Part::Train => "train",

@@ -146,8 +146,8 @@ fn a_data_set_smaller_than_a_batch_is_refused_with_a_remedy() {
     put(folder.path(), "a.png", png(2, 2, 0));
     let dataset = Arc::new(Dataset::open(folder.path()).unwrap());
     let Err(error) = TrainLoader::new(dataset, train_plan(8, 0, 0..1)) else { panic!("there is no batch of 8") };
-    assert_eq!(error.to_string(), "the data set has 1 pictures, fewer than a batch of 8");
-    assert_eq!(error.remedy(), Some("add pictures, or set train.batch to 1 or less"));
+    assert_eq!(error.to_string(), "the data set has 1 picture, fewer than a batch of 8");
+    assert_eq!(error.remedy(), Some("add more, or set train.batch to 1 or less"));
 }
 
 #[test]

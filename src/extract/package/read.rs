@@ -11,7 +11,7 @@ use crate::data::{EvalTransform, InputFormat};
 use crate::device::Spec;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::{CompiledEngine, FeatureDtype, Frozen, Provenance, Shape, Times, Tokens};
-use crate::runtime;
+use crate::runtime::{self, TooLarge};
 use crate::weights::{HostTensor, Manifest, Preprocessing, Store, Whole};
 
 /// A package whose files are whole.
@@ -94,8 +94,8 @@ impl Package {
     pub fn load(self, device: Spec, dtype: FeatureDtype) -> Result<Frozen> {
         let Self { folder, shards, plan, transform, mut provenance } = self;
         let stores = stores(&shards)?;
-        let plan = |bound: usize| runtime::check(&plan).map(|_| plan.within(bound));
-        let engine = runtime::open(device, plan, &|buffer| Ok(weight(&folder, &stores, buffer)?.values))?;
+        let weights = |buffer: &Buffer| Ok(weight(&folder, &stores, buffer)?.values);
+        let engine = runtime::open(device, plan, TooLarge::Split, &weights)?;
         provenance.dtype = dtype;
         let shape = shape(&provenance, features(engine.plan())?)?;
         let engine = CompiledEngine::new(engine, shape);

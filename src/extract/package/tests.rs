@@ -6,7 +6,7 @@ use crate::config::{Layers, ModelConfig, Preset};
 use crate::data::Batch;
 use crate::error::{Error, Kind};
 use crate::extract::{self, EngineChoice, FeatureDtype, Frozen, Provenance, Tokens, Views};
-use crate::weights::{self, Loaded, Manifest, Sum, Which, Whole};
+use crate::weights::{self, FileEntry, Loaded, Manifest, Which, Whole};
 
 fn loaded() -> Loaded {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reference/hf_ijepa");
@@ -69,7 +69,7 @@ fn a_file_that_the_manifest_does_not_list_is_not_read() {
     written(&path);
     let whole = Manifest::read(&path, Whole::Package).unwrap();
     let listing = |names: &[&str]| {
-        let sums = names.iter().map(|name| Sum::of(name, &std::fs::read(path.join(name)).unwrap_or_default()));
+        let sums = names.iter().map(|name| FileEntry::of(name, &std::fs::read(path.join(name)).unwrap_or_default()));
         Manifest::new(sums.collect()).write(&path).unwrap();
     };
     let said = |error: Error| {

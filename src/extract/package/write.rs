@@ -14,7 +14,7 @@ use crate::atomic::{self, partial_path};
 use crate::compile::{Buffer, Dtype, Plan, wgsl};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::Provenance;
-use crate::weights::{Loaded, Manifest, Sum, of_plan};
+use crate::weights::{FileEntry, Loaded, Manifest, of_plan};
 
 /// The most bytes of a file of weights that holds more than one.
 const SHARD: usize = 64 << 20;
@@ -78,7 +78,7 @@ fn fill(folder: &Path, contents: &Contents) -> Result<()> {
 }
 
 /// Writes the shaders, each once, and says how they are launched.
-fn launches<'a>(plan: &'a Plan, folder: &Path, files: &mut Vec<Sum>) -> Result<Vec<Launch<'a>>> {
+fn launches<'a>(plan: &'a Plan, folder: &Path, files: &mut Vec<FileEntry>) -> Result<Vec<Launch<'a>>> {
     let shaders = folder.join(SHADERS);
     fs::create_dir_all(&shaders).at("create", &shaders)?;
     let mut written = BTreeSet::new();
@@ -130,7 +130,7 @@ impl View for &Weight {
     }
 }
 
-fn weights(folder: &Path, contents: &Contents, files: &mut Vec<Sum>) -> Result<()> {
+fn weights(folder: &Path, contents: &Contents, files: &mut Vec<FileEntry>) -> Result<()> {
     let buffers = contents.plan.buffers.iter().filter(|buffer| buffer.role.is_constant());
     let (mut held, mut bytes) = (Vec::new(), 0);
     for buffer in buffers {
@@ -154,7 +154,7 @@ fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
     }
 }
 
-fn flush(folder: &Path, held: &mut Vec<Weight>, files: &mut Vec<Sum>) -> Result<()> {
+fn flush(folder: &Path, held: &mut Vec<Weight>, files: &mut Vec<FileEntry>) -> Result<()> {
     if held.is_empty() {
         return Ok(());
     }
@@ -166,13 +166,13 @@ fn flush(folder: &Path, held: &mut Vec<Weight>, files: &mut Vec<Sum>) -> Result<
     put(folder, &name, &content, files)
 }
 
-fn json(folder: &Path, name: &str, content: &impl Serialize, files: &mut Vec<Sum>) -> Result<()> {
+fn json(folder: &Path, name: &str, content: &impl Serialize, files: &mut Vec<FileEntry>) -> Result<()> {
     let text = serde_json::to_vec_pretty(content).map_err(|error| Error::new(Kind::Other, error.to_string()))?;
     put(folder, name, &text, files)
 }
 
-fn put(folder: &Path, name: &str, content: &[u8], files: &mut Vec<Sum>) -> Result<()> {
+fn put(folder: &Path, name: &str, content: &[u8], files: &mut Vec<FileEntry>) -> Result<()> {
     atomic::write(&folder.join(name), content)?;
-    files.push(Sum::of(name, content));
+    files.push(FileEntry::of(name, content));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a plan takes of the machine's memory on the processor, known before any of it is taken.
 
-use std::iter::repeat_n;
+use std::iter::{repeat_n, successors};
 
 use super::{check::packed, shapes_of};
 use crate::compile::{BufferId, Dtype, Kernel, Plan, Role};
@@ -51,6 +51,14 @@ pub fn require(plan: &Plan) -> Result<()> {
     room(own.chain(plan.slots()).chain(beside.map(|values| values * size_of::<f32>())))
 }
 
+/// A checked `plan` for as many images at once as the machine has memory for: its batch is halved until they fit. Where not
+/// even one does, or images share something unevenly, it is `plan` itself.
+pub fn fitting(plan: Plan) -> Plan {
+    let mut halves = successors(Some(plan.batch), |images| (*images > 1).then(|| images.div_ceil(2)));
+    let fits = halves.find_map(|images| plan.of_batch(images).filter(|plan| require(plan).is_ok()));
+    fits.unwrap_or(plan)
+}
+
 /// Bytes of a buffer that shares its memory with no other.
 fn lasting(plan: &Plan, id: BufferId) -> usize {
     let buffer = plan.buffer(id);
@@ -61,5 +69,25 @@ fn lasting(plan: &Plan, id: BufferId) -> usize {
         Some([k, n]) if buffer.dtype == Dtype::Bf16 => Panels::values([k.div_ceil(2), n]) * size_of::<u32>(),
         Some(sizes) => Panels::values(sizes) * size_of::<f32>(),
         None => buffer.len() * size_of::<f32>(),
+    }
+}
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use super::*;
+    use crate::compile::{Outputs, Take, compile};
+    use crate::config::Preset;
+
+    #[test]
+    fn a_batch_that_no_memory_holds_is_halved_until_it_fits() {
+        let model = Preset::find("ijepa-vit-tiny16").unwrap().config().model;
+        let plan = compile(&model, 1, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+        let huge = plan.of_batch(1 << 20).unwrap();
+        assert!(require(&huge).is_err());
+        let fits = fitting(huge.clone());
+        assert!(fits.batch.is_power_of_two() && require(&fits).is_ok() && fits == plan.of_batch(fits.batch).unwrap());
+        // Memory may have become free meanwhile, but not four times as much.
+        assert!(require(&plan.of_batch(4 * fits.batch).unwrap()).is_err());
+        assert_eq!(fitting(plan.clone()), plan);
     }
 }

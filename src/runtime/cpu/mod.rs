@@ -19,6 +19,7 @@ use crate::kernels::workspace::Workspace;
 use crate::runtime::check::{Ends, count};
 use crate::runtime::kept::Kept;
 use memory::Beside;
+pub use memory::fitting;
 
 /// A plan with its weights, ready to run again and again.
 #[derive(Debug)]

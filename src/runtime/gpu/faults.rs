@@ -16,12 +16,8 @@ impl Faults {
         let faults = Self::default();
         let (uncaptured, lost) = (faults.clone(), faults.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured.note(error.to_string())));
-        device.set_device_lost_callback(move |reason, message| {
-            // wgpu says so also when it drops a device in good order.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lost.note(format!("the device was lost: {message}"));
-            }
-        });
+        // wgpu says so also when it drops a device in good order, and nobody asks any more.
+        device.set_device_lost_callback(move |_, message| lost.note(format!("the device was lost: {message}")));
         faults
     }
 

@@ -271,6 +271,7 @@ fn folders_of_frames_are_films_in_the_order_of_their_numbers() {
 
     crate::data::tests::put(root, "list.txt", "up/0 7\ndown/0/frame3.png 2\n");
     let listed = Dataset::open(&root.join("list.txt")).unwrap();
+    assert_eq!(listed.contents(), "1 picture and 1 film");
     assert_eq!((listed.label(0), listed.label(1)), (Some(7), Some(2)));
     assert_eq!((listed.timeline(0).unwrap().len(), listed.timeline(1).unwrap().len()), (12, 1));
     assert_eq!(listed.clip(1, &[0, 5]).unwrap().picture(1).pixels[0], 30);
@@ -300,8 +301,10 @@ fn films_stand_beside_pictures_in_folders_and_lists() {
     assert_eq!(labels, expected.map(|(name, label)| (name.to_owned(), Some(label))));
     let lengths: Vec<usize> = (0..3).map(|i| dataset.timeline(i).unwrap().len()).collect();
     assert_eq!(lengths, [1, 3, 3]);
+    assert_eq!(dataset.contents(), "1 picture and 2 films");
     crate::data::tests::put(root, "list.txt", "dogs/c.webm 4\ncats/gone.mp4 1\n");
     let listed = Dataset::open(&root.join("list.txt")).unwrap();
+    assert_eq!(listed.contents(), "2 films");
     assert_eq!((listed.label(0), listed.timeline(0).unwrap().len()), (Some(4), 3));
     assert_eq!(listed.clip(1, &[0]).unwrap_err().reason, SkipReason::Unreadable);
     assert_eq!(dataset.fingerprint(), Dataset::open(root).unwrap().fingerprint());
