@@ -22,8 +22,6 @@ pub enum Purpose {
     MaskPosition = 5,
     /// Which labels a few-label probe sees.
     Labels = 6,
-    /// Projections of a regulariser.
-    Projection = 7,
     /// Which rows a probe's penalty is chosen on.
     Folds = 8,
     /// Where in a film a training clip begins.

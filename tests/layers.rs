@@ -108,6 +108,16 @@ fn modules_use_only_lower_layers() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Compiled encoders are for use, not for training.
+#[test]
+fn training_knows_neither_the_compiler_nor_the_runtime() {
+    let found: Vec<String> = holding(&["crate::compile", "crate::runtime"])
+        .into_iter()
+        .filter(|path| ["train/", "fused/", "model/"].iter().any(|folder| path.starts_with(folder)))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join(", "));
+}
+
 #[test]
 fn only_the_command_line_prints() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -133,6 +133,10 @@ impl Command {
         let which = self.which.map(Into::into);
         match &self.model {
             None if path.exists() => Ok(Subject::Weights(Box::new(weights::open(path, which)?))),
+            None if which.is_some() => {
+                Err(Error::usage(format!("{} does not exist, and --encoder chooses of weights", self.encoder))
+                    .with_remedy("name weights, or a preset without --encoder"))
+            }
             None => Ok(Subject::Preset(Box::new(Preset::find(&self.encoder)?.config().model))),
             Some(name) if path.exists() => {
                 let model = Preset::find(name)?.config().model;

@@ -1,9 +1,11 @@
 //! `anyjepa masks PRESET`: what the sampler hides, as pictures and numbers.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyjepa::atomic;
 use anyjepa::config::{Grid, MaskMode, MaskShape, RunConfig};
 use anyjepa::data::Dataset;
 use anyjepa::error::{Error, IoContext as _, Kind, Result};
@@ -11,7 +13,7 @@ use anyjepa::masks::MaskSampler;
 use anyjepa::viz::masks::{Coverage, MaskStatistics, heat_maps, sheet, survey};
 use anyjepa::viz::seen;
 use clap::{Args, ValueEnum};
-use image::{Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
 use serde::Serialize;
 
 use super::OutputArgs;
@@ -197,8 +199,10 @@ fn strips(path: &Path, config: &RunConfig, count: usize) -> Result<Vec<Vec<RgbIm
 
 fn save(folder: &Path, name: &str, picture: &RgbImage) -> Result<Shown> {
     let path = folder.join(name);
+    let mut png = Vec::new();
     picture
-        .save(&path)
-        .map_err(|error| Error::new(Kind::Other, format!("cannot write {}: {error}", path.display())))?;
+        .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+        .map_err(|error| Error::new(Kind::Other, format!("cannot draw {}: {error}", path.display())))?;
+    atomic::write(&path, &png)?;
     Ok(path.into())
 }

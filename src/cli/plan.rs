@@ -10,6 +10,9 @@ use super::arguments::count;
 use super::output::{print, print_json, table};
 use super::settings::ConfigArgs;
 
+/// More than any data set has; their number is multiplied by that of epochs.
+const MOST_IMAGES: u64 = 1_000_000_000_000;
+
 /// `anyjepa plan PRESET`
 #[derive(Debug, Args)]
 pub struct Command {
@@ -22,7 +25,7 @@ pub struct Command {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory: Option<f64>,
     /// Pictures of the data set; those that the preset is meant for where none is given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>(1..=MOST_IMAGES))]
     images: Option<usize>,
     #[command(flatten)]
     output: OutputArgs,

@@ -121,7 +121,13 @@ fn failure(result: &Verification, cases: usize, mut errors: Vec<Error>) -> Error
 
 fn print_table(result: &Verification) -> Result<()> {
     let mut rows = table(&["tensor", "shape", "max abs", "max rel", "cosine", "tolerance", ""]);
-    for Row { comparison: tensor, .. } in &result.tensors {
+    // Tensors of several cases have the same names.
+    let several = result.tensors.iter().any(|row| row.case != result.tensors[0].case);
+    let mut last = None;
+    for Row { case, comparison: tensor } in &result.tensors {
+        if several && last.replace(case) != Some(case) {
+            rows.add_row([case.as_str()]);
+        }
         let verdict = match (&tensor.problem, tensor.passed) {
             (Some(problem), _) => format!("FAIL: {problem}"),
             (None, true) => "pass".into(),

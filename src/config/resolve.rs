@@ -88,6 +88,11 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
                 Error::usage(format!("`--set {pair}` has no `=`")).with_remedy("write it as --set optim.lr=1e-3")
             );
         };
+        // By its name a run's own configuration finds its preset again.
+        if key.trim() == "name" {
+            return Err(Error::usage("`name` is the preset's and cannot be set")
+                .with_remedy("name another preset on the command line, and the run by its folder, --out"));
+        }
         put(&mut table, &keys, key.trim(), parse_value(text.trim()), Origin::Set)?;
     }
 

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn both_orientations_have_the_same_rank() {
-        let mut stream = Stream::new(1, 0, 0, Purpose::Projection);
+        let mut stream = Stream::new(1, 0, 0, Purpose::Init);
         let values: Vec<f32> = (0..60 * 20).map(|_| stream.normal() as f32).collect();
         let turned = (0..20 * 60).map(|at| values[at % 60 * 20 + at / 60]).collect();
         let (tall, wide) = (of(60, 20, values), of(20, 60, turned));

@@ -103,7 +103,7 @@ mod tests {
 
     /// Rows that vary by 9, 3 and 1 along three orthogonal directions.
     fn three_directions(rows: usize, cols: usize) -> Matrix {
-        let mut stream = Stream::new(3, 0, 0, Purpose::Projection);
+        let mut stream = Stream::new(3, 0, 0, Purpose::Init);
         let mut values = vec![0.25; rows * cols];
         for row in values.chunks_exact_mut(cols) {
             let [a, b, c] = [9.0, 3.0, 1.0].map(|scale| (scale * stream.normal()) as f32);

@@ -29,15 +29,16 @@ impl PassTokens {
     }
 
     /// The mean of `draws`, pass by pass.
-    pub fn mean(draws: &[Vec<Masks>]) -> Vec<Self> {
-        let passes = draws.iter().map(Vec::len).min().unwrap_or(0);
+    pub fn mean<'a>(draws: impl Iterator<Item = &'a [Self]>) -> Vec<Self> {
+        let draws: Vec<&[Self]> = draws.collect();
+        let passes = draws.iter().map(|draw| draw.len()).min().unwrap_or(0);
         let mean = |number: usize| {
-            let all = || draws.iter().map(|draw| Self::of(&draw[number]));
-            let mean = |of: fn(Self) -> f64| all().map(of).sum::<f64>() / draws.len() as f64;
+            let mean =
+                |of: fn(&Self) -> f64| draws.iter().map(|draw| of(&draw[number])).sum::<f64>() / draws.len() as f64;
             Self {
                 context_tokens: mean(|pass| pass.context_tokens),
                 target_tokens: mean(|pass| pass.target_tokens),
-                ..Self::of(&draws[0][number])
+                ..draws[0][number]
             }
         };
         (0..passes).map(mean).collect()

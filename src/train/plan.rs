@@ -95,8 +95,10 @@ impl Plan {
         let (model, train) = (&config.model, &config.train);
         let sampler = MaskSampler::new(&config.mask, model.grid())?;
         let samples: Vec<u64> = (0..train.batch as u64).collect();
-        let draws: Vec<_> = (0..MASK_DRAWS).map(|step| sampler.sample(train.seed, step, &samples)).collect();
-        let passes = PassTokens::mean(&draws);
+        // The masks of a large batch fill the memory, and are not kept.
+        let drawn = |step| Drawn::of(&sampler.sample(train.seed, step, &samples));
+        let draws: Vec<Drawn> = (0..MASK_DRAWS).map(drawn).collect();
+        let passes = PassTokens::mean(draws.iter().map(|draw| draw.passes.as_slice()));
 
         let (encoder, predictor) = shapes(config);
         let (values, output) = (model.patch_values(), output_values(config));
@@ -150,7 +152,7 @@ impl Plan {
     }
 
     /// What cannot work.
-    fn problems(&self, config: &RunConfig, machine: Machine, draws: &[Vec<Masks>]) -> Vec<String> {
+    fn problems(&self, config: &RunConfig, machine: Machine, draws: &[Drawn]) -> Vec<String> {
         let mut problems = Vec::new();
         if self.steps == 0 {
             problems.push(format!("{} images do not fill one step of {}", machine.images, self.global_batch));
@@ -162,7 +164,8 @@ impl Plan {
                 self.schedule.warmup_steps, self.steps
             ));
         }
-        let shown = share_of_shown_targets(draws);
+        let sum = |of: fn(&Drawn) -> f64| draws.iter().map(of).sum::<f64>();
+        let shown = sum(|draw| draw.shown) / sum(|draw| draw.images).max(1.0);
         if let Some(blocks) = config.mask.blocks().filter(|blocks| !blocks.allow_overlap && shown > MOST_SHOWN) {
             problems.push(format!(
                 "the grid of {} tokens is too small for its masks: in {:.0} % of the images the context must show \
@@ -172,9 +175,8 @@ impl Plan {
                 blocks.min_keep
             ));
         }
-        // All passes of a step together.
-        let mean = |of: &dyn Fn(&Masks) -> f64| draws.iter().flatten().map(of).sum::<f64>() / draws.len() as f64;
-        let (before, after) = (mean(&|masks| masks.cut.context_before), mean(&|masks| masks.cut.context_after));
+        let count = draws.len() as f64;
+        let (before, after) = (sum(|draw| draw.before) / count, sum(|draw| draw.after) / count);
         if config.mask.mode == MaskMode::Reference && after < LEAST_KEPT * before {
             problems.push(format!(
                 "masks are cut to the shortest of train.batch = {} images: of a context's {before:.1} tokens {after:.1} are \
@@ -219,15 +221,30 @@ impl Plan {
     }
 }
 
-/// The share of images of which a context shows a token of a target.
-fn share_of_shown_targets(draws: &[Vec<Masks>]) -> f64 {
-    let (mut shown, mut images) = (0, 0);
-    for masks in draws.iter().flatten() {
-        let rows = masks.context.first().map_or(0, |mask| mask.batch);
-        images += rows;
-        shown += (0..rows).filter(|&row| masks.shown_targets(row)[0] > 0).count();
+/// What is kept of a draw of a step's masks.
+struct Drawn {
+    passes: Vec<PassTokens>,
+    /// Tokens of a context before the cut, and after it, over all passes together.
+    before: f64,
+    after: f64,
+    /// Images, once for each pass.
+    images: f64,
+    /// Those of which a context shows a token of a target.
+    shown: f64,
+}
+
+impl Drawn {
+    fn of(masks: &[Masks]) -> Self {
+        let rows = |masks: &Masks| masks.context.first().map_or(0, |mask| mask.batch);
+        let shown = |masks: &Masks| (0..rows(masks)).filter(|&row| masks.shown_targets(row)[0] > 0).count();
+        Self {
+            passes: masks.iter().map(PassTokens::of).collect(),
+            before: masks.iter().map(|masks| masks.cut.context_before).sum(),
+            after: masks.iter().map(|masks| masks.cut.context_after).sum(),
+            images: masks.iter().map(rows).sum::<usize>() as f64,
+            shown: masks.iter().map(shown).sum::<usize>() as f64,
+        }
     }
-    shown as f64 / images.max(1) as f64
 }
 
 #[cfg(test)]

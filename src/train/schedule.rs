@@ -36,7 +36,7 @@ impl Schedule {
         Self {
             warmup_steps: (optim.warmup_epochs * epoch) as usize,
             end: (optim.schedule_scale * optim.epochs as f64 * epoch) as usize,
-            steps: optim.epochs * steps_per_epoch,
+            steps: optim.epochs.saturating_mul(steps_per_epoch),
             optim: optim.clone(),
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::colour::heat;
 use crate::config::Grid;
+use crate::device::{Api, Spec, require_memory};
 use crate::error::{Error, Result};
 use crate::masks::{CutReport, IndexMask, MaskSampler, Masks};
 
@@ -36,6 +37,12 @@ pub fn sheet(samples: &[Vec<RgbImage>], passes: &[Masks], grid: Grid) -> Result<
     let (width, height) = check(samples, &masks, grid)?;
     let zoom = CELL.div_ceil(width.min(height).max(1));
     let cells = Cells { width: width * zoom, height: height * zoom, strips: 1 + masks.len() as u32, grid };
+    // The sheet, and a sample's frames as they are drawn.
+    let pixels =
+        cells.pixels(samples.len()) + (grid.time as u64 * u64::from(cells.width) * u64::from(cells.height)) as f64;
+    require_memory(Spec { api: Api::Cpu, index: None }, 3.0 * pixels, 0.0).map_err(|error| {
+        error.with_remedy("take fewer masks (mask.targets) or a smaller picture (model.image_size)")
+    })?;
     let mut sheet = cells.paper(samples.len() as u32);
     let mut shown = vec![false; grid.tokens()];
     for (row, frames) in samples.iter().enumerate() {
@@ -95,6 +102,12 @@ struct Cells {
 }
 
 impl Cells {
+    /// Pixels of the paper.
+    fn pixels(&self, samples: usize) -> f64 {
+        let cells = samples as f64 * f64::from(self.strips) * self.grid.time as f64;
+        cells * f64::from(self.width + GAP) * f64::from(self.height + GAP)
+    }
+
     fn paper(&self, samples: u32) -> RgbImage {
         let (columns, rows) = match self.grid.time {
             1 => (self.strips, samples),

@@ -41,6 +41,9 @@ fn each_is_refused_with_advice() {
     let extract = |weights: &str, more: &[&str]| {
         run(&[&["extract", data, "--weights", weights, "--tokens", "pooled", "--out", out], more].concat())
     };
+    let masks = "masks ijepa-vit-b16 --batch 1 --set model.image_size=16384 --set data.resize=16384 --set \
+                 model.patch_size=64 --set mask.targets=256 --out";
+    let masks = run(&masks.split_whitespace().chain([out]).collect::<Vec<_>>());
     for (name, ended, code) in [
         ("extract", bench("extract"), 6),
         ("train", bench("train"), 6),
@@ -51,6 +54,8 @@ fn each_is_refused_with_advice() {
         ("beyond", train(&["model.dim=4000000000"]), 2),
         ("parity", parity(&["model.dim=65536", "model.heads=1", "model.depth=1024"]), 6),
         ("layers of parity", parity(&["model.image_size=14336", "data.resize=14336", "model.patch_size=14"]), 6),
+        ("sheet of masks", masks, 6),
+        ("pictures of a plan", run(&["plan", "ijepa-vit-h14", "--images", "18446744073709551615"]), 2),
         ("file in extract", extract(large, &[]), 4),
         ("file in compile", run(&["compile", large]), 4),
         ("file in parity", run(&["parity", large]), 4),

@@ -54,11 +54,13 @@ pub fn run(demo: &Demo, observer: &mut dyn Observer) -> Result<Outcome<ProbeRow>
     few_labels(&data.labels, FEW_LABELS, 0).map_err(|error| {
         error.with_remedy(format!("give data with at least {FEW_LABELS} training pictures of each class"))
     })?;
+    // And so does a picture that cannot be read: all features are of the same pictures.
+    let raw = RawPixels::new(demo.config).encode(&data, &test)?;
     let mut probes = Vec::new();
     let mut first: Option<First> = None;
     for &seed in demo.seeds {
         let learned = demo.learn(seed, &data, observer)?;
-        let mut sets = vec![(Features::Raw, RawPixels::new(demo.config).encode(&data, &test)?)];
+        let mut sets = vec![(Features::Raw, raw.clone())];
         for (features, encoder) in
             [(Features::Untrained, &learned.pair.untrained), (Features::Trained, &learned.pair.trained)]
         {

@@ -104,7 +104,10 @@ impl<'a> RawPixels<'a> {
         let pixels = |part: &Part| -> Result<Matrix> {
             let (mut scratch, mut values) = (Scratch::default(), Vec::new());
             for i in 0..part.data.len() {
-                let picture = part.data.picture(i).map_err(|skip| Error::new(Kind::Data, skip.to_string()))?;
+                let picture = part.data.picture(i).map_err(|skip| {
+                    Error::new(Kind::Data, skip.to_string())
+                        .with_remedy("take it out of the data: all features are probed on the same pictures")
+                })?;
                 transform.append(&picture, &mut scratch, &mut values);
             }
             Matrix::new(part.data.len(), transform.input().values(), values)
