@@ -21,10 +21,10 @@ fn every_command_explains_itself() {
         assert_eq!(code, 0, "{command}");
         texts.push(format!("$ anyjepa {command} --help\n{help}"));
     }
-    for kind in ["linear", "knn", "attentive"] {
-        let (code, help, _) = anyjepa(&["probe", kind, "--help"]);
-        assert_eq!(code, 0, "probe {kind}");
-        texts.push(format!("$ anyjepa probe {kind} --help\n{help}"));
+    for [command, below] in [["probe", "linear"], ["probe", "knn"], ["probe", "attentive"], ["demo", "video"]] {
+        let (code, help, _) = anyjepa(&[command, below, "--help"]);
+        assert_eq!(code, 0, "{command} {below}");
+        texts.push(format!("$ anyjepa {command} {below} --help\n{help}"));
     }
     insta::assert_snapshot!(texts.join("\n\n"));
 }
@@ -112,6 +112,18 @@ fn the_masks_that_are_drawn_are_cut_as_those_of_the_whole_batch() {
     // The published sampler cuts all masks of a batch to the smallest, the unbiased one does not.
     assert!(drawn("reference", "8") != drawn("reference", "512"));
     assert!(drawn("unbiased", "8") == drawn("unbiased", "512"));
+}
+
+#[test]
+fn random_tubes_are_called_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("masks").display().to_string();
+    let random = ["masks", "vjepa-vit-tiny16", "--batch", "2", "--set", "mask.mode=random", "--out", &out];
+    let (code, table, said) = anyjepa(&random);
+    assert!(code == 0 && table.contains("tokens of a mask, random tubes"), "{table}{said}");
+    let (_, json, _) = anyjepa(&[&random[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["passes"].as_array().unwrap().len(), &json["passes"][0]["range"]), (1, &"random".into()));
 }
 
 #[test]

@@ -92,7 +92,10 @@ fn which_frames_of_a_film_are_seen_can_be_said() {
         let input = ["extract", &films, "--weights", &fixture(weights), "--out", &out];
         let output = anyjepa(&[&input[..], &["--tokens", "pooled", "--sampling", sampling]].concat());
         let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
-        if output.status.success() { Ok(FeatureSet::open(Path::new(&out)).unwrap()) } else { Err(said) }
+        match output.status.code() {
+            Some(0) => Ok(FeatureSet::open(Path::new(&out)).unwrap()),
+            code => Err(format!("{said}\nexit code {code:?}")),
+        }
     };
     // 25 frames, 25 a second; the fixture has 4 frames of a clip, 4 a second.
     for (sampling, seconds, words) in [
@@ -106,8 +109,15 @@ fn which_frames_of_a_film_are_seen_can_be_said() {
         let preprocessing = &features.provenance.preprocessing;
         assert!(preprocessing.to_string().starts_with(words), "{sampling}: {preprocessing}");
     }
-    let mistakes =
-        [("hf_vjepa2", "frames=3"), ("hf_vjepa2", "clips=0"), ("hf_vjepa2", "speed=2"), ("hf_ijepa", "fps=4")];
+    let mistakes = [
+        ("hf_vjepa2", "frames=3"),
+        ("hf_vjepa2", "clips=0"),
+        ("hf_vjepa2", "speed=2"),
+        ("hf_vjepa2", "fps=4,stride=2"),
+        ("hf_vjepa2", "stride=2,fps=4"),
+        ("hf_vjepa2", "clips=8,clips=2"),
+        ("hf_ijepa", "fps=4"),
+    ];
     let said: Vec<String> = mistakes.map(|(weights, sampling)| extract(weights, sampling).unwrap_err()).into();
     insta::assert_snapshot!(said.join("\n"));
 }

@@ -23,10 +23,10 @@ use super::{OutputArgs, TokensArg, signals};
 /// `anyjepa probe attentive --train PATH --test PATH`
 #[derive(Debug, Args)]
 pub struct AttentiveArgs {
-    /// What to learn from: features of every token, or with --weights pictures, of which the training part
+    /// What to learn from: features of every token, or with --weights pictures or films, of which the training part
     #[arg(long, value_name = "PATH", required_unless_present = "probe")]
     train: Option<PathBuf>,
-    /// What to be tested on: features, or with --weights pictures, of which the test part
+    /// What to be tested on: features, or with --weights pictures or films, of which the test part
     #[arg(long, value_name = "PATH")]
     test: PathBuf,
     /// A probe to be tested, instead of learning: of --out, or a published one of V-JEPA

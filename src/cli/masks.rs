@@ -39,7 +39,7 @@ pub struct Command {
     /// The sampler; the preset's where none is given
     #[arg(long, value_enum)]
     mode: Option<Mode>,
-    /// Pictures to draw the masks over; plain squares where none are given
+    /// Pictures or films to draw the masks over; plain squares where none are given
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// A folder for masks.png and coverage.png
@@ -84,7 +84,7 @@ struct Survey {
 /// The masks of one pass over a batch.
 #[derive(Serialize)]
 struct Pass {
-    /// What they are of: `blocks` of a picture, or the `short` or the `long` range of a clip.
+    /// What they are of: `blocks` of a picture, the `short` or the `long` range of a clip, or its `random` tubes.
     range: &'static str,
     #[serde(flatten)]
     statistics: MaskStatistics,
@@ -125,6 +125,7 @@ impl Command {
         ];
         let ranges = masks.iter().map(|pass| match &config.mask.shape {
             MaskShape::Blocks(_) => "blocks",
+            MaskShape::Tubes(_) if config.mask.mode == MaskMode::Random => "random",
             MaskShape::Tubes(tubes) => tubes.ranges()[pass.range].0,
         });
         let pass = |(range, (coverage, statistics)): (&'static str, (Coverage, MaskStatistics))| {
@@ -151,7 +152,11 @@ fn print_tables(survey: &Survey, grid: Grid) -> Result<()> {
     let mut text = String::new();
     for pass in &survey.passes {
         let statistics = &pass.statistics;
-        let of = if grid.time == 1 { String::new() } else { format!(", {} range", pass.range) };
+        let of = match pass.range {
+            "blocks" => String::new(),
+            "random" => ", random tubes".to_owned(),
+            range => format!(", {range} range"),
+        };
         let mut rows = table(&[&format!("tokens of a mask{of}"), "mean", "std", "min", "max"]);
         for (what, spread) in [
             ("context, as drawn", &statistics.context_before),

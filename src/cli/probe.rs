@@ -49,10 +49,10 @@ enum KindArgs {
 
 #[derive(Debug, Args)]
 struct CommonArgs {
-    /// What to learn from: features that `anyjepa extract` wrote, or with --weights pictures, of which the training part
+    /// What to learn from: features that `anyjepa extract` wrote, or with --weights pictures or films, of which the training part
     #[arg(long, value_name = "PATH")]
     train: PathBuf,
-    /// What to be tested on: features, or with --weights pictures, of which the test part
+    /// What to be tested on: features, or with --weights pictures or films, of which the test part
     #[arg(long, value_name = "PATH")]
     test: PathBuf,
     /// Labels of each class to learn from; all where none are given

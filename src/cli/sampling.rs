@@ -21,6 +21,19 @@ pub enum Change {
     Views(usize),
 }
 
+impl Change {
+    #[cfg(feature = "train")]
+    fn key(self) -> &'static str {
+        match self {
+            Self::Frames(_) => "frames",
+            Self::Stride(_) => "stride",
+            Self::Fps(_) => "fps",
+            Self::Clips(_) => "clips",
+            Self::Views(_) => "views",
+        }
+    }
+}
+
 /// Reads `KEY=VALUE`.
 pub fn parse(text: &str) -> Result<Change> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
@@ -42,12 +55,25 @@ pub fn parse(text: &str) -> Result<Change> {
 /// Samples for `loaded` as `changes` say, and as the weights do where they say nothing.
 ///
 /// # Errors
-/// A usage error for weights of pictures, for a sampling that cannot be, and for a number of frames that the encoder's
+/// A usage error for weights of pictures, for a key that comes twice or that another excludes, for a sampling that cannot
+/// be, and for a number of frames that the encoder's
 /// positions do not allow.
 #[cfg(feature = "train")]
 pub fn apply(changes: &[Change], loaded: &mut Loaded) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
+    }
+    let keys: Vec<&str> = changes.iter().map(|change| change.key()).collect();
+    if let Some((_, key)) = keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key)) {
+        return Err(
+            Error::usage(format!("--sampling says twice what {key} is")).with_remedy(format!("give {key}= once"))
+        );
+    }
+    if keys.contains(&"stride") && keys.contains(&"fps") {
+        return Err(Error::usage(
+            "--sampling takes frames by number, with stride, or by time, with fps, and not by both",
+        )
+        .with_remedy("leave out stride= or fps="));
     }
     let ModelConfig { frames, tubelet, positions, .. } = &mut loaded.model;
     if *frames < 2 {

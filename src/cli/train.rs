@@ -24,7 +24,8 @@ use super::{DeviceArgs, OutputArgs, signals};
 pub struct Command {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Pictures: a folder, a list, IDX or CIFAR files, or tar shards
+    /// Pictures or films: a folder, a list, IDX or CIFAR files, tar shards, `frames:FOLDER` of films that are folders of
+    /// pictures, or generated films such as `synthetic:photopan`
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// The run's folder

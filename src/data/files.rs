@@ -44,12 +44,12 @@ impl Files {
         Ok(Self::classed(root, &root.join(below), walk(&root.join(below))?))
     }
 
-    /// The folders in `root` that hold pictures, each a film of its own; labels are as in [`Files::tree`].
+    /// The folders in `root`/`below` that hold pictures, each a film of its own; labels are as in [`Files::tree`].
     ///
     /// # Errors
     /// A folder that cannot be listed.
-    pub fn frames(root: &Path) -> Result<Self> {
-        let mut paths = walk(root)?;
+    pub fn frames(root: &Path, below: &Path) -> Result<Self> {
+        let mut paths = walk(&root.join(below))?;
         paths.retain(|path| is_picture_name(path));
         paths.iter_mut().for_each(|path| {
             path.pop();
@@ -57,7 +57,7 @@ impl Files {
         paths.dedup();
         paths.sort_unstable();
         paths.dedup();
-        Ok(Self::classed(root, root, paths))
+        Ok(Self::classed(root, &root.join(below), paths))
     }
 
     /// These files of the folder `root`; where all of them stand in sub-folders of `folder`, those are the classes.

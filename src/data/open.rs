@@ -79,7 +79,7 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
         return films;
     }
     if let Some(folder) = frames_in(path) {
-        return folder_of_films(&require_exists(folder)?);
+        return folder_of_films(&require_exists(folder)?, split);
     }
     require_exists(path)?;
     if path.is_dir() {
@@ -94,7 +94,7 @@ pub(super) fn sources(path: &Path, split: Split) -> Result<Vec<Named>> {
         None => {
             return Err(Error::data(
                 path,
-                "neither a picture, a video, a text list, an IDX file, CIFAR's nor a tar file",
+                "neither a picture, a film, a text list, an IDX file, CIFAR's nor a tar file",
             )
             .with_remedy(format!("{}; lists in {}", endings(), LISTS.join(", "))));
         }
@@ -121,18 +121,23 @@ fn frames_in(path: &Path) -> Option<&Path> {
     path.to_str()?.strip_prefix(FRAMES).map(Path::new)
 }
 
-fn folder_of_films(folder: &Path) -> Result<Vec<Named>> {
-    let films = Files::frames(folder)?;
-    if films.len() == 0 {
-        return Err(Error::data(folder, "no folder with pictures found")
-            .with_remedy("after `frames:` stands a folder in which each folder with pictures is a video"));
+fn folder_of_films(folder: &Path, split: Split) -> Result<Vec<Named>> {
+    let mut folders = contents(folder)?;
+    folders.retain(|path| path.is_dir());
+    let mut films = Vec::new();
+    for below in parts(folder, &folders, split)? {
+        films.push(Files::frames(folder, below)?);
     }
-    Ok(vec![Named { prefix: String::new(), source: Box::new(films) }])
+    if films.iter().all(|films| films.len() == 0) {
+        return Err(Error::data(folder, "no folder with pictures found")
+            .with_remedy("after `frames:` stands a folder in which each folder with pictures is a film"));
+    }
+    Ok(films.into_iter().map(|films| Named { prefix: String::new(), source: Box::new(films) }).collect())
 }
 
 /// Which endings are those of pictures and films.
 pub(super) fn endings() -> String {
-    format!("pictures end in {}; videos in {}", EXTENSIONS.join(", "), FILMS.join(", "))
+    format!("pictures end in {}; films in {}", EXTENSIONS.join(", "), FILMS.join(", "))
 }
 
 /// The endings of text lists.
@@ -190,15 +195,32 @@ fn kind(path: &Path) -> Result<Option<Kind>> {
     })
 }
 
-/// The stores in the folder at `path`.
-fn folder(path: &Path, split: Split) -> Result<Vec<Named>> {
+/// What is in the folder at `path`, sorted.
+fn contents(path: &Path) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).at("list", path)? {
         names.push(entry.at("list", path)?.file_name());
     }
     names.sort_unstable();
+    Ok(names.iter().map(|name| path.join(name)).collect())
+}
+
+/// Those of the `folders` in `path` that are the part `split`, by their names; `path` itself, with no name, where it has
+/// no parts.
+fn parts<'a>(path: &Path, folders: &'a [PathBuf], split: Split) -> Result<Vec<&'a Path>> {
+    let parts: Vec<_> =
+        folders.iter().filter_map(|folder| exact_part(folder).map(|part| (Some(part), folder))).collect();
+    if parts.len() < 2 || parts.iter().all(|(part, _)| *part != Some(Part::Train)) {
+        return Ok(vec![Path::new("")]);
+    }
+    let picked = pick(path, parts, split)?;
+    Ok(picked.into_iter().map(|folder| Path::new(folder.file_name().unwrap_or_default())).collect())
+}
+
+/// The stores in the folder at `path`.
+fn folder(path: &Path, split: Split) -> Result<Vec<Named>> {
     let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) =
-        names.iter().map(|name| path.join(name)).partition(|path| path.is_dir());
+        contents(path)?.into_iter().partition(|path| path.is_dir());
     // To open a pipe that is called as a store is could mean to wait for ever.
     files.retain(|file| file.is_file());
 
@@ -225,19 +247,13 @@ fn folder(path: &Path, split: Split) -> Result<Vec<Named>> {
         found.push(Box::new(Shards::open(&shards)?.require()?));
     }
     if found.is_empty() {
-        let parts: Vec<_> =
-            folders.iter().filter_map(|folder| exact_part(folder).map(|part| (Some(part), folder))).collect();
-        let has_parts = parts.iter().any(|(part, _)| *part == Some(Part::Train)) && parts.len() > 1;
-        let below = if has_parts { pick(path, parts, split)? } else { Vec::new() };
-        let below = below.iter().map(|folder| Path::new(folder.file_name().unwrap_or_default()));
-        let below: Vec<&Path> = if has_parts { below.collect() } else { vec![Path::new("")] };
-        for below in below {
+        for below in parts(path, &folders, split)? {
             found.push(Box::new(Files::tree(path, below)?.require()?));
         }
     }
     if found.iter().all(|source| source.len() == 0) {
         return Err(Error::data(path, "no pictures found").with_remedy(format!(
-            "looked for pictures ({}) and videos ({}) in it and its sub-folders, for IDX files (*images*idx3*), \
+            "looked for pictures ({}) and films ({}) in it and its sub-folders, for IDX files (*images*idx3*), \
              CIFAR's binary files ({}) and tar shards (*.tar)",
             EXTENSIONS.join(", "),
             FILMS.join(", "),

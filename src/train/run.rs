@@ -381,3 +381,87 @@ fn clipped(networks: &Networks, grads: StepGradients, norms: [Tensor<1>; 2], lim
         predictor: clip(&networks.predictor, grads.predictor, predictor, limit),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    fn tiny() -> RunConfig {
+        let mut config = Preset::find("photopan").unwrap().config();
+        (config.train.batch, config.train.log_every, config.train.health_every) = (4, 1, 0);
+        config
+    }
+
+    #[test]
+    fn each_network_is_scaled_by_its_own_norm() {
+        let (config, device) = (tiny(), Device::flex());
+        let networks = Networks::new(&config, Init::Seed(1), &device);
+        let sampler = MaskSampler::new(&config.mask, config.model.grid()).unwrap();
+        let masks = sampler.sample(1, 0, &[0, 1]);
+        let pixels = Tensor::random([2, 48, 32, 32], burn::tensor::Distribution::Normal(0.0, 1.0), &device);
+        let read = |grads: &StepGradients| norms(&networks, grads).map(|norm| norm.into_scalar::<f32>());
+        let under = |limit| {
+            let forward = networks.forward(&config.loss, pixels.clone(), &masks);
+            let grads = networks.backward(forward.loss);
+            let norms = norms(&networks, &grads);
+            read(&clipped(&networks, grads, norms, limit))
+        };
+        let near =
+            |found: f32, expected: f32| assert!((found / expected - 1.0).abs() < 1e-3, "{found}, not {expected}");
+        // No limit, and one that neither meets.
+        let [encoder, predictor] = under(0.0);
+        assert_eq!(under(1e6), [encoder, predictor]);
+        assert!((encoder / predictor - 1.0).abs() > 0.05, "{encoder} and {predictor} tell nothing apart");
+        // One between them scales the larger alone, one below both makes them equal.
+        let between = (encoder * predictor).sqrt();
+        let [found, other] = under(between.into());
+        near(found, encoder.min(between));
+        near(other, predictor.min(between));
+        let low = encoder.min(predictor) / 10.0;
+        under(low.into()).into_iter().for_each(|norm| near(norm, low));
+    }
+
+    /// Keeps each step's loss.
+    #[derive(Default)]
+    struct Losses(Vec<f64>);
+
+    impl Observer for Losses {
+        fn begin(&mut self, _: usize, _: usize) {}
+        fn metrics(&mut self, metrics: &Metrics) {
+            self.0.push(metrics.loss);
+        }
+        fn checkpoint(&mut self, _: &Path) {}
+        fn warning(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn gradients_are_clipped_from_the_end_of_the_warm_up_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for i in 0..16 {
+            let picture = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([16 * i, 8 * x as u8, 8 * y as u8]));
+            picture.save(folder.path().join(format!("{i}.png"))).unwrap();
+        }
+        let losses = |clip_norm: f64| {
+            let mut config = tiny();
+            (config.optim.epochs, config.optim.warmup_epochs, config.optim.clip_norm) = (2, 1.0, clip_norm);
+            let out = tempfile::tempdir().unwrap();
+            let run = Run {
+                config: &config,
+                data: Arc::new(Dataset::open(folder.path()).unwrap()),
+                out: &out.path().join("run"),
+                device: &Device::flex(),
+                resume: Resume::Never,
+                config_change: ConfigChange::Refuse,
+                stop: Stop::new(Arc::default(), None),
+            };
+            let mut losses = Losses::default();
+            assert_eq!(train(&run, &mut losses).unwrap().steps, 8);
+            losses.0
+        };
+        let (free, clipped) = (losses(0.0), losses(1e-6));
+        // Four steps of warm-up; the loss of the fifth is that of the weights before its update.
+        assert_eq!(free[..5], clipped[..5]);
+        assert!((5..8).all(|step| free[step] != clipped[step]), "{free:?}, {clipped:?}");
+    }
+}

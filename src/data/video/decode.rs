@@ -29,7 +29,7 @@ pub(in crate::data) fn frames(
 ) -> Result<Vec<f64>, Fault> {
     let _share = hold(film.held_bytes());
     // Who waits for memory, which other films have, is not late.
-    let patience = tools.patience(stop);
+    let patience = tools.patience(0, stop);
     let size = Cell::new(None);
     let mut times = Vec::with_capacity(wanted.len());
     for run in runs(&film.timeline, wanted) {
@@ -123,8 +123,11 @@ impl Part<'_> {
         // A decoder leaves out what it cannot decode, and counts on.
         let is_other = |(time, frame): &(&f64, &usize)| self.film.exact && !shows(timeline, **time, **frame);
         if let Some((time, frame)) = times.iter().zip(self.wanted).find(is_other) {
-            let detail =
-                format!("frame {frame}, of {:.3} s, cannot be decoded: one of {time:.3} s came", timeline.time(*frame));
+            let detail = format!(
+                "frame {frame}, of {:.3} s, cannot be decoded: frame {}, of {time:.3} s, came",
+                timeline.time(*frame),
+                timeline.nearest(*time)
+            );
             return Err(Fault::new(SkipReason::Corrupt, detail));
         }
         match read {
@@ -163,7 +166,8 @@ impl Part<'_> {
 fn shows(timeline: &Timeline, time: f64, i: usize) -> bool {
     /// More than twice a rounding to milliseconds.
     const SLACK: f64 = 2.5e-3;
-    timeline.at(time + SLACK) == i && (time - timeline.time(i)).abs() <= SLACK
+    let distance = |i: usize| (time - timeline.time(i)).abs();
+    distance(i) <= SLACK.min(distance(timeline.nearest(time)))
 }
 
 /// Cuts `wanted` into runs: where the way to the next frame is longer than the way from a key frame to it, a new process

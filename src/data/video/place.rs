@@ -34,18 +34,18 @@ impl Place<'_> {
         Decoded::within(file, size)
     }
 
-    /// Whether there is something to read.
+    /// How many bytes there are to read.
     ///
     /// # Errors
     /// A [`Fault`] where the path leads to no regular file, or to no bytes.
-    pub fn require_content(self) -> Result<(), Fault> {
+    pub fn content(self) -> Result<u64, Fault> {
         let length = plain_file(self.path())?.len();
         self.require_whole(length)?;
         let size = match self {
             Self::File(_) => length,
             Self::Within { size, .. } => size,
         };
-        if size == 0 { Err(Fault::new(SkipReason::Empty, "the file has no content")) } else { Ok(()) }
+        if size == 0 { Err(Fault::new(SkipReason::Empty, "the file has no content")) } else { Ok(size) }
     }
 
     /// The address by which FFmpeg reads it: of a file, whatever its name looks like.

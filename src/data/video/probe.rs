@@ -32,7 +32,7 @@ impl Film {
     /// # Errors
     /// A [`Fault`] that says why there is no film.
     pub fn open(tools: &Tools, place: Place<'_>, stop: &AtomicBool) -> Result<Self, Fault> {
-        place.require_content()?;
+        let bytes = place.content()?;
         let mut command = tools.probe(place);
         // V, not v: a cover picture of a song is no video.
         command.args(["-select_streams", "V:0", "-of", "compact"]);
@@ -40,7 +40,7 @@ impl Film {
             "-show_entries",
             "packet=pts_time,dts_time,flags:stream=width,height:format=format_name,start_time",
         ]);
-        let mut running = Running::start(&mut command, tools.patience(stop))?;
+        let mut running = Running::start(&mut command, tools.patience(bytes, stop))?;
         let found = match Found::read(&mut running) {
             Ok(found) => found,
             Err(Unfit::Read(error)) => return Err(running.fault(&error)),
@@ -146,7 +146,12 @@ impl Found {
         // says elsewhere nothing of when it is shown never is, such as what a cut left without its reference.
         let exact = !vague || packets.iter().all(|packet| packet.shown.is_some());
         let time = |packet: &Packet| if exact { packet.shown } else { packet.decoded };
-        let times: Vec<f64> = packets.iter().filter_map(time).collect();
+        let mut times: Vec<f64> = packets.iter().filter_map(time).collect();
+        if exact {
+            // VP8's hidden frames, which are only decoded, carry the time of the one that is shown next.
+            times.sort_unstable_by(f64::total_cmp);
+            times.dedup();
+        }
         if times.is_empty() || width * height == 0 {
             return Err(Fault::new(SkipReason::NoVideo, "the video stream has no frames"));
         }

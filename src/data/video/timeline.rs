@@ -31,7 +31,9 @@ impl Timeline {
         let (first, len) = (times.first().copied().unwrap_or(0.0), times.len());
         let last = times.last().copied().unwrap_or(0.0);
         let step = if len > 1 { (last - first) / (len - 1) as f64 } else { 0.0 };
-        let even = |(i, time): (usize, &f64)| (time - (first + i as f64 * step)).abs() <= ROUNDING;
+        // Frames that lie closer than the rounding are told from each other by their own times.
+        let slack = ROUNDING.min(step / 4.0);
+        let even = |(i, time): (usize, &f64)| (time - (first + i as f64 * step)).abs() <= slack;
         let times = match times.iter().enumerate().all(even) {
             true => Times::Even { first, step, len },
             false => Times::Listed(times),
@@ -76,6 +78,13 @@ impl Timeline {
         after.saturating_sub(1)
     }
 
+    /// The frame whose time is nearest to `time`.
+    pub(super) fn nearest(&self, time: f64) -> usize {
+        let before = self.at(time);
+        let after = before + 1;
+        if after < self.len() && self.time(after) - time < time - self.time(before) { after } else { before }
+    }
+
     /// The last frame at or before frame `i` at which decoding can begin.
     pub(super) fn key(&self, i: usize) -> usize {
         let after = self.keys.partition_point(|key| *key as usize <= i);
@@ -95,6 +104,8 @@ mod tests {
         let uneven = Timeline::new(vec![0.5, 0.0, 0.1], vec![0.1, 0.0], 0.0);
         assert_eq!(uneven.times, Times::Listed(vec![0.0, 0.1, 0.5]));
         assert_eq!((uneven.key(0), uneven.key(1), uneven.key(2)), (0, 1, 1));
+        let close = Timeline::new(vec![0.0, 0.003, 0.004, 0.006], vec![0.0], 0.0);
+        assert_eq!(close.times, Times::Listed(vec![0.0, 0.003, 0.004, 0.006]));
     }
 
     #[test]
@@ -107,5 +118,15 @@ mod tests {
         }
         let still = Timeline::new(vec![3.0], vec![3.0], 3.0);
         assert_eq!((still.at(0.0), still.at(99.0), still.time(7), still.len()), (0, 0, 3.0, 1));
+        assert_eq!((still.nearest(0.0), still.nearest(99.0)), (0, 0));
+    }
+
+    #[test]
+    fn the_nearest_frame_may_be_shown_before_or_after() {
+        for timeline in [Timeline::even(5, 10.0), Timeline::new(vec![0.0, 0.1, 0.2, 0.3, 0.4, 9.0], vec![], 0.0)] {
+            let nearest = [-1.0, 0.04, 0.06, 0.1, 0.31, 0.36].map(|time| timeline.nearest(time));
+            assert_eq!(nearest, [0, 0, 1, 1, 3, 4]);
+            assert_eq!(timeline.nearest(1e9), timeline.len() - 1);
+        }
     }
 }

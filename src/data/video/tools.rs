@@ -10,10 +10,13 @@ use super::child::Patience;
 use super::place::Place;
 use crate::error::{Error, Kind, Result};
 
-/// The longest time that one look into a film, or the decoding of one sample's frames, may take.
+/// The longest time that the decoding of one sample's frames, or one look into a small film, may take.
 ///
 /// A 4K film's clip takes seconds of a slow processor; what takes a minute hangs.
 pub const FILM_LIMIT: Duration = Duration::from_secs(60);
+
+/// A look reads a film from end to end: for each so many bytes, which a slow disk reads in it, it has a second more.
+const BYTES_A_SECOND: u64 = 10_000_000;
 
 /// Containers that are opened. Others, such as a playlist under a film's name, could name any file or host.
 const CONTAINERS: &str = "mov,matroska,webm,avi,gif";
@@ -46,15 +49,16 @@ impl Tools {
                 Ok(status) => format!("it ended with {status}"),
                 Err(error) => error.to_string(),
             };
-            let message = format!("videos are read by FFmpeg, and {} cannot be run: {failed}", program.display());
+            let message = format!("films are read by FFmpeg, and {} cannot be run: {failed}", program.display());
             return Err(Error::new(Kind::Other, message).with_remedy(REMEDY));
         }
         Ok(())
     }
 
-    /// How long a call that begins now is waited for: until `stop` comes on, or its time is over.
-    pub fn patience<'a>(&self, stop: &'a AtomicBool) -> Patience<'a> {
-        Patience { until: Instant::now() + self.limit, stop }
+    /// How long a call that begins now, and reads `bytes` from end to end, is waited for: until `stop` comes on, or its
+    /// time is over.
+    pub fn patience<'a>(&self, bytes: u64, stop: &'a AtomicBool) -> Patience<'a> {
+        Patience { until: Instant::now() + self.limit + Duration::from_secs(bytes / BYTES_A_SECOND), stop }
     }
 
     /// ffprobe on the film at `place`.

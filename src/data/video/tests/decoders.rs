@@ -124,6 +124,20 @@ fn hanging(folder: &Path, name: &str) -> (Tools, PathBuf) {
 }
 
 #[test]
+fn a_look_may_take_longer_the_larger_a_film_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = film(folder.path(), "a.mp4", &numbered("32x32"), 20, &["-c:v", "libx264"]);
+    let ffprobe = script(folder.path(), "slow", "sleep 3; exec ffprobe \"$@\"");
+    let films = Films::with(Tools { ffprobe, limit: Duration::from_secs(1), ..Tools::installed().clone() });
+    assert_eq!(films.timeline(0, Footage::at(&path), &NEVER).unwrap_err().reason, SkipReason::TimedOut);
+    let large = folder.path().join("large.mp4");
+    std::fs::copy(&path, &large).unwrap();
+    // A minute more, and nothing on the disk.
+    std::fs::OpenOptions::new().write(true).open(&large).unwrap().set_len(600_000_000).unwrap();
+    assert_eq!(films.timeline(1, Footage::at(&large), &NEVER).unwrap().len(), 20);
+}
+
+#[test]
 fn a_film_that_has_run_into_its_limit_is_told_of_again_and_not_waited_for_again() {
     for program in ["ffmpeg", "ffprobe"] {
         let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::films::{Films, Footage};
 use super::tools::Tools;
 use crate::data::dataset::Wanted;
 use crate::data::skip::SkipReason;
-use crate::data::{Clip, Dataset, Fault, Picture, Timeline};
+use crate::data::{Clip, Dataset, Fault, Picture, Split, Timeline};
 
 /// Each frame has one level of light, which tells its number.
 const NUMBERED: &str = "geq=lum='16+2*N':cb=128:cr=128";
@@ -60,11 +60,26 @@ fn faulty(films: &Films, path: &Path) -> Fault {
     read.and_then(middle).unwrap_err()
 }
 
+/// A film of VP8 some of whose packets are frames that are never shown. The frames move, which such a frame needs.
+fn hidden_frames(folder: &Path) -> PathBuf {
+    let source = "nullsrc=s=64x48:r=25,geq=lum='16.9+2*N+min(2*N,14)*sin(PI*(X+2*N)/16)':cb=128:cr=128";
+    let log = folder.join("hidden.log").display().to_string();
+    let quality = ["-c:v", "libvpx", "-b:v", "1M", "-quality", "good", "-passlogfile", &log];
+    let hide = ["-auto-alt-ref", "1", "-lag-in-frames", "25", "-arnr-maxframes", "7", "-arnr-strength", "5"];
+    let [_, path] = ["1", "2"]
+        .map(|pass| film(folder, "hidden.webm", source, 100, &[&quality[..], &hide, &["-pass", pass]].concat()));
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-of", "csv=p=0", "-show_entries", "packet=pts_time"]).arg(&path);
+    let packets = String::from_utf8(command.output().unwrap().stdout).unwrap().lines().count();
+    assert!(packets > 100, "{packets} packets: none is hidden");
+    path
+}
+
 #[test]
 fn every_container_gives_the_frames_that_are_asked_for_wherever_they_lie() {
     let folder = tempfile::tempdir().unwrap();
     let (grey, wanted) = (numbered("64x48"), [0, 3, 40, 41, 42, 97, 98, 99]);
-    for (name, arguments) in [
+    for path in [
         ("b_frames.mp4", &["-c:v", "libx264", "-g", "12", "-bf", "3", "-pix_fmt", "yuv420p"][..]),
         ("one_key.mp4", &["-c:v", "libx264", "-g", "500", "-bf", "2", "-pix_fmt", "yuv420p"]),
         ("fragmented.mp4", &["-c:v", "libx264", "-g", "12", "-movflags", "frag_keyframe+empty_moov"]),
@@ -75,8 +90,12 @@ fn every_container_gives_the_frames_that_are_asked_for_wherever_they_lie() {
         ("b_frames.avi", &["-c:v", "mpeg4", "-bf", "2", "-g", "12", "-q:v", "2"]),
         ("mjpeg.avi", &["-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p"]),
         ("palette.gif", &["-pix_fmt", "gray"]),
-    ] {
-        let path = film(folder.path(), name, &grey, 100, arguments);
+    ]
+    .map(|(name, arguments)| film(folder.path(), name, &grey, 100, arguments))
+    .into_iter()
+    .chain([hidden_frames(folder.path())])
+    {
+        let name = path.display();
         let clip = clip(&path, &wanted);
         assert_eq!((clip.width, clip.height, clip.channels), (64, 48, 3), "{name}");
         assert_eq!(numbers(&clip), wanted, "{name}");
@@ -141,6 +160,29 @@ fn uneven_frames_keep_their_own_times() {
             assert!((time - expected).abs() < 2e-3, "{name}: {:?}", clip.times);
         }
         assert_eq!([0.0, 0.39, 0.41, 1.0, 99.0].map(|time| timeline.at(time)), [0, 9, 10, 12, 19], "{name}");
+    }
+}
+
+#[test]
+fn frames_that_lie_close_together_are_told_from_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let fast = format!("nullsrc=s=32x32:r=480,{NUMBERED}");
+    let pairs = format!("{},setpts='(floor(N/2)*0.08+mod(N,2)*0.001)/TB',settb=1/1000", numbered("32x32"));
+    let exact = ["-vsync", "vfr", "-enc_time_base", "1/1000", "-c:v", "mpeg4", "-g", "4", "-q:v", "2"];
+    let films: [(_, _, &[&str], fn(usize) -> f64); 3] = [
+        ("fast.mp4", &fast, &["-c:v", "libx264", "-g", "12", "-bf", "3"], |i| i as f64 / 480.0),
+        ("fast.mkv", &fast, &["-c:v", "mpeg4", "-g", "12", "-q:v", "2"], |i| (i as f64 * 25.0 / 12.0).round() / 1e3),
+        ("pairs.mkv", &pairs, &exact, |i| (i / 2) as f64 * 0.08 + (i % 2) as f64 * 1e-3),
+    ];
+    for (name, source, arguments, times) in films {
+        let path = film(folder.path(), name, source, 90, arguments);
+        for wanted in [[0, 1, 2, 3], [40, 41, 42, 43], [7, 21, 70, 89]] {
+            let clip = clip(&path, &wanted);
+            assert_eq!(numbers(&clip), wanted, "{name}");
+            for (frame, time) in wanted.iter().zip(&clip.times) {
+                assert!((time - times(*frame)).abs() < 2e-6, "{name}: frame {frame} at {time}");
+            }
+        }
     }
 }
 
@@ -241,7 +283,7 @@ fn without_ffmpeg_a_film_is_an_error_that_says_how_to_get_it() {
     assert!(films.require_clips([Path::new("a.png"), Path::new("b.gif")]).is_err());
     let error = films.require([Path::new("a.png"), Path::new("b.MP4")]).unwrap_err();
     insta::assert_snapshot!(format!("{error}\n{}", error.remedy().unwrap()), @r"
-    videos are read by FFmpeg, and /nowhere/ffprobe cannot be run: No such file or directory (os error 2)
+    films are read by FFmpeg, and /nowhere/ffprobe cannot be run: No such file or directory (os error 2)
     install FFmpeg, both ffmpeg and ffprobe: `apt install ffmpeg`, `dnf install ffmpeg-free`, `brew install ffmpeg` or `winget install ffmpeg`
     ");
 }
@@ -284,6 +326,29 @@ fn folders_of_frames_are_films_in_the_order_of_their_numbers() {
     assert_eq!(skip.detail, "frame2.png: the first bytes are of no known picture format");
     let error = Dataset::open(Path::new("frames:/nowhere")).unwrap_err();
     assert_eq!(error.to_string(), "/nowhere does not exist");
+}
+
+#[test]
+fn folders_of_frames_come_in_parts_as_other_folders_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for film in ["train/down/0", "train/up/1", "train/up/2", "val/up/3", "test/down/4"] {
+        for frame in 0..3 {
+            crate::data::tests::put(root, &format!("{film}/{frame}.png"), crate::data::tests::png(4, 4, frame));
+        }
+    }
+    let marked = PathBuf::from(format!("frames:{}", root.display()));
+    let seen = |split| {
+        let films = Dataset::open_split(&marked, split).unwrap();
+        let class = |i| films.classes()[films.label(i).unwrap() as usize].clone();
+        (0..films.len()).map(|i| format!("{}={}", films.name(i), class(i))).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(seen(Split::Train), "train/down/0=down train/up/1=up train/up/2=up");
+    assert_eq!(seen(Split::Test), "val/up/3=up");
+    assert_eq!(seen(Split::All), "test/down/4=down train/down/0=down train/up/1=up train/up/2=up val/up/3=up");
+    std::fs::remove_dir_all(root.join("train")).unwrap();
+    // One part is no part of something.
+    assert_eq!(seen(Split::Train), "test/down/4=test val/up/3=val");
 }
 
 #[test]
