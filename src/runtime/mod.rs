@@ -8,6 +8,7 @@ pub mod gpu;
 mod kept;
 pub mod twin;
 
+pub(crate) use check::halves;
 pub use check::{Ends, check};
 
 use std::path::PathBuf;
