@@ -6,7 +6,7 @@ use half::f16;
 use wgpu::{BufferDescriptor, BufferUsages};
 
 use super::adapter::Gpu;
-use super::faults::{SMALLER, guarded, lost};
+use super::faults::{SMALLER, caught, guarded, lost};
 use crate::compile::{Buffer, BufferId, Dtype, Plan, Role};
 use crate::error::{Error, Result};
 use crate::runtime::Weights;
@@ -118,9 +118,9 @@ pub fn map(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: usize, doing: &str) -> Resul
 
 /// Waits until the device has done all it was given.
 pub fn wait(gpu: &Gpu, doing: &str) -> Result<()> {
-    let waited = gpu.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| lost(doing, &error.to_string()));
+    let waited = caught(doing, || gpu.device.poll(wgpu::PollType::wait_indefinitely()));
     gpu.faults.check(doing)?;
-    waited.map(|_| ())
+    waited?.map(|_| ()).map_err(|error| lost(doing, &error.to_string()))
 }
 
 /// Copies are of whole words.
