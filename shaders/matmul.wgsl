@@ -146,9 +146,9 @@ fn store(row: u32, group: u32, sums: vec4f) {
 #ifdef COOPERATIVE
 #import shared/cooperative
 #else
-// Of x: rows of four groups. Of W: sixteen rows.
-var<workgroup> slice_x: array<vec4f, TILE_M * 4>;
-var<workgroup> slice_w: array<vec4f, 16 * TILE_N / 4>;
+// Of x: DEPTH columns. Of W: DEPTH rows.
+var<workgroup> slice_x: array<vec4f, TILE_M * (DEPTH / 4u)>;
+var<workgroup> slice_w: array<vec4f, DEPTH * (TILE_N / 4u)>;
 
 @compute @workgroup_size(THREADS_N, THREADS_M)
 fn main(
@@ -161,17 +161,17 @@ fn main(
     var sums: array<vec4f, SUMS_M * SUMS_N>;
     var from_x: array<vec4f, SUMS_M>;
 
-    for (var depth = 0u; depth < GROUPS_K; depth += 4u) {
-        for (var i = place; i < TILE_M * 4u; i += THREADS_M * THREADS_N) {
-            slice_x[i] = load_x(first_row + i / 4u, depth + i % 4u);
+    for (var depth = 0u; depth < GROUPS_K; depth += DEPTH / 4u) {
+        for (var i = place; i < TILE_M * (DEPTH / 4u); i += THREADS_M * THREADS_N) {
+            slice_x[i] = load_x(first_row + i / (DEPTH / 4u), depth + i % (DEPTH / 4u));
         }
-        for (var i = place; i < 4u * TILE_N; i += THREADS_M * THREADS_N) {
+        for (var i = place; i < DEPTH * (TILE_N / 4u); i += THREADS_M * THREADS_N) {
             slice_w[i] = load_w(depth * 4u + i / (TILE_N / 4u), first_group + i % (TILE_N / 4u));
         }
         workgroupBarrier();
-        for (var four = 0u; four < 4u; four++) {
+        for (var four = 0u; four < DEPTH / 4u; four++) {
             for (var m = 0u; m < SUMS_M; m++) {
-                from_x[m] = slice_x[(thread.y + m * THREADS_M) * 4u + four];
+                from_x[m] = slice_x[(thread.y + m * THREADS_M) * (DEPTH / 4u) + four];
             }
             for (var n = 0u; n < SUMS_N; n++) {
                 let group = four * TILE_N + thread.x + n * THREADS_N;

@@ -81,6 +81,7 @@ fn f16_is_measured_on_a_vulkan_adapter_beside_a_product_of_f16() {
     );
     let (case, peak) = (&result["cases"][0], &result["peak"]);
     assert_eq!((&case["engine"], &peak["engine"]), (&"compiled_f16".into(), &"compiled_f16".into()));
+    assert_eq!((&case["precision"], &peak["precision"]), (&"f16".into(), &"f16".into()));
     assert!(positive(&peak["side"]) >= 512.0);
     assert_eq!(positive(&result["peak_gflops"]), positive(&peak["gflops"]));
     positive(&case["images_per_second"]);

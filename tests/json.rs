@@ -211,7 +211,7 @@ fn every_result_in_json_has_the_fields_and_types_of_the_guide() {
         ("inspect WEIGHTS", "inspect tests/fixtures/reference/hf_ijepa".to_owned(), 0),
         ("inspect WEIGHTS", format!("inspect {squashing}"), 0),
         ("inspect WEIGHTS", format!("inspect {of_clips}"), 0),
-        ("parity", format!("parity {run} --devices cpu"), 0),
+        ("parity", format!("parity {run} --devices cpu,vulkan:99"), 6),
         ("verify", format!("verify {case}"), 0),
         ("verify", format!("verify {case} {} {}", at("case"), at("empty")), 4),
         ("bench", "bench extract --quick --batch 1 --reps 1 --warm-up 0 --kernels".to_owned(), 0),

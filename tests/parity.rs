@@ -205,3 +205,36 @@ fn features_that_differ_in_one_pass_fail_though_every_dispatch_agrees() {
     assert_eq!((failed, &outcome.fault), (vec![ONE_PASS], &None));
     assert_eq!(verdict(&[outcome]).unwrap_err().exit_code(), 4);
 }
+
+/// What `parity` says of a small encoder on `devices`, and its exit code.
+fn command(devices: &str) -> (serde_json::Value, Option<i32>, String) {
+    let words = ["parity", "animals28", "--set", "model.depth=1", "--json", "-q", "--devices", devices];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_anyjepa")).args(words).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (serde_json::from_slice(&output.stdout).unwrap(), output.status.code(), said)
+}
+
+#[test]
+fn a_device_that_fails_leaves_the_others_their_results() {
+    let (result, code, said) = command("vulkan:99,cpu");
+    assert_eq!((code, &result["passed"]), (Some(6), &false.into()));
+    let missing = "`vulkan:99`: this machine has";
+    assert!(said.contains(missing) && said.contains("anyjepa devices"), "{said}");
+    let ways = result["ways"].as_array().unwrap();
+    let (failed, sound): (Vec<_>, Vec<_>) = ways.iter().partition(|way| way["way"].to_string().contains("vulkan:99"));
+    for way in &failed {
+        assert!(way["error"].to_string().contains(missing) && way["layers"] == serde_json::json!([]), "{way}");
+    }
+    assert!(!failed.is_empty() && sound.len() == 3);
+    assert!(sound.iter().all(|way| way["error"].is_null() && !way["layers"].as_array().unwrap().is_empty()));
+}
+
+#[test]
+fn wgpu_is_compared_in_f16_where_the_adapter_that_it_opens_knows_it() {
+    if vulkan() {
+        let (result, code, said) = command("wgpu");
+        assert_eq!(code, Some(0), "{said}");
+        let ways = result["ways"].as_array().unwrap();
+        assert!(ways.iter().any(|way| way["way"] == "compiled on wgpu, f16"), "{ways:?}");
+    }
+}

@@ -6,7 +6,6 @@ use burn::tensor::Device;
 
 use super::clock::{Repetitions, repeat};
 use super::{Engine, Measurement, Peak, Work, kernels, pixels, repeated};
-use crate::compile::Dtype;
 use crate::config::{Layers, ModelConfig, Precision, RunConfig};
 use crate::data::Batch;
 use crate::device::Spec;
@@ -34,16 +33,13 @@ impl Ready {
         let (model, batch) = (&config.model, config.train.batch);
         let tensors = random(model)?;
         let begin = Instant::now();
-        let dtype = match (engine, config.train.precision) {
-            (Engine::Burn, precision) => {
-                let encoder = Encoder::new(model, precision, Init::Constant, device);
-                let engine = BurnEngine::new(weights::load(encoder, "", &tensors)?, device.clone(), read_out);
-                return Ok((Self::Burn(Box::new(engine)), begin.elapsed().as_secs_f64()));
-            }
-            (Engine::CompiledF16, _) => Dtype::F16,
-            (Engine::Compiled, Precision::F32) => Dtype::F32,
-            (Engine::Compiled, Precision::Bf16) => Dtype::Bf16,
-        };
+        let precision = config.train.precision;
+        if engine == Engine::Burn {
+            let encoder = Encoder::new(model, precision, Init::Constant, device);
+            let engine = BurnEngine::new(weights::load(encoder, "", &tensors)?, device.clone(), read_out);
+            return Ok((Self::Burn(Box::new(engine)), begin.elapsed().as_secs_f64()));
+        }
+        let dtype = engine.stored(precision);
         let engine = CompiledEngine::compile(model, tensors, read_out, batch, dtype, spec)?;
         Ok((Self::Compiled(engine), begin.elapsed().as_secs_f64()))
     }
@@ -93,5 +89,6 @@ pub fn measure(
     };
     let cold_start_s = Some(opened + timing.first_s);
     let measurement = Measurement::new(Work::Extract, config, flops.encoder, timing, peak);
-    Ok(Measurement { engine, cold_start_s, kernels, ..measurement })
+    let precision = engine.stored(config.train.precision);
+    Ok(Measurement { engine, precision, cold_start_s, kernels, ..measurement })
 }

@@ -15,6 +15,7 @@ pub use clock::{Repetitions, Timing};
 pub use kernels::KernelTime;
 pub use peak::Peak;
 
+use crate::compile::Dtype;
 use crate::config::{Precision, Preset, RunConfig};
 use crate::device::{self, Api, Spec};
 use crate::error::Result;
@@ -40,6 +41,17 @@ pub enum Engine {
     CompiledF16,
     /// Operation by operation, as in training.
     Burn,
+}
+
+impl Engine {
+    /// How what it multiplies in `precision` is stored.
+    fn stored(self, precision: Precision) -> Dtype {
+        match (self, precision) {
+            (Self::CompiledF16, _) => Dtype::F16,
+            (_, Precision::F32) => Dtype::F32,
+            (_, Precision::Bf16) => Dtype::Bf16,
+        }
+    }
 }
 
 /// A measurement to make.
@@ -70,8 +82,8 @@ pub struct Measurement {
     pub model: String,
     /// Images of a repetition.
     pub batch: usize,
-    /// The arithmetic of the matrix products.
-    pub precision: Precision,
+    /// How what the matrix products multiply is stored.
+    pub precision: Dtype,
     /// Tokens of an image.
     pub tokens: usize,
     /// Tokens of a context mask, where there is one.
@@ -206,7 +218,7 @@ impl Measurement {
             engine: Engine::Burn,
             model: config.name.clone(),
             batch,
-            precision: config.train.precision,
+            precision: Engine::Burn.stored(config.train.precision),
             tokens: config.model.tokens(),
             context_tokens: None,
             target_tokens: None,

@@ -30,8 +30,8 @@ pub struct Peak {
     pub gflops: f64,
     /// Rows and columns of each matrix.
     pub side: usize,
-    /// The arithmetic.
-    pub precision: Precision,
+    /// How the matrices are stored.
+    pub precision: Dtype,
     /// What makes the product.
     pub engine: Engine,
     /// The seconds of a product.
@@ -78,7 +78,7 @@ pub(super) fn peak(
         let long_enough = timing.median_s >= LONG_ENOUGH;
         let gflops = 2.0 * (side as f64).powi(3) / timing.median_s / 1e9;
         if best.as_ref().is_none_or(|best| gflops > best.gflops) {
-            best = Some(Peak { gflops, side, precision, engine, timing });
+            best = Some(Peak { gflops, side, precision: engine.stored(precision), engine, timing });
         }
         if long_enough {
             break;

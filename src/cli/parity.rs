@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyjepa::compile::Dtype;
 use anyjepa::config::{ModelConfig, Sources, resolve};
-use anyjepa::device::{self, Adapter, Api, Spec};
+use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::parity::{Alone, Outcome, Subject, Way, compare, verdict};
 use anyjepa::weights;
@@ -67,12 +67,17 @@ impl Command {
         let ways = ways(&self.devices)?;
         say("the plain twins come first: a second and core for every two billion operations or so");
         let measure = subject.measure()?;
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut failed) = (Vec::new(), None);
         for way in &ways {
             say(&format!("{way}"));
-            outcomes.push(compare(&subject, &measure, *way)?);
+            let outcome = compare(&subject, &measure, *way).unwrap_or_else(|error| {
+                let outcome = Outcome::failed(*way, &error);
+                failed.get_or_insert(error);
+                outcome
+            });
+            outcomes.push(outcome);
         }
-        let verdict = verdict(&outcomes);
+        let verdict = failed.map_or_else(|| verdict(&outcomes), Err);
         let result = Parity { encoder: self.encoder, ways: outcomes, passed: verdict.is_ok() };
         if self.output.json {
             print_json(&result)?;
@@ -98,9 +103,8 @@ fn require_memory(model: &ModelConfig, batch: usize, weights: f64) -> Result<()>
 
 /// Every way to run an encoder on the devices that `text` lists.
 fn ways(text: &str) -> Result<Vec<Way>> {
-    let devices = device::list();
     let specs: Vec<Spec> = match text {
-        "all" => devices.iter().map(|adapter| adapter.device.parse()).collect::<Result<_>>()?,
+        "all" => device::list().iter().map(|adapter| adapter.device.parse()).collect::<Result<_>>()?,
         names => names.split(',').map(|name| name.trim().parse()).collect::<Result<_>>()?,
     };
     let mut ways = Vec::new();
@@ -114,11 +118,8 @@ fn ways(text: &str) -> Result<Vec<Way>> {
         if spec.api == Api::Cpu {
             ways.push(Way::Compiled(spec, Dtype::Bf16));
         }
-        let named = |adapter: &&Adapter| match spec.index {
-            Some(_) => adapter.device == spec.to_string(),
-            None => adapter.api == spec.api,
-        };
-        if spec.api != Api::Cpu && devices.iter().find(named).is_some_and(|adapter| adapter.f16) {
+        // A device that is missing fails with f32 already.
+        if !matches!(spec.api, Api::Cpu | Api::Cuda) && device::gpu(spec).is_ok_and(|gpu| gpu.f16) {
             ways.push(Way::Compiled(spec, Dtype::F16));
         }
     }
@@ -146,7 +147,10 @@ fn print_table(result: &Parity) -> Result<()> {
                 if layer.passed { "pass".into() } else { "FAIL".to_owned() },
             ]);
         }
-        print(&format!("{}\n{rows}", outcome.way))?;
+        match &outcome.error {
+            Some(error) => print(&format!("{}: {error}", outcome.way))?,
+            None => print(&format!("{}\n{rows}", outcome.way))?,
+        }
         if let Some(fault) = &outcome.fault {
             print(&format!(
                 "first wrong: {}, {}, operands {:?}: value {} is {}, expected {} (relative distance {:.1e})",

@@ -3,7 +3,7 @@
 use super::{Dispatch, Epilogue, Kernel, Plan};
 
 impl Kernel {
-    /// Additions and multiplications; those of elementary functions count as none.
+    /// Additions and multiplications, as far as 64 bits count; those of elementary functions count as none.
     pub fn flops(&self) -> u64 {
         let [a, b, c, d] = match *self {
             Self::Patchify { .. } | Self::Gather { .. } => return 0,
@@ -12,7 +12,7 @@ impl Kernel {
             Self::Attention { batch, tokens, heads, size, .. } => [4 * batch * heads, tokens, tokens, size],
             Self::Pool { batch, tokens, dim } => [1, batch, tokens, dim],
         };
-        [a, b, c, d].into_iter().map(|factor| factor as u64).product()
+        [a, b, c, d].into_iter().map(|factor| factor as u64).fold(1, u64::saturating_mul)
     }
 }
 
@@ -32,7 +32,7 @@ impl Kernel {
 impl Plan {
     /// Additions and multiplications of one batch.
     pub fn flops(&self) -> u64 {
-        self.dispatches.iter().map(|dispatch| dispatch.kernel.flops()).sum()
+        self.dispatches.iter().map(|dispatch| dispatch.kernel.flops()).fold(0, u64::saturating_add)
     }
 
     /// Bytes of all weights and other constants, as they are stored.

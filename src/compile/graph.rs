@@ -93,7 +93,7 @@ pub enum Op {
 
 /// What a matrix product does to its sums before it stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Epilogue {
     /// Adds the bias.
     Bias,

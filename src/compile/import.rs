@@ -130,7 +130,7 @@ impl Import<'_> {
             OperationIr::BaseFloat(Base::Slice(op)) => self.slice(op),
             OperationIr::BaseFloat(Base::Flip(op)) => match op.axes[..] {
                 [axis] => self.push(Op::Flip(axis), &[&op.input], &op.out),
-                _ => Err(unknown(op)),
+                _ => Err(unknown(operation)),
             },
             OperationIr::BaseFloat(Base::RepeatDim(op)) => {
                 self.push(Op::Repeat { axis: op.dim, times: op.times }, &[&op.tensor], &op.out)
@@ -235,8 +235,12 @@ fn axes(tensor: &TensorIr) -> Vec<usize> {
 /// An operation that the compiler cannot translate.
 fn unknown(operation: &impl std::fmt::Debug) -> Error {
     let text = format!("{operation:?}");
-    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '(' | '_')).collect();
-    Error::new(Kind::Other, format!("the compiler does not know the operation {}", name.trim_end_matches('(')))
+    // Such as `Float(F32, Exp(UnaryOpIr { .. }))`: what holds the operands comes last, the operation before it.
+    let names = text.split('{').next().unwrap_or_default();
+    let mut names = names.split(|c: char| !c.is_alphanumeric()).filter(|name| !name.is_empty()).rev();
+    let holds = names.next();
+    let name = names.next().or(holds).unwrap_or_default();
+    Error::new(Kind::Other, format!("the compiler does not know the operation {name}"))
         .with_remedy("run it with `--engine burn`")
 }
 
@@ -261,5 +265,27 @@ mod tests {
         });
         let error = import(&captured.unwrap().graph, &known).unwrap_err();
         insta::assert_snapshot!(error, @"there is no kernel for a constant of [1, 3] values that is no parameter and has no rule");
+    }
+
+    #[test]
+    fn an_operation_that_the_compiler_does_not_know_is_named() {
+        let said = |compute: fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+            let device = Device::capture();
+            let mut known = HashMap::new();
+            let captured = device.capture_scope(|scope| {
+                let [x, y] = [(); 2].map(|()| Tensor::<2>::zeros([2, 3], &device));
+                known.extend([&x, &y].into_iter().filter_map(id).map(|id| (id, Op::Input)));
+                scope.complete(None, id(&compute(x, y)))
+            });
+            let error = import(&captured.unwrap().graph, &known).unwrap_err();
+            assert_eq!(error.remedy(), Some("run it with `--engine burn`"));
+            error.to_string()
+        };
+        let all = [said(|x, y| x - y), said(|x, _| x.exp()), said(|x, _| x.transpose().flip([0, 1]).transpose())];
+        insta::assert_snapshot!(all.join("\n"), @"
+        the compiler does not know the operation Sub
+        the compiler does not know the operation Exp
+        the compiler does not know the operation Flip
+        ");
     }
 }

@@ -35,7 +35,7 @@ pub struct BufferId(pub usize);
 
 /// What a buffer holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Role {
     /// The images, `[B, C F, H, W]`, always of 32 bits.
     Input,
@@ -72,6 +72,7 @@ impl Role {
 
 /// Memory of the device that a kernel binds whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Buffer {
     /// Its label in debuggers and in messages.
     pub label: String,
@@ -104,7 +105,7 @@ impl Buffer {
 ///
 /// Operands of a dispatch, in order, are given with each kernel; the last one is written.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kernel {
     /// Cuts clips `[B, C, F, H, W]` into rows `[B N, C T P P]`: images, rows. A picture is a clip of one frame.
     Patchify {
@@ -211,6 +212,7 @@ impl Kernel {
 
 /// One launch of a kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Dispatch {
     /// What it computes, such as `blocks.7.mlp.fc1`.
     pub label: String,
@@ -222,6 +224,7 @@ pub struct Dispatch {
 
 /// A compiled encoder: what to run for one batch, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Images of one batch.
     pub batch: usize,

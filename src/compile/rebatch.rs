@@ -2,17 +2,21 @@
 
 use std::iter::successors;
 
-use super::{Buffer, Dispatch, Kernel, Plan};
+use super::{Buffer, Dispatch, Kernel, Plan, wgsl};
 
 impl Plan {
-    /// The plan for at most as many images whose buffers have at most `bound` bytes each: the batch is halved until they
-    /// do. A plan for one image is returned whatever its size, and so is one whose images share something unevenly.
+    /// The plan for at most as many images whose buffers have at most `bound` bytes each, and which shaders serve: the
+    /// batch is halved until that is so. A plan for one image is returned whatever its size, and so is one whose images
+    /// share something unevenly.
     pub fn within(self, bound: usize) -> Self {
         let bytes = |buffer: &Buffer, images: usize| match buffer.role.is_constant() {
             true => buffer.bytes(),
             false => buffer.bytes() / self.batch.max(1) * images,
         };
-        let fits = |images: usize| self.buffers.iter().all(|buffer| bytes(buffer, images) <= bound);
+        let fits = |images: usize| {
+            let small = self.buffers.iter().all(|buffer| bytes(buffer, images) <= bound);
+            small && self.of_batch(images).is_none_or(|plan| wgsl::serves(&plan))
+        };
         let mut halves = successors(Some(self.batch), |images| Some(images.div_ceil(2)));
         match halves.find(|&images| images <= 1 || fits(images)) {
             Some(fewer) if fewer < self.batch => self.of_batch(fewer).unwrap_or(self),
@@ -59,8 +63,8 @@ impl Plan {
 
 #[cfg(all(test, feature = "train"))]
 mod tests {
-    use crate::compile::{Dtype, Outputs, Take, compile};
-    use crate::config::{ModelConfig, PRESETS};
+    use crate::compile::{Dtype, Outputs, Take, compile, wgsl};
+    use crate::config::{ModelConfig, PRESETS, Preset};
 
     #[test]
     fn a_plan_of_another_batch_is_the_one_that_is_compiled_for_it() {
@@ -73,6 +77,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_batch_that_no_shader_serves_is_halved_until_one_does() {
+        let model = ModelConfig { depth: 1, ..Preset::find("vjepa-vit-l16").unwrap().config().model };
+        let plan = compile(&model, 512, Outputs { layers: 1, take: Take::Mean }, Dtype::F32).unwrap();
+        assert!(!wgsl::serves(&plan));
+        let half = plan.clone().within(usize::MAX);
+        assert!(half.batch == 256 && wgsl::serves(&half), "{}", half.batch);
+        let unserved = plan.dispatches.iter().find_map(|dispatch| {
+            let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
+            wgsl::shader(&dispatch.kernel, &stored, None).err()
+        });
+        assert!(unserved.unwrap().remedy().unwrap().contains("take a smaller batch (`--batch`"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::error::Result;
 pub use choose::{MATMUL_TILES, Matrices, Side, Tile};
 pub use expand::{FILES, Permutation, permutations};
 
-use super::{Dtype, Kernel};
+use super::{Dtype, Kernel, Plan};
 
 /// A shader that is ready to be compiled and launched.
 ///
@@ -45,5 +45,13 @@ pub fn shader(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) -> Result
         workgroups: choice.workgroups,
         threads: choice.threads,
         workgroup_bytes: choice.workgroup_bytes,
+    })
+}
+
+/// Whether there is a shader for each dispatch of `plan`.
+pub fn serves(plan: &Plan) -> bool {
+    plan.dispatches.iter().all(|dispatch| {
+        let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
+        choose::choose(&dispatch.kernel, &stored, None).is_ok()
     })
 }

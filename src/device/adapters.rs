@@ -81,6 +81,8 @@ fn adapters(api: Api) -> Vec<Found> {
     };
     let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
     description.backends = backends;
+    // No size of a launch comes from the device's memory.
+    description.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
     let openers = pollster::block_on(wgpu::Instance::new(description).enumerate_adapters(backends));
     let mut types = Vec::new();
     let mut found = Vec::new();

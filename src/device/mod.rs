@@ -137,6 +137,14 @@ impl Spec {
     }
 }
 
+/// The GPU that our own kernels take for `spec`.
+///
+/// # Errors
+/// A device error where this machine lacks it.
+pub fn gpu(spec: Spec) -> Result<Adapter> {
+    adapters::choose(spec).map(|found| found.adapter)
+}
+
 /// Every device that this build can use, the CPU first.
 pub fn list() -> Vec<Adapter> {
     let cpu = Adapter {

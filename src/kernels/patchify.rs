@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// The sizes of clips and tubelets; frames and sides are multiples of the tubelet's. A picture is a clip of one frame.
+/// The sizes of clips and tubelets; frames and sides beyond whole tubelets are left out. A picture is a clip of one frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Shapes {
     /// C

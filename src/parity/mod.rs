@@ -32,9 +32,16 @@ pub struct Outcome {
     pub layers: Vec<Layer>,
     /// The first dispatch that computes something else from the same operands.
     pub fault: Option<Fault>,
+    /// Why it shows nothing.
+    pub error: Option<String>,
 }
 
 impl Outcome {
+    /// That of a way that could not be run.
+    pub fn failed(way: Way, error: &Error) -> Self {
+        Self { way: way.to_string(), layers: Vec::new(), fault: None, error: Some(error.to_string()) }
+    }
+
     /// Whether every layer is near enough, and every dispatch alone.
     pub fn passed(&self) -> bool {
         !self.layers.is_empty() && self.layers.iter().all(|layer| layer.passed) && self.fault.is_none()
@@ -53,7 +60,7 @@ pub fn compare(subject: &Subject, measure: &[Found], way: Way) -> Result<Outcome
     match way {
         Way::Burn(_) => {
             let layers = beside(subject, measure, &subject.layers(way)?, Dtype::F32)?;
-            Ok(Outcome { way: way.to_string(), layers, fault: None })
+            Ok(Outcome { way: way.to_string(), layers, fault: None, error: None })
         }
         Way::Compiled(spec, dtype) => {
             let mut engine = subject.engine(spec, dtype)?;
@@ -86,7 +93,7 @@ pub fn examine(subject: &Subject, measure: &[Found], way: Way, engine: &mut dyn 
         let one_by_one = Found { label: ONE_PASS.into(), ..last };
         layers.push(Layer::new(&one_by_one, &features, subject.width(), 0.0));
     }
-    Ok(Outcome { way: way.to_string(), layers, fault: mirror.fault })
+    Ok(Outcome { way: way.to_string(), layers, fault: mirror.fault, error: None })
 }
 
 /// Compares the layers that a way shows with `measure`, of which every dispatch of a plan has one.

@@ -1,5 +1,7 @@
 //! A plan may come from a file: it is checked before it is run, by whichever engine.
 
+use half::f16;
+
 use crate::compile::{Buffer, BufferId, Dispatch, Dtype, Epilogue, Kernel, Plan, Role};
 use crate::device::{Api, Spec, require_memory};
 use crate::error::{Error, Kind, Result};
@@ -9,6 +11,9 @@ const MOST: usize = 1 << 40;
 
 /// What takes less memory, of a package too.
 pub const FEWER: &str = "a smaller batch (`--batch`; of a package, that of `compile`)";
+
+/// What helps where f16 does not.
+pub const IN_F32: &str = "take `--precision f32`; of a package, compile it again with `--dtype f32`";
 
 /// Where images go in and features come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,19 @@ pub fn count(buffer: &Buffer, values: &[f32]) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Kind::Data, format!("{} has {} values, expected {:?}", buffer.label, values.len(), buffer.shape)))
+}
+
+/// `values` as `buffer` stores them in f16, little-endian.
+///
+/// # Errors
+/// A data error that names the buffer, where a finite value is none in f16.
+pub fn halves(buffer: &Buffer, values: &[f32]) -> Result<Vec<u8>> {
+    let beyond = |value: &&f32| value.is_finite() && f16::from_f32(**value).is_infinite();
+    if let Some(value) = values.iter().find(beyond) {
+        let message = format!("{} holds {value}, and f16 ends at {}", buffer.label, f16::MAX);
+        return Err(Error::new(Kind::Data, message).with_remedy(IN_F32));
+    }
+    Ok(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect())
 }
 
 /// Checks that the machine has memory for the buffers of a checked `plan`, whose scratch buffers share theirs.
@@ -160,4 +178,19 @@ fn sound(kernel: Kernel) -> bool {
 /// The error of a plan that comes from elsewhere, or from a fault of the compiler: `name` is what is wrong with it.
 pub fn broken(name: &str, why: &str) -> Error {
     Error::new(Kind::Data, format!("the plan cannot be run: {name}: {why}")).with_remedy("compile it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finite_value_that_f16_does_not_hold_is_refused_with_its_buffer() {
+        let role = Role::Weight { parameter: "norm.weight".into(), transposed: false };
+        let buffer = Buffer { label: "blocks.0.attn.qkv.weight".into(), role, shape: vec![3], dtype: Dtype::F16 };
+        assert_eq!(halves(&buffer, &[65_504.0, -65_519.0, f32::INFINITY]).unwrap().len(), 6);
+        let error = halves(&buffer, &[1.0, -65_520.0, 1e9]).unwrap_err();
+        assert_eq!(error.to_string(), "blocks.0.attn.qkv.weight holds -65520, and f16 ends at 65504");
+        assert_eq!((error.exit_code(), error.remedy()), (4, Some(IN_F32)));
+    }
 }

@@ -8,8 +8,10 @@ pub mod gpu;
 mod kept;
 pub mod twin;
 
+pub(crate) use check::halves;
 pub use check::{Ends, check};
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -161,8 +163,33 @@ fn tiles(gpu: &Arc<gpu::Gpu>, plan: &Plan) -> Result<gpu::Tiles> {
 
 /// The folder for what may be lost.
 fn cache() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    cache_by(|name| std::env::var_os(name))
+}
+
+/// Likewise, by `variable`, whose folders count where they are absolute.
+fn cache_by(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = folder("XDG_CACHE_HOME").or_else(|| folder("LOCALAPPDATA"));
     let base = base.or_else(|| folder("HOME").map(|home| home.join(".cache")));
     base.unwrap_or_else(std::env::temp_dir).join("anyjepa")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_in_an_absolute_folder() {
+        let root = std::env::temp_dir();
+        let at = |name: &str| root.join(name).into_os_string();
+        let found = |set: &[(&str, OsString)]| {
+            cache_by(|name| set.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone()))
+        };
+        let home = || ("HOME", at("home"));
+        assert_eq!(found(&[("XDG_CACHE_HOME", at("cache")), home()]), root.join("cache/anyjepa"));
+        for none in ["", "cache", "./cache"] {
+            assert_eq!(found(&[("XDG_CACHE_HOME", none.into()), home()]), root.join("home/.cache/anyjepa"), "{none}");
+            assert_eq!(found(&[("HOME", none.into())]), root.join("anyjepa"), "{none}");
+        }
+    }
 }

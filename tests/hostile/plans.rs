@@ -14,6 +14,7 @@ use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine};
 use anyjepa::runtime::twin::TwinEngine;
 use anyjepa::runtime::{self, Engine, TooLarge};
 use anyjepa::weights::{self, FileEntry, Manifest, Which, Whole};
+use serde_json::Value;
 
 use super::child::{anyjepa, watch};
 use super::vit::{Positions, Vit, draw, in_bf16, values, vit};
@@ -252,7 +253,12 @@ fn damaged_package(folder: &Path, damage: fn(&mut Plan)) {
     package::write(folder, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap();
     let mut plan = plan;
     damage(&mut plan);
-    std::fs::write(folder.join("plan.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
+    replace(folder, &plan);
+}
+
+/// Puts another plan into a package, and sums that fit.
+fn replace(folder: &Path, plan: &impl serde::Serialize) {
+    std::fs::write(folder.join("plan.json"), serde_json::to_vec(plan).unwrap()).unwrap();
     let manifest = Manifest::read(folder, Whole::Package).unwrap();
     let files = manifest.names().map(|name| FileEntry::of(name, &std::fs::read(folder.join(name)).unwrap()));
     Manifest::new(files.collect()).write(folder).unwrap();
@@ -278,4 +284,71 @@ fn a_package_whose_sums_fit_its_broken_plan_is_refused() {
         messages.push(ended.said);
     }
     insta::assert_snapshot!(messages.concat());
+}
+
+#[test]
+fn a_package_with_any_of_the_plans_is_refused_where_it_is_only_shown() {
+    let place = tempfile::tempdir().unwrap();
+    let package = place.path().join("package");
+    damaged_package(&package, |_| {});
+    let inspect = || watch(&mut anyjepa(&["inspect", package.to_str().unwrap()]));
+    assert_eq!(inspect().code, 0, "the package was not sound before");
+    for (i, damage) in DAMAGES.iter().enumerate() {
+        let plan = damaged(*damage);
+        replace(&package, &plan);
+        let ended = inspect();
+        // What no number of JSON can be is none when it is read.
+        let message = serde_json::from_slice::<Plan>(&serde_json::to_vec(&plan).unwrap()).ok();
+        let message =
+            message.map(|plan| said(&runtime::check(&plan).unwrap_err())).unwrap_or_else(|| "plan.json".into());
+        assert_eq!(ended.code, 4, "{i}: {}", ended.said);
+        assert!(ended.said.contains(&message), "{i}: {}", ended.said);
+    }
+}
+
+#[test]
+fn a_key_that_a_plan_does_not_know_is_refused_wherever_it_stands() {
+    /// `value` with a key more in each of its objects, one after the other; a name of a variant is no key.
+    fn more(value: &Value) -> Vec<Value> {
+        let mut all = Vec::new();
+        match value {
+            Value::Object(fields) => {
+                let mut with = fields.clone();
+                with.insert("more".into(), Value::Null);
+                all.push(Value::Object(with));
+                for (key, field) in fields {
+                    all.extend(more(field).into_iter().map(|field| {
+                        let mut with = fields.clone();
+                        with.insert(key.clone(), field);
+                        Value::Object(with)
+                    }));
+                }
+            }
+            Value::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    all.extend(more(item).into_iter().map(|item| {
+                        let mut with = items.clone();
+                        with[i] = item;
+                        Value::Array(with)
+                    }));
+                }
+            }
+            _ => {}
+        }
+        all
+    }
+    let plan = serde_json::to_value(vit(Vit { positions: Positions::Rotation, ..SHAPE })).unwrap();
+    assert!(serde_json::from_value::<Plan>(plan.clone()).is_ok());
+    let longer = more(&plan);
+    assert!(longer.len() > 30, "{}", longer.len());
+    for plan in longer {
+        assert!(serde_json::from_value::<Plan>(plan.clone()).is_err(), "{plan}");
+    }
+    let place = tempfile::tempdir().unwrap();
+    let package = place.path().join("package");
+    damaged_package(&package, |_| {});
+    replace(&package, &more(&plan)[0]);
+    let ended = watch(&mut anyjepa(&["inspect", package.to_str().unwrap()]));
+    assert_eq!(ended.code, 4, "{}", ended.said);
+    assert!(ended.said.contains("unknown field `more`") && ended.said.contains("compile it again"), "{}", ended.said);
 }

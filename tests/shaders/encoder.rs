@@ -229,6 +229,7 @@ fn the_fastest_tile_is_measured_and_kept_for_this_device_only() {
     assert_eq!(Tiles::read(&path, &gpu), tiles);
     let text = std::fs::read_to_string(&path).unwrap();
     let of_another = text.replacen(&gpu.adapter().driver, "another driver", 1);
+    let of_others = text.replacen(r#""shaders": ""#, r#""shaders": "0"#, 1);
     let with = |text: &str, tile: &str| {
         let known = format!(r#""fastest": {{"8x8x8 Residual F32 F32": {tile}}}"#);
         text.replacen(r#""fastest": {}"#, &known, 1)
@@ -239,6 +240,7 @@ fn the_fastest_tile_is_measured_and_kept_for_this_device_only() {
     for (text, found) in [
         (with(&text, plain), true),
         (with(&of_another, plain), false),
+        (with(&of_others, plain), false),
         ("{".into(), false),
         (with(&text, &units(0)), false),
         (with(&text, &units(8)), false),
@@ -247,5 +249,15 @@ fn the_fastest_tile_is_measured_and_kept_for_this_device_only() {
         std::fs::write(&path, &text).unwrap();
         let tiles = Tiles::read(&path, &gpu);
         assert_eq!(tiles.get(&gpu, &kernel, &dtypes(&kernel, false)).is_some(), found, "{text}");
+    }
+
+    // More rows of tiles of 32 than a device launches along an axis.
+    let tall = Kernel::Matmul { m: 32 * 65_536, k: 8, n: 8, epilogue: Epilogue::Residual, table: 0 };
+    let gpu = Gpu::open("vulkan".parse().unwrap(), Bounds::WebGpu, Checks::Off).unwrap();
+    for (tile, found) in [("32x32", false), ("64x64", true)] {
+        let known = format!(r#""fastest": {{"2097152x8x8 Residual F32 F32": "{tile}"}}"#);
+        std::fs::write(&path, text.replacen(r#""fastest": {}"#, &known, 1)).unwrap();
+        let tiles = Tiles::read(&path, &gpu);
+        assert_eq!(tiles.get(&gpu, &tall, &dtypes(&tall, false)).is_some(), found, "{tile}");
     }
 }

@@ -15,21 +15,21 @@ pub use rewrite::bare;
 use super::Graph;
 
 /// The passes, in the order in which they run; each leaves a graph that computes the same.
-pub const PASSES: &[(&str, fn(&Graph) -> Graph)] = &[
+const PASSES: &[fn(&Graph) -> Graph] = &[
     // First, as the heads of an attention with one head are joined by nothing that a linear layer would not look through.
-    ("attention", attention::recognise),
-    ("linear", linear::recognise),
-    ("reshapes", reshapes::merge),
-    ("patches", patches::recognise),
-    ("repeats", repeats::once),
-    ("rotation", rotation::recognise),
-    ("gelu", epilogue::gelu),
-    ("position", epilogue::position),
-    ("residual", epilogue::residual),
-    ("order", order::early),
+    attention::recognise,
+    linear::recognise,
+    reshapes::merge,
+    patches::recognise,
+    repeats::once,
+    rotation::recognise,
+    epilogue::gelu,
+    epilogue::position,
+    epilogue::residual,
+    order::early,
 ];
 
 /// Runs all passes.
 pub fn run(graph: &Graph) -> Graph {
-    PASSES.iter().fold(graph.clone(), |graph, (_, pass)| rewrite::alive(&pass(&graph)))
+    PASSES.iter().fold(graph.clone(), |graph, pass| rewrite::alive(&pass(&graph)))
 }

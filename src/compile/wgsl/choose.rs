@@ -161,13 +161,18 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
         Error::usage(format!("no shader serves {kernel:?} with operands {operands:?}: {why}"))
             .with_remedy("run its weights with `--engine burn`")
     };
+    let too_large = |why: &str| {
+        unserved(why).with_remedy(
+            "take a smaller batch (`--batch`; of a package, that of `compile`), or run its weights with `--engine burn`",
+        )
+    };
     if let Kernel::Matmul { n, epilogue, table, .. } = *kernel
         && (epilogue.row(n) > 0) != (table > 0)
     {
         return Err(unserved("a table belongs to the epilogues of position and rotation, and to no other"));
     }
     if kernel.lengths().into_iter().any(|values| !(1..=VALUES).contains(&values)) {
-        return Err(unserved("a buffer is empty, or larger than 32-bit indices reach"));
+        return Err(too_large("a buffer is empty, or larger than 32-bit indices reach"));
     }
     let (groups, mut choice) = match *kernel {
         Kernel::Matmul { m, k, n, epilogue, table } => {
@@ -268,7 +273,7 @@ pub(super) fn choose(kernel: &Kernel, operands: &[Dtype], tile: Option<Tile>) ->
         }
     };
     if groups.iter().any(|axis| !(1..=AXIS).contains(axis)) {
-        return Err(unserved(&format!("it takes {groups:?} workgroups, of at most {AXIS} along an axis")));
+        return Err(too_large(&format!("it takes {groups:?} workgroups, of at most {AXIS} along an axis")));
     }
     choice.workgroups = groups.map(|axis| axis as u32);
     Ok(choice)

@@ -37,7 +37,7 @@ impl Package {
     /// Reads the package in `folder` and checks the sum of every file; one that its manifest does not list is not read.
     ///
     /// # Errors
-    /// A data error where the folder is no package, or a file of it is not listed, missing or damaged.
+    /// A data error where the folder is no package, a file of it is not listed, missing or damaged, or the plan is broken.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.join(Manifest::FILE).is_file() || !Self::stands_at(folder) {
             return Err(
@@ -51,6 +51,7 @@ impl Package {
         let preprocessing: Preprocessing = json(folder, PREPROCESS)?;
         let transform = preprocessing.transform(provenance.image_size)?;
         let plan: Plan = json(folder, PLAN)?;
+        runtime::check(&plan)?;
         takes(&plan, transform.input())?;
         Ok(Self { folder: folder.to_owned(), shards, plan, transform, provenance })
     }

@@ -117,3 +117,19 @@ fn a_plan_that_cuts_other_clips_than_films_become_is_refused() {
     the plan cuts 16 frames by 0, and films become clips of 16
     ");
 }
+
+#[test]
+fn a_weight_beyond_f16_is_refused_and_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("package");
+    let mut loaded = loaded();
+    let provenance = Provenance::of(&loaded, Which::Target, READ_OUT, FeatureDtype::F32).unwrap();
+    let plan = compile(&loaded.model, 2, Outputs { layers: 1, take: Take::Mean }, Dtype::F16).unwrap();
+    let weight = plan.buffers.iter().find(|buffer| buffer.dtype == Dtype::F16 && buffer.role.is_constant()).unwrap();
+    let crate::compile::Role::Weight { parameter, .. } = &weight.role else { panic!("{weight:?}") };
+    loaded.tensors.get_mut(parameter).unwrap().values[0] = -70_000.0;
+    let error = write(&path, &Contents { loaded: &loaded, plan: &plan, provenance: &provenance }).unwrap_err();
+    assert_eq!(error.to_string(), format!("{} holds -70000, and f16 ends at 65504", weight.label));
+    assert!(error.remedy().unwrap().contains("`--dtype f32`"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

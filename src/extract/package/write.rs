@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use half::f16;
+use half::bf16;
 use safetensors::tensor::{Dtype as Stored, View};
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::atomic::{self, partial_path};
 use crate::compile::{Buffer, Dtype, Plan, wgsl};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::extract::Provenance;
+use crate::runtime::halves;
 use crate::weights::{FileEntry, Loaded, Manifest, of_plan};
 
 /// The most bytes of a file of weights that holds more than one.
@@ -43,8 +44,8 @@ struct Launch<'a> {
 /// Writes a package into `folder`, which must not exist.
 ///
 /// # Errors
-/// A usage error where there is something at this path, a data error where a weight is missing or mis-shaped, an error
-/// of the file system.
+/// A usage error where there is something at this path or no shader serves the plan, a data error where a weight is missing,
+/// mis-shaped or more than f16 holds, an error of the file system.
 pub fn write(folder: &Path, contents: &Contents) -> Result<()> {
     let folder = folder.components().as_path();
     if folder.exists() {
@@ -140,18 +141,18 @@ fn weights(folder: &Path, contents: &Contents, files: &mut Vec<FileEntry>) -> Re
         }
         bytes += buffer.bytes();
         let values = of_plan(&contents.loaded.tensors, buffer)?;
-        held.push(Weight { bytes: encoded(&values, buffer.dtype), buffer: buffer.clone() });
+        held.push(Weight { bytes: encoded(&values, buffer)?, buffer: buffer.clone() });
     }
     flush(folder, &mut held, files)
 }
 
-fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
-    match dtype {
+fn encoded(values: &[f32], buffer: &Buffer) -> Result<Vec<u8>> {
+    Ok(match buffer.dtype {
         Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         Dtype::U32 => values.iter().flat_map(|value| (*value as u32).to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
-        Dtype::Bf16 => values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
-    }
+        Dtype::F16 => halves(buffer, values)?,
+        Dtype::Bf16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+    })
 }
 
 fn flush(folder: &Path, held: &mut Vec<Weight>, files: &mut Vec<FileEntry>) -> Result<()> {

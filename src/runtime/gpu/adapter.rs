@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use wgpu::{Features, Limits};
 
 use super::cooperative;
-use super::faults::Faults;
+use super::faults::{Faults, caught};
 use super::trusted;
 use crate::compile::wgsl::Matrices;
 use crate::device::adapters::{choose, unopened};
@@ -75,6 +75,8 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
+        let doing = format!("open {}", found.adapter.device);
+        let open = |with: &_| caught(&doing, || pollster::block_on(found.opener.request_device(with)));
         let mut opened = None;
         if listed.is_some() {
             let with = wgpu::DeviceDescriptor {
@@ -82,7 +84,7 @@ impl Gpu {
                 experimental_features: trusted::experimental(),
                 ..description.clone()
             };
-            match pollster::block_on(found.opener.request_device(&with)) {
+            match open(&with)? {
                 Ok(with) => opened = Some(Ok(with)),
                 Err(error) => {
                     tracing::warn!("{} does without its matrix units: {error}", found.adapter.device);
@@ -90,7 +92,10 @@ impl Gpu {
                 }
             }
         }
-        let opened = opened.unwrap_or_else(|| pollster::block_on(found.opener.request_device(&description)));
+        let opened = match opened {
+            Some(opened) => opened,
+            None => open(&description)?,
+        };
         let (device, queue) = opened.map_err(|error| unopened(&found.adapter, error))?;
         let faults = Faults::watch(&device);
         Ok(Self { device, queue, faults, checks, adapter: found.adapter, listed, trusted: OnceLock::new() })

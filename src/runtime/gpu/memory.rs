@@ -6,11 +6,11 @@ use half::f16;
 use wgpu::{BufferDescriptor, BufferUsages};
 
 use super::adapter::Gpu;
-use super::faults::{SMALLER, guarded, lost};
+use super::faults::{SMALLER, caught, guarded, lost};
 use crate::compile::{Buffer, BufferId, Dtype, Plan, Role};
 use crate::error::{Error, Result};
 use crate::runtime::Weights;
-use crate::runtime::check::{self, count};
+use crate::runtime::check::{self, IN_F32, count, halves};
 
 /// Bytes of weights that wait in the host's memory before the device is given time to take them.
 const IN_FLIGHT: usize = 64 << 20;
@@ -118,9 +118,9 @@ pub fn map(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: usize, doing: &str) -> Resul
 
 /// Waits until the device has done all it was given.
 pub fn wait(gpu: &Gpu, doing: &str) -> Result<()> {
-    let waited = gpu.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|error| lost(doing, &error.to_string()));
+    let waited = caught(doing, || gpu.device.poll(wgpu::PollType::wait_indefinitely()));
     gpu.faults.check(doing)?;
-    waited.map(|_| ())
+    waited?.map(|_| ()).map_err(|error| lost(doing, &error.to_string()))
 }
 
 /// Copies are of whole words.
@@ -147,7 +147,7 @@ fn write(gpu: &Gpu, to: &wgpu::Buffer, buffer: &Buffer, values: &[f32]) -> Resul
     let doing = format!("write {}", buffer.label);
     let bytes: std::borrow::Cow<'_, [u8]> = match buffer.dtype {
         Dtype::F16 => {
-            let mut bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+            let mut bytes = halves(buffer, values)?;
             bytes.resize(bytes.len().next_multiple_of(4), 0);
             bytes.into()
         }
@@ -178,8 +178,7 @@ fn fits(gpu: &Gpu, buffer: &Buffer) -> Result<()> {
     if !serves {
         let what = if buffer.dtype == Dtype::F16 { "f16" } else { "bf16" };
         let message = format!("{} cannot compute with {what}, as {} asks", gpu.adapter().device, buffer.label);
-        return Err(Error::device(message)
-            .with_remedy("take `--precision f32`; of a package, compile it again with `--dtype f32`"));
+        return Err(Error::device(message).with_remedy(IN_F32));
     }
     Ok(())
 }

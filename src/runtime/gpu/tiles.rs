@@ -20,9 +20,8 @@ use crate::error::{Error, IoContext, Kind, Result};
 pub struct Tiles {
     adapter: String,
     driver: String,
-    /// Whether matrix units were among what was measured; they were checked then, by this driver.
-    #[serde(default)]
-    cooperative: bool,
+    /// The sum of the shaders that were measured.
+    shaders: String,
     fastest: BTreeMap<String, Tile>,
 }
 
@@ -32,14 +31,14 @@ const LAUNCHES: usize = 8;
 const PASSES: usize = 3;
 
 impl Tiles {
-    /// What the file `path` knows of `gpu`: nothing where it is missing, cannot be read, or tells of another device or
-    /// driver, or of a choice with matrix units where they are not to be used now, or without where they are.
+    /// What the file `path` knows of `gpu`: nothing where it is missing, cannot be read, or tells of another device, another
+    /// driver or other shaders.
     pub fn read(path: &Path, gpu: &Gpu) -> Self {
         let adapter = gpu.adapter();
         let fresh = Self {
             adapter: adapter.name.clone(),
             driver: adapter.driver.clone(),
-            cooperative: gpu.listed().is_some(),
+            shaders: shaders(),
             fastest: BTreeMap::new(),
         };
         let Ok(text) = std::fs::read(path) else { return fresh };
@@ -125,7 +124,15 @@ fn serves(gpu: &Gpu, units: Option<Matrices>, kernel: &Kernel, stored: &[Dtype],
     let fits = |tile| {
         wgsl::shader(kernel, stored, Some(tile)).is_ok_and(|shader| pipeline::fits(gpu, "measured", &shader).is_ok())
     };
-    MATMUL_TILES.contains(&tile) || units.is_some_and(|units| Tile::cooperative(units).contains(&tile)) && fits(tile)
+    let known = MATMUL_TILES.contains(&tile) || units.is_some_and(|units| Tile::cooperative(units).contains(&tile));
+    known && fits(tile)
+}
+
+/// The sum of all that is made into shaders.
+fn shaders() -> String {
+    let mut sum = blake3::Hasher::new();
+    wgsl::FILES.iter().for_each(|(_, text)| _ = sum.update(text.as_bytes()));
+    sum.finalize().to_hex().to_string()
 }
 
 /// What a product is known by; nothing for other kernels, and for products with one tile only.

@@ -8,7 +8,8 @@ use wgpu::{Device, ExperimentalFeatures, ShaderModule, ShaderModuleDescriptor, S
 pub fn module(device: &Device, description: ShaderModuleDescriptor<'_>) -> ShaderModule {
     // SAFETY: only variants that stand in shaders/permutations come here. Their loops end, they divide by sizes that
     // are never 0, and their indices lie within operands whose sizes `runtime::check` has compared with the kernel's;
-    // tests run each of them with checks and odd sizes over poisoned memory.
+    // tests run each of them with checks and odd sizes over poisoned memory, the cooperative ones only where the adapter
+    // lists matrix units.
     unsafe { device.create_shader_module_trusted(description, ShaderRuntimeChecks::unchecked()) }
 }
 
