@@ -1,6 +1,6 @@
 //! One training step: what is updated, in which order.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -115,10 +115,9 @@ impl Networks {
     /// The gradients of `loss`.
     pub fn backward(&self, loss: Tensor<1>) -> StepGradients {
         let mut grads = loss.backward();
-        StepGradients {
-            encoder: GradientsParams::from_module(&mut grads, &self.encoder),
-            predictor: GradientsParams::from_module(&mut grads, &self.predictor),
-        }
+        let mut encoder = GradientsParams::from_module(&mut grads, &self.encoder);
+        self.encoder.visit(&mut Patches { grads: &mut encoder });
+        StepGradients { encoder, predictor: GradientsParams::from_module(&mut grads, &self.predictor) }
     }
 
     /// Updates encoder and predictor by AdamW, then the target encoder by its moving average.
@@ -167,4 +166,22 @@ impl Networks {
 /// Uploads pixels as `[B, C F, H, W]`, the frames of a channel one after the other.
 pub fn upload(pixels: Vec<f32>, shape: [usize; 4], device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, shape), device)
+}
+
+/// Copies the gradient of the patch embedding, the weight of five axes: it is transposed in memory, and burn's fusion
+/// (0.22.1) reads such a tensor as if it were not, so that the update would be made of other gradients than its own.
+struct Patches<'a> {
+    grads: &'a mut GradientsParams,
+}
+
+impl ModuleVisitor for Patches<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if D == 5
+            && let Some(grad) = self.grads.remove::<D>(param.id)
+        {
+            let all = grad.dims().map(|axis| 0..axis);
+            let copy = Tensor::<D>::zeros(grad.dims(), &grad.device()).slice_assign(all, grad);
+            self.grads.register(param.id, copy);
+        }
+    }
 }
