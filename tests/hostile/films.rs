@@ -65,7 +65,7 @@ fn without_ffmpeg_films_are_an_error_that_says_how_to_get_it_and_pictures_are_no
     let ended = extract(&data, &place.path().join("films"), "/nowhere");
     assert_eq!(ended.code, 1, "{}", ended.said);
     assert!(
-        ended.said.contains("videos are read by FFmpeg") && ended.said.contains("apt install ffmpeg"),
+        ended.said.contains("films are read by FFmpeg") && ended.said.contains("apt install ffmpeg"),
         "{}",
         ended.said
     );
