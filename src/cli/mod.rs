@@ -17,6 +17,8 @@ mod frozen;
 mod inspect;
 #[cfg(not(feature = "train"))]
 mod lacking;
+#[cfg(any(feature = "wgpu-unfused", feature = "cuda"))]
+mod lost;
 #[cfg(feature = "train")]
 mod masks;
 mod output;
@@ -133,7 +135,11 @@ pub fn main() -> ExitCode {
     }
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
-    match run(cli.command) {
+    #[cfg(any(feature = "wgpu-unfused", feature = "cuda"))]
+    let ended = lost::watched(|| run(cli.command));
+    #[cfg(not(any(feature = "wgpu-unfused", feature = "cuda")))]
+    let ended = run(cli.command);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::fail(&error),
     }

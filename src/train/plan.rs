@@ -279,6 +279,8 @@ mod tests {
                 let plan = Plan::new(&config, machine).unwrap();
                 let millions = |count: usize| format!("{:.1} M", count as f64 / 1e6);
                 let (encoder, predictor) = (millions(plan.encoder_parameters), millions(plan.predictor_parameters));
+                let cost = format!("Cost: {encoder} and {predictor} parameters; ");
+                assert!(preset.header().contains(&cost), "{} does not say `{cost}`", preset.name);
                 format!("{:22} {encoder:>9} {predictor:>7}", preset.name)
             })
             .collect();
