@@ -5,6 +5,7 @@
 mod clock;
 mod extract;
 mod kernels;
+mod multiply_adds;
 mod peak;
 mod train;
 
@@ -13,7 +14,8 @@ use serde::Serialize;
 
 pub use clock::{Repetitions, Timing};
 pub use kernels::KernelTime;
-pub use peak::Peak;
+use peak::Yardstick;
+pub use peak::{LargeProduct, Peak};
 
 use crate::compile::Dtype;
 use crate::config::{Precision, Preset, RunConfig};
@@ -66,7 +68,7 @@ pub struct Workload {
 #[derive(Debug)]
 pub struct Bench {
     spec: Spec,
-    yardstick: Engine,
+    yardstick: Yardstick,
     /// burn's; where nothing is left to burn, the processor, which has nothing to do.
     device: Device,
 }
@@ -122,7 +124,7 @@ pub struct Summary {
     pub images_per_second: f64,
     /// Thousand millions of floating-point operations a second.
     pub gflops: f64,
-    /// Those that one large matrix product reaches in the same precision.
+    /// Those of the device's peak.
     pub peak_gflops: f64,
     /// The former over the latter.
     pub share_of_peak: f64,
@@ -130,7 +132,7 @@ pub struct Summary {
     pub median_s: f64,
     /// Sum of the cases' processor seconds, over all threads, where the system counts them.
     pub cpu_median_s: Option<f64>,
-    /// The matrix product.
+    /// The measured peak.
     pub peak: Peak,
     /// One entry a workload.
     pub cases: Vec<Measurement>,
@@ -185,15 +187,16 @@ impl Bench {
         let with = |engine: Engine| workloads.iter().all(|workload| workload.engine == engine);
         let yardstick = match spec.api {
             // burn's product knows no instructions for bfloat16 on the processor.
-            Api::Cpu if precision == Precision::Bf16 => Engine::Compiled,
-            Api::Cpu => Engine::Burn,
-            _ if with(Engine::CompiledF16) => Engine::CompiledF16,
-            _ if with(Engine::Compiled) && !spec.trains() => Engine::Compiled,
-            _ => Engine::Burn,
+            Api::Cpu if precision == Precision::Bf16 => Yardstick::Product(Engine::Compiled),
+            Api::Cpu => Yardstick::MultiplyAdds,
+            _ if with(Engine::CompiledF16) => Yardstick::Product(Engine::CompiledF16),
+            _ if with(Engine::Compiled) && !spec.trains() => Yardstick::Product(Engine::Compiled),
+            _ => Yardstick::Product(Engine::Burn),
         };
         let device = match (spec.api, yardstick) {
-            (Api::Cpu, _) | (_, Engine::Compiled | Engine::CompiledF16) => Device::flex(),
-            (_, Engine::Burn) => device::open(spec)?,
+            (Api::Cpu, _) => Device::flex(),
+            (_, Yardstick::Product(Engine::Burn)) => device::open(spec)?,
+            _ => Device::flex(),
         };
         Ok(Self { spec, yardstick, device })
     }

@@ -1,5 +1,6 @@
-//! The measured peak: how fast one large matrix product is.
+//! The measured peak: of a processor its fused multiply-adds alone, else one large matrix product.
 
+use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
@@ -7,7 +8,7 @@ use pulp::Arch;
 use serde::Serialize;
 
 use super::clock::{Repetitions, Timing, repeat};
-use super::{Engine, repeated};
+use super::{Engine, multiply_adds, repeated};
 use crate::compile::Dtype;
 use crate::config::Precision;
 use crate::device::{Api, Spec, read};
@@ -23,28 +24,70 @@ const SIDES: [usize; 4] = [512, 2048, 4096, 8192];
 /// A product that takes fewer seconds than this is followed by a larger one.
 const LONG_ENOUGH: f64 = 0.02;
 
-/// The fastest large matrix product.
+/// The most that a device was seen to compute.
 #[derive(Debug, Clone, Serialize)]
 pub struct Peak {
     /// Thousand millions of floating-point operations a second, from the median.
     pub gflops: f64,
-    /// Rows and columns of each matrix.
-    pub side: usize,
-    /// How the matrices are stored.
+    /// The large product that was timed; none where fused multiply-adds alone were.
+    pub product: Option<LargeProduct>,
+    /// How what is multiplied is stored.
     pub precision: Dtype,
-    /// What makes the product.
-    pub engine: Engine,
-    /// The seconds of a product.
+    /// The seconds of a repetition.
     #[serde(flatten)]
     pub timing: Timing,
 }
 
-/// Measures the peak in `precision` of the device that `spec` names, by burn's `device` or by our own kernels, as `engine`
-/// says.
+impl fmt::Display for Peak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} GFLOP/s, ", self.gflops)?;
+        match self.product {
+            None => write!(f, "fused multiply-adds alone")?,
+            Some(LargeProduct { side, .. }) => write!(f, "a product of two {side} x {side} matrices")?,
+        }
+        write!(f, " ({:.1} to {:.1} ms)", 1e3 * self.timing.min_s, 1e3 * self.timing.max_s)
+    }
+}
+
+/// A product of two square matrices.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct LargeProduct {
+    /// Rows and columns of each matrix.
+    pub side: usize,
+    /// What makes the product.
+    pub engine: Engine,
+}
+
+/// What is timed as a device's peak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Yardstick {
+    /// Fused multiply-adds of f32 in the processor's registers, by all threads.
+    MultiplyAdds,
+    /// The fastest large product of an engine.
+    Product(Engine),
+}
+
+/// Measures the peak in `precision` of the device that `spec` names, which burn calls `device`.
 ///
 /// # Errors
 /// A device error where the device fails or computes what is no number.
 pub(super) fn peak(
+    yardstick: Yardstick,
+    precision: Precision,
+    repetitions: Repetitions,
+    spec: Spec,
+    device: &Device,
+) -> Result<Peak> {
+    match yardstick {
+        Yardstick::MultiplyAdds => {
+            let (flop, timing) = multiply_adds::time(repetitions, device)?;
+            Ok(Peak { gflops: flop / timing.median_s / 1e9, product: None, precision: Dtype::F32, timing })
+        }
+        Yardstick::Product(engine) => fastest_product(engine, precision, repetitions, spec, device),
+    }
+}
+
+fn fastest_product(
     engine: Engine,
     precision: Precision,
     repetitions: Repetitions,
@@ -78,7 +121,8 @@ pub(super) fn peak(
         let long_enough = timing.median_s >= LONG_ENOUGH;
         let gflops = 2.0 * (side as f64).powi(3) / timing.median_s / 1e9;
         if best.as_ref().is_none_or(|best| gflops > best.gflops) {
-            best = Some(Peak { gflops, side, precision: engine.stored(precision), engine, timing });
+            let product = Some(LargeProduct { side, engine });
+            best = Some(Peak { gflops, product, precision: engine.stored(precision), timing });
         }
         if long_enough {
             break;

@@ -1,6 +1,6 @@
 //! `anyjepa bench`: how fast a device extracts and trains.
 
-use anyjepa::bench::{Bench, Engine, Measurement, Peak, QUICK, Repetitions, STANDARD, Summary, Work, Workload};
+use anyjepa::bench::{Bench, Engine, Measurement, QUICK, Repetitions, STANDARD, Summary, Work, Workload};
 use anyjepa::config::Precision;
 use anyjepa::device::{self, Api};
 use anyjepa::error::{Error, Result};
@@ -101,7 +101,7 @@ impl Command {
         };
 
         let peak = bench.peak(precision, if self.quick { QUICK_REPETITIONS } else { PEAK_REPETITIONS })?;
-        say(&peak_sentence(&peak));
+        say(&format!("measured peak: {peak}"));
         let mut cases = Vec::new();
         for workload in &workloads {
             let case = workload.measure(repetitions, &peak, &bench)?;
@@ -162,16 +162,6 @@ impl Command {
     }
 }
 
-fn peak_sentence(peak: &Peak) -> String {
-    format!(
-        "measured peak: {:.1} GFLOP/s, a product of two {side} x {side} matrices ({:.1} to {:.1} ms)",
-        peak.gflops,
-        1e3 * peak.timing.min_s,
-        1e3 * peak.timing.max_s,
-        side = peak.side,
-    )
-}
-
 fn name(case: &Measurement) -> String {
     let (work, by) = match (case.work, case.engine) {
         (Work::Extract, Engine::Compiled) => ("extract", ", compiled"),
@@ -199,7 +189,7 @@ fn print_table(summary: &Summary) -> Result<()> {
     }
     let kernels = summary.cases.iter().filter(|case| !case.kernels.is_empty()).map(kernel_table);
     let tables: Vec<String> = std::iter::once(rows.to_string()).chain(kernels).collect();
-    print(&format!("{}, {}\n{}", summary.device, peak_sentence(&summary.peak), tables.join("\n\n")))
+    print(&format!("{}, measured peak: {}\n{}", summary.device, summary.peak, tables.join("\n\n")))
 }
 
 /// What each kind of dispatch takes, and its share of all.

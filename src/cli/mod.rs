@@ -71,13 +71,16 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 other failure, 2 usage or config
     inputs, 4 invalid or incompatible data, 5 diverged or collapsed, 6 device, 7 locked, 75 stopped by a time limit, \
     130 and 143 interrupted.";
 
+/// Behind every option of a command's own; clap's `--help` is 999.
+const LAST: usize = 900;
+
 #[derive(Debug, Args)]
 struct Verbosity {
     /// Print results and errors only
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, display_order = LAST, conflicts_with = "verbose")]
     quiet: bool,
     /// Say more on standard error; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = LAST, action = clap::ArgAction::Count)]
     verbose: u8,
 }
 

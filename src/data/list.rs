@@ -107,29 +107,26 @@ fn remedy() -> String {
 
 /// What a line says, `path` or `path label`; none where it is empty.
 ///
-/// A tab or the last blank stands between them. After a blank only what follows the name of a picture, of a film or of a
-/// folder is a label, so that blanks in a path do no harm.
+/// A tab, the last blank or the last comma stands between them. After a blank or a comma only what follows the name of a
+/// picture, of a film or of a folder is a label, so that blanks and commas in a path do no harm.
 fn entry(folder: &Path, line: &str) -> Option<Entry> {
     let line = line.trim();
     if line.is_empty() {
         return None;
     }
-    if let Some((path, label)) = line.rsplit_once('\t') {
-        return Some((path.trim().into(), Some(label.trim().to_owned())));
+    let of_two = |(path, label): (&str, &str)| Some((path.trim().into(), Some(label.trim().to_owned())));
+    if let Some(both) = line.rsplit_once('\t') {
+        return of_two(both);
     }
-    let of_two = |(path, label): (&str, &str)| Some((path.trim().into(), Some(label.to_owned())));
-    match line.rsplit_once(' ') {
-        Some(both) if is_sample_name(Path::new(both.0.trim())) => of_two(both),
-        // A folder of frames has no ending, and `take 7` may be one beside another that is called `take`.
-        Some(both)
-            if !is_sample_name(Path::new(line))
-                && folder.join(both.0.trim()).is_dir()
-                && !folder.join(line).exists() =>
-        {
-            of_two(both)
-        }
-        _ => Some((line.into(), None)),
+    // A folder of frames has no ending, and `take 7` may be one beside another that is called `take`.
+    let is_folder = |path: &str| folder.join(path).is_dir() && !folder.join(line).exists();
+    let is_path = |path: &str| is_sample_name(Path::new(path)) || is_folder(path);
+    let whole = || Some((line.into(), None));
+    if is_sample_name(Path::new(line)) {
+        return whole();
     }
+    let labelled = [' ', ','].into_iter().filter_map(|mark| line.rsplit_once(mark)).find(|both| is_path(both.0.trim()));
+    labelled.map_or_else(whole, of_two)
 }
 
 #[cfg(test)]
@@ -147,6 +144,9 @@ mod tests {
         assert_eq!(parsed("cats/a.jpg"), ("cats/a.jpg".into(), None));
         assert_eq!(parsed("my cats/a b.PNG"), ("my cats/a b.PNG".into(), None));
         assert_eq!(parsed("my cats/a b.PNG  black"), ("my cats/a b.PNG".into(), label("black")));
+        assert_eq!(parsed("cats/a.jpg,3"), ("cats/a.jpg".into(), label("3")));
+        assert_eq!(parsed("my cats/a, b.jpg, black cat"), ("my cats/a, b.jpg".into(), label("black cat")));
+        assert_eq!(parsed("cats/a,b.jpg"), ("cats/a,b.jpg".into(), None));
         assert_eq!(parsed("films/a b.mp4 3"), ("films/a b.mp4".into(), label("3")));
         assert_eq!(parsed("no ending\tcat"), ("no ending".into(), label("cat")));
 
@@ -156,6 +156,7 @@ mod tests {
         }
         let parsed = |line| entry(folder.path(), line).unwrap();
         assert_eq!(parsed("take 7"), ("take 7".into(), None));
+        assert_eq!(parsed("clip,8"), ("clip".into(), label("8")));
         assert_eq!(parsed("take 8"), ("take".into(), label("8")));
         assert_eq!(parsed("take 7 8"), ("take 7".into(), label("8")));
         assert_eq!(parsed("clip 1.mp4"), ("clip 1.mp4".into(), None));

@@ -31,6 +31,8 @@ pub fn open(spec: Spec) -> Result<Device> {
 
 #[cfg(not(all(feature = "wgpu-unfused", feature = "cuda")))]
 fn not_built(spec: Spec, feature: &str) -> Error {
-    Error::device(format!("this build cannot use the device `{spec}`"))
-        .with_remedy(format!("build with `cargo build --release --features {feature}`, or take `--device cpu`"))
+    let compiled = if feature == "wgpu" { "; where a command has `--engine`, `compiled` needs no feature" } else { "" };
+    Error::device(format!("burn's operations cannot use the device `{spec}` in this build")).with_remedy(format!(
+        "build with `cargo build --release --features {feature}`, or take `--device cpu`{compiled}"
+    ))
 }
