@@ -6,7 +6,7 @@ mod gpu;
 use anyjepa::compile::{Buffer, Dispatch, Dtype, Kernel, Plan};
 use anyjepa::config::{ModelConfig, Positions, Preset};
 use anyjepa::error::Result;
-use anyjepa::parity::{ONE_PASS, Outcome, Subject, Way, beside, compare, examine, verdict};
+use anyjepa::parity::{ONE_PASS, Outcome, Subject, Way, beside, compare, examine, survey, verdict};
 use anyjepa::runtime::twin::TwinEngine;
 use anyjepa::runtime::{self, Engine, TooLarge};
 
@@ -192,6 +192,23 @@ impl Engine for Hasty {
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
         self.0.trace(images, see)
     }
+}
+
+#[test]
+fn what_burn_computes_wrong_is_found_at_the_first_layer_behind_it() {
+    let subject = Subject::untrained(&tiny(), 1, 3).unwrap();
+    let (measure, way) = (subject.measure().unwrap(), Way::Burn("cpu".parse().unwrap()));
+    let mut found = subject.layers(way).unwrap();
+    assert!(survey(&subject, &measure, way, &found).unwrap().passed());
+    // From the second block on, as a wrong operation would have it.
+    let place = found[2].label.clone();
+    for layer in &mut found[2..] {
+        layer.values[5] += 1.0;
+    }
+    let outcome = survey(&subject, &measure, way, &found).unwrap();
+    let fault = outcome.fault.as_ref().unwrap();
+    assert_eq!((fault.index, fault.shapes.last().unwrap().iter().product()), (5, found[2].values.len()));
+    located(outcome, &place);
 }
 
 #[test]

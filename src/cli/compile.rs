@@ -10,13 +10,14 @@ use anyjepa::config::{Layers, ModelConfig, Preset};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::package::{self, Contents};
 use anyjepa::extract::{FeatureDtype, Provenance, ReadOut, Tokens, Views};
-use anyjepa::weights::{self, Loaded};
+use anyjepa::weights::Loaded;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::arguments::count;
 use super::frozen::parse_layers;
 use super::output::{print, print_json, say};
+use super::weights::of_weights;
 use super::{DtypeArg, EncoderArg, OutputArgs};
 
 /// `anyjepa compile PRESET|WEIGHTS`
@@ -129,21 +130,9 @@ impl Command {
     }
 
     fn subject(&self) -> Result<Subject> {
-        let path = Path::new(&self.encoder);
-        let which = self.which.map(Into::into);
-        match &self.model {
-            None if path.exists() => Ok(Subject::Weights(Box::new(weights::open(path, which)?))),
-            None if which.is_some() => {
-                Err(Error::usage(format!("{} does not exist, and --encoder chooses of weights", self.encoder))
-                    .with_remedy("name weights, or a preset without --encoder"))
-            }
+        match of_weights(&self.encoder, self.which, self.model.as_deref())? {
+            Some(loaded) => Ok(Subject::Weights(Box::new(loaded))),
             None => Ok(Subject::Preset(Box::new(Preset::find(&self.encoder)?.config().model))),
-            Some(name) if path.exists() => {
-                let model = Preset::find(name)?.config().model;
-                Ok(Subject::Weights(Box::new(weights::open_as(path, which, &model)?)))
-            }
-            Some(_) => Err(Error::usage(format!("{} does not exist, and --model says what weights are", self.encoder))
-                .with_remedy("name weights, or a preset without --model")),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyjepa::config::Preset;
 use anyjepa::error::Result;
 use anyjepa::weights::{self, Provenance};
 use clap::Args;
 use serde::Serialize;
 
 use super::output::{Shown, print, print_json};
+use super::weights::open;
 use super::{EncoderArg, OutputArgs};
 
 /// `anyjepa export WEIGHTS --out DIR`
@@ -39,10 +39,7 @@ struct Exported {
 impl Command {
     pub fn run(self) -> Result<()> {
         let which = self.encoder.map(Into::into);
-        let loaded = match &self.model {
-            None => weights::open(&self.weights, which)?,
-            Some(name) => weights::open_as(&self.weights, which, &Preset::find(name)?.config().model)?,
-        };
+        let loaded = open(&self.weights, which, self.model.as_deref())?;
         weights::export_hf(&self.out, &loaded)?;
         let exported = Exported { out: self.out.into(), tensors: loaded.tensors.len(), provenance: loaded.provenance };
         if self.output.json {

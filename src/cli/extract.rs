@@ -41,7 +41,7 @@ pub struct Command {
     split: SplitArg,
     #[command(flatten)]
     frozen: FrozenArgs,
-    /// How the values of features are stored
+    /// How the values of features are stored; --precision says how they are computed
     #[arg(long, value_enum, default_value_t)]
     dtype: FeatureDtypeArg,
     /// The container of a shard

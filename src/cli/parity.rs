@@ -1,19 +1,17 @@
 //! `anyjepa parity PRESET|WEIGHTS`: every way to run an encoder, beside the plain twins, layer by layer.
 
-use std::path::Path;
-
 use anyjepa::compile::Dtype;
 use anyjepa::config::{ModelConfig, Sources, resolve};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::parity::{Alone, Outcome, Subject, Way, compare, verdict};
-use anyjepa::weights;
 use clap::Args;
 use serde::Serialize;
 
-use super::OutputArgs;
 use super::arguments::count;
 use super::output::{print, print_json, say, table};
+use super::weights::of_weights;
+use super::{EncoderArg, OutputArgs};
 
 /// `anyjepa parity PRESET|WEIGHTS`
 #[derive(Debug, Args)]
@@ -21,6 +19,12 @@ pub struct Command {
     /// A preset, whose weights are drawn, or weights of any form
     #[arg(value_name = "PRESET|WEIGHTS")]
     encoder: String,
+    /// The preset whose weights these are, where they do not say it themselves
+    #[arg(long, value_name = "PRESET")]
+    model: Option<String>,
+    /// Which of a checkpoint's encoders
+    #[arg(long = "encoder", value_enum)]
+    which: Option<EncoderArg>,
     /// One key of the preset's configuration, such as model.depth=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -47,17 +51,16 @@ struct Parity {
 impl Command {
     pub fn run(self) -> Result<()> {
         let batch = usize::from(self.batch);
-        let subject = match Path::new(&self.encoder) {
-            path if path.exists() && !self.set.is_empty() => {
-                let message = format!("{} is a path, and --set is for presets", path.display());
+        let subject = match of_weights(&self.encoder, self.which, self.model.as_deref())? {
+            Some(_) if !self.set.is_empty() => {
+                let message = format!("{} is a path, and --set is for presets", self.encoder);
                 return Err(Error::usage(message).with_remedy("leave out --set"));
             }
-            path if path.exists() => {
-                let loaded = weights::open(path, None)?;
+            Some(loaded) => {
                 require_memory(&loaded.model, batch, 1.0)?;
                 Subject::new(&loaded.model, loaded.tensors, batch, self.seed)
             }
-            _ => {
+            None => {
                 let preset = Some(self.encoder.as_str());
                 let config = resolve(&Sources { preset, file: None, environment: Vec::new(), set: &self.set })?;
                 require_memory(&config.model, batch, 2.0)?;

@@ -6,10 +6,33 @@ use anyjepa::config::{ModelConfig, Preset};
 use anyjepa::device::{self, Api, Spec};
 use anyjepa::error::{Error, Result};
 use anyjepa::extract::{EngineChoice, FeatureDtype, Frozen, ReadOut, Times, Views};
-use anyjepa::weights;
+use anyjepa::weights::{self, Loaded, Which};
 
 use super::frozen::{Batch, EngineArg, FrozenArgs, Opened, ViewsArg, require_room};
-use super::{DtypeArg, sampling};
+use super::{DtypeArg, EncoderArg, sampling};
+
+/// The weights at `path`, which are those of the preset called `model` where they do not say it themselves.
+pub(super) fn open(path: &Path, which: Option<Which>, model: Option<&str>) -> Result<Loaded> {
+    match model {
+        None => weights::open(path, which),
+        Some(name) => weights::open_as(path, which, &Preset::find(name)?.config().model),
+    }
+}
+
+/// The weights that `encoder` names where it is a path, none where it is a preset, of which `which` and `model` say nothing.
+pub(super) fn of_weights(encoder: &str, which: Option<EncoderArg>, model: Option<&str>) -> Result<Option<Loaded>> {
+    let path = Path::new(encoder);
+    if path.exists() {
+        return open(path, which.map(Into::into), model).map(Some);
+    }
+    let misplaced =
+        [(which.is_some(), "--encoder", "chooses of weights"), (model.is_some(), "--model", "says what weights are")];
+    match misplaced.into_iter().find(|(given, ..)| *given) {
+        None => Ok(None),
+        Some((_, option, why)) => Err(Error::usage(format!("{encoder} does not exist, and {option} {why}"))
+            .with_remedy(format!("name weights, or a preset without {option}"))),
+    }
+}
 
 impl FrozenArgs {
     /// The encoder in `weights` on the device `spec`, for about so many `pictures`.
@@ -17,10 +40,7 @@ impl FrozenArgs {
         let engine = self.engine(spec);
         require_known(self.precision, engine, spec)?;
         let which = self.encoder.map(Into::into);
-        let mut loaded = match &self.model {
-            None => weights::open(weights, which)?,
-            Some(name) => weights::open_as(weights, which, &Preset::find(name)?.config().model)?,
-        };
+        let mut loaded = open(weights, which, self.model.as_deref())?;
         sampling::apply(&self.sampling, &mut loaded)?;
         let views = match self.views {
             ViewsArg::One => Views::One,

@@ -50,7 +50,7 @@ pub struct Layer {
     pub max_abs: f64,
     /// The Euclidean norm of the difference over that of the measure.
     pub relative_l2: f64,
-    /// The smallest cosine between two tokens.
+    /// The smallest cosine between two rows.
     pub worst_cosine: f64,
     /// The median of these cosines.
     pub median_cosine: f64,

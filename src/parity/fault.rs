@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::compare::{distance, unit};
-use crate::compile::{Dtype, Kernel, Plan};
+use crate::compile::{Dispatch, Dtype, Kernel, Plan};
 use crate::error::Result;
 use crate::runtime::Weights;
 use crate::runtime::twin::TwinEngine;
@@ -25,6 +25,26 @@ pub struct Fault {
     pub expected: f32,
     /// What was found there.
     pub found: f32,
+}
+
+impl Fault {
+    /// That of `dispatch`, which should have made `expected` where `found` was.
+    pub(super) fn of(plan: &Plan, dispatch: &Dispatch, expected: &[f32], found: &[f32]) -> Self {
+        let off = |i: &usize| -> f64 {
+            let off = (f64::from(expected[*i]) - f64::from(found[*i])).abs();
+            if off.is_nan() { f64::INFINITY } else { off }
+        };
+        let index = (0..expected.len().min(found.len())).max_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0);
+        Self {
+            label: dispatch.label.clone(),
+            kernel: dispatch.kernel.to_string(),
+            shapes: dispatch.operands.iter().map(|operand| plan.buffer(*operand).shape.clone()).collect(),
+            relative_l2: distance(expected, found),
+            index,
+            expected: expected.get(index).copied().unwrap_or(f32::NAN),
+            found: found.get(index).copied().unwrap_or(f32::NAN),
+        }
+    }
 }
 
 /// How far the result of one dispatch is from what its twin makes of the same operands.
@@ -97,20 +117,7 @@ impl<'a> Mirror<'a> {
         let permitted = permitted_alone(&dispatch.kernel, self.plan.buffer(write).dtype);
         let alone = Alone { relative_l2: distance(expected, found), permitted };
         if !alone.passed() && self.fault.is_none() {
-            let off = |i: &usize| -> f64 {
-                let off = (f64::from(expected[*i]) - f64::from(found[*i])).abs();
-                if off.is_nan() { f64::INFINITY } else { off }
-            };
-            let index = (0..expected.len().min(found.len())).max_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0);
-            self.fault = Some(Fault {
-                label: dispatch.label.clone(),
-                kernel: dispatch.kernel.to_string(),
-                shapes: dispatch.operands.iter().map(|operand| self.plan.buffer(*operand).shape.clone()).collect(),
-                relative_l2: alone.relative_l2,
-                index,
-                expected: expected.get(index).copied().unwrap_or(f32::NAN),
-                found: found.get(index).copied().unwrap_or(f32::NAN),
-            });
+            self.fault = Some(Fault::of(self.plan, dispatch, expected, found));
         }
         if found.len() == expected.len() {
             self.twin.set(write, found);

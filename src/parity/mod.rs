@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compile::Dtype;
+use crate::compile::{Dispatch, Dtype, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::runtime::Engine;
 use fault::Mirror;
@@ -30,7 +30,7 @@ pub struct Outcome {
     pub way: String,
     /// Every layer that it shows.
     pub layers: Vec<Layer>,
-    /// The first dispatch that computes something else from the same operands.
+    /// The first dispatch that computes something else from the same operands; of burn the first layer that is too far.
     pub fault: Option<Fault>,
     /// Why it shows nothing.
     pub error: Option<String>,
@@ -58,15 +58,28 @@ pub const ONE_PASS: &str = "all in one pass";
 /// A device error where a device is missing or fails.
 pub fn compare(subject: &Subject, measure: &[Found], way: Way) -> Result<Outcome> {
     match way {
-        Way::Burn(_) => {
-            let layers = beside(subject, measure, &subject.layers(way)?, Dtype::F32)?;
-            Ok(Outcome { way: way.to_string(), layers, fault: None, error: None })
-        }
+        Way::Burn(_) => survey(subject, measure, way, &subject.layers(way)?),
         Way::Compiled(spec, dtype) => {
             let mut engine = subject.engine(spec, dtype)?;
             examine(subject, measure, way, engine.as_mut())
         }
     }
+}
+
+/// Compares the layers that burn shows, `found`, with `measure`. What it computes between two of them is not seen, so that
+/// a fault is that of the first layer behind it.
+///
+/// # Errors
+/// A failure that names an operation which no kernel computes.
+pub fn survey(subject: &Subject, measure: &[Found], way: Way, found: &[Found]) -> Result<Outcome> {
+    let layers = beside(subject, measure, found, Dtype::F32)?;
+    let plan = subject.plan(Dtype::F32)?;
+    let fault = layers.iter().find(|layer| !layer.passed).and_then(|layer| {
+        let of = |all: &[Found]| all.iter().position(|found| found.label == layer.label);
+        let dispatch = plan.dispatches.iter().find(|dispatch| dispatch.label == layer.label)?;
+        Some(Fault::of(&plan, dispatch, &measure[of(measure)?].values, &found[of(found)?].values))
+    });
+    Ok(Outcome { way: way.to_string(), layers, fault, error: None })
 }
 
 /// Compares `engine`, which should be what [`Subject::engine`] gives for `way`, with `measure`, and repeats each of its
@@ -91,7 +104,7 @@ pub fn examine(subject: &Subject, measure: &[Found], way: Way, engine: &mut dyn 
     if let Some(last) = found.pop() {
         let features = Found { label: ONE_PASS.into(), values: engine.run(&subject.images)? };
         let one_by_one = Found { label: ONE_PASS.into(), ..last };
-        layers.push(Layer::new(&one_by_one, &features, subject.width(), 0.0));
+        layers.push(Layer::new(&one_by_one, &features, width(&plan, plan.dispatches.last()), 0.0));
     }
     Ok(Outcome { way: way.to_string(), layers, fault: mirror.fault, error: None })
 }
@@ -107,10 +120,16 @@ pub fn beside(subject: &Subject, measure: &[Found], found: &[Found], stored: Dty
         sum = sum.max(dispatch.kernel.longest_sum());
         if let Some(found) = found.iter().find(|found| found.label == expected.label) {
             let permitted = Permitted { depth: depth + 1, sum, stored }.distance();
-            layers.push(Layer::new(expected, found, subject.width(), permitted));
+            layers.push(Layer::new(expected, found, width(&plan, Some(dispatch)), permitted));
         }
     }
     Ok(layers)
+}
+
+/// Values of a row of what `dispatch` computes.
+fn width(plan: &Plan, dispatch: Option<&Dispatch>) -> usize {
+    let write = dispatch.and_then(|dispatch| dispatch.operands.last());
+    write.and_then(|write| plan.buffer(*write).shape.last()).copied().unwrap_or(1)
 }
 
 /// What is to be said of all ways.

@@ -78,11 +78,6 @@ impl Subject {
         Self { model: model.clone(), weights, images, batch }
     }
 
-    /// Width of a token.
-    pub(super) fn width(&self) -> usize {
-        self.model.dim
-    }
-
     /// Every layer, by the plain twins.
     ///
     /// # Errors

@@ -152,7 +152,10 @@ fn tiles(gpu: &Arc<gpu::Gpu>, plan: &Plan) -> Result<gpu::Tiles> {
     let file = cache().join(format!("tiles-{}{units}.json", gpu.adapter().device.replace(':', "-")));
     let known = gpu::Tiles::read(&file, gpu);
     let mut tiles = known.clone();
-    tiles.measure(gpu, plan)?;
+    // A CPU that imitates a GPU would take minutes, and every tile is slow there.
+    if !gpu.adapter().software {
+        tiles.measure(gpu, plan)?;
+    }
     if tiles != known
         && let Err(error) = tiles.write(&file)
     {

@@ -54,7 +54,7 @@ impl Tmpfs {
         let said = String::from_utf8_lossy(&mount.stderr).into_owned();
         let skip = std::env::var("ANYJEPA_TEST_TMPFS").is_ok_and(|value| value == "skip");
         assert!(skip, "no tmpfs can be mounted (run as root, or set ANYJEPA_TEST_TMPFS=skip): {said}");
-        eprintln!("ANYJEPA_TEST_TMPFS=skip: the test on a small disk is skipped");
+        crate::gpu::say("SKIPPED: ANYJEPA_TEST_TMPFS=skip, so nothing was written to a small disk");
         None
     }
 

@@ -6,7 +6,7 @@ use anyjepa::compile::wgsl::{MATMUL_TILES, Matrices, Tile};
 use anyjepa::compile::{Epilogue, Kernel};
 use anyjepa::parity::distance;
 use anyjepa::runtime::Engine as _;
-use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, fastest};
+use anyjepa::runtime::gpu::{Bounds, Checks, Gpu, GpuEngine, candidates, fastest};
 use anyjepa::runtime::twin::TwinEngine;
 
 use crate::compute::{begins, check_on, products, turned};
@@ -23,8 +23,10 @@ fn gpu() -> Option<(Arc<Gpu>, Matrices)> {
     assert_eq!(gpu.listed(), matrices, "the adapter's matrix units compute something else");
     let name = &gpu.adapter().name;
     match matrices {
-        Some(matrices) => eprintln!("{name}: {matrices:?}"),
-        None => eprintln!("SKIPPED: {name} lists no matrix units (the software adapter of Mesa 26 does)"),
+        Some(matrices) => crate::gpu::say(&format!("{name}: {matrices:?}")),
+        None => {
+            crate::gpu::say(&format!("SKIPPED: {name} lists no matrix units (the software adapter of Mesa 26 does)"));
+        }
     }
     matrices.map(|matrices| (gpu, matrices))
 }
@@ -59,6 +61,9 @@ fn a_plan_by_matrix_units_gives_the_features_that_its_twins_give() {
 fn they_are_measured_beside_the_other_tiles() {
     let Some((gpu, matrices)) = gpu() else { return };
     let kernel = Kernel::Matmul { m: 64, k: 64, n: 64, epilogue: Epilogue::Gelu, table: 0 };
-    let tiles = [&MATMUL_TILES[..], &Tile::cooperative(matrices)].concat();
-    assert!(tiles.contains(&fastest(&gpu, &kernel, &dtypes(&kernel, true)).unwrap()));
+    let stored = dtypes(&kernel, true);
+    let tiles = candidates(&gpu, &kernel, &stored);
+    assert!(MATMUL_TILES.iter().any(|tile| tiles.contains(tile)), "{tiles:?}");
+    assert!(Tile::cooperative(matrices).iter().any(|tile| tiles.contains(tile)), "{tiles:?}");
+    assert!(tiles.contains(&fastest(&gpu, &kernel, &stored).unwrap()));
 }

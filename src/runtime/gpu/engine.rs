@@ -55,11 +55,6 @@ impl GpuEngine {
         &self.plan
     }
 
-    /// The device.
-    pub fn gpu(&self) -> &Arc<Gpu> {
-        &self.gpu
-    }
-
     /// Names the rows of the flattened tokens that later runs keep.
     ///
     /// # Errors

@@ -15,4 +15,4 @@ pub use adapter::{Bounds, Checks, Gpu};
 pub use engine::GpuEngine;
 pub use pipeline::TileChoice;
 pub use square::Square;
-pub use tiles::{Tiles, fastest};
+pub use tiles::{Tiles, candidates, fastest};

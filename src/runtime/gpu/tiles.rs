@@ -70,15 +70,11 @@ impl Tiles {
         tile.filter(|tile| serves(gpu, gpu.listed(), kernel, stored, *tile))
     }
 
-    /// Measures the products of `plan` whose tiles are not known yet. A CPU that imitates a GPU is left out: it would take
-    /// minutes, and every tile is slow there.
+    /// Measures the products of `plan` whose tiles are not known yet.
     ///
     /// # Errors
-    /// A device error where the device fails.
+    /// A device error where no tile can be measured.
     pub fn measure(&mut self, gpu: &Arc<Gpu>, plan: &Plan) -> Result<()> {
-        if gpu.adapter().software {
-            return Ok(());
-        }
         for dispatch in &plan.dispatches {
             let stored: Vec<Dtype> = dispatch.operands.iter().map(|id| plan.buffer(*id).dtype).collect();
             let Some(name) = name(&dispatch.kernel, &stored) else { continue };
@@ -92,28 +88,43 @@ impl Tiles {
     }
 }
 
-/// The tile by which `kernel` runs fastest.
+/// The tile by which `kernel` runs fastest; those that a driver refuses or fails at are left out, with a warning.
 ///
 /// # Errors
-/// A device error where the device fails.
+/// A device error where there is no other.
 pub fn fastest(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Result<Tile> {
-    let mut best = (Duration::MAX, MATMUL_TILES[0]);
+    let (mut best, mut refused) = (None, None);
     for tile in candidates(gpu, kernel, stored) {
-        let nothing = |buffer: &Buffer| Ok(vec![0.0; buffer.len()]);
-        let plan = alone(kernel, stored, LAUNCHES);
-        let mut engine = GpuEngine::new(gpu.clone(), plan, &nothing, &|_, _| Some(tile))?;
-        engine.run(&[0.0])?;
-        for _ in 0..PASSES {
-            let start = Instant::now();
-            engine.run(&[0.0])?;
-            best = std::cmp::min_by_key(best, (start.elapsed(), tile), |(time, _)| *time);
+        match time(gpu, kernel, stored, tile) {
+            Ok(time) if best.is_none_or(|(least, _)| time < least) => best = Some((time, tile)),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!("{kernel} is not computed by {tile:?}: {error}");
+                refused = Some(error);
+            }
         }
     }
-    Ok(best.1)
+    let none = || Error::device(format!("{} serves no tile of {kernel}", gpu.adapter().name));
+    best.map(|(_, tile)| tile).ok_or_else(|| refused.unwrap_or_else(none))
+}
+
+/// The least time of a few passes.
+fn time(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype], tile: Tile) -> Result<Duration> {
+    let nothing = |buffer: &Buffer| Ok(vec![0.0; buffer.len()]);
+    let plan = alone(kernel, stored, LAUNCHES);
+    let mut engine = GpuEngine::new(gpu.clone(), plan, &nothing, &|_, _| Some(tile))?;
+    engine.run(&[0.0])?;
+    let mut least = Duration::MAX;
+    for _ in 0..PASSES {
+        let start = Instant::now();
+        engine.run(&[0.0])?;
+        least = least.min(start.elapsed());
+    }
+    Ok(least)
 }
 
 /// The tiles that the device can compute `kernel` by.
-fn candidates(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Vec<Tile> {
+pub fn candidates(gpu: &Arc<Gpu>, kernel: &Kernel, stored: &[Dtype]) -> Vec<Tile> {
     let units = if stored.first() == Some(&Dtype::F16) { gpu.cooperative() } else { None };
     let all = MATMUL_TILES.into_iter().chain(units.into_iter().flat_map(Tile::cooperative));
     all.filter(|tile| serves(gpu, units, kernel, stored, *tile)).collect()
