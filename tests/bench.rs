@@ -87,17 +87,20 @@ fn f16_is_measured_on_a_vulkan_adapter_beside_a_product_of_f16() {
     assert!(positive(&peak["product"]["side"]) >= 512.0);
     assert_eq!(positive(&result["peak_gflops"]), positive(&peak["gflops"]));
     positive(&case["images_per_second"]);
-    kernels(case, 32);
+    kernels(case, 32, "matmul_");
 }
 
-/// Checks the times of each kind of dispatch, of which a plan has `dispatches`.
-fn kernels(case: &Value, dispatches: usize) {
+/// Checks the times of each kind of dispatch, of which a plan has `dispatches`; names of the products' shaders begin with
+/// `shader`, or there are none.
+fn kernels(case: &Value, dispatches: usize, shader: &str) {
     let kinds = case["kernels"].as_array().unwrap();
     let sum: f64 = kinds.iter().map(|kind| positive(&kind["dispatches"])).sum();
     assert_eq!(sum, dispatches as f64, "{kinds:?}");
     let products: Vec<&Value> = kinds.iter().filter(|kind| kind["kernel"].to_string().contains("matmul")).collect();
     assert_eq!(products.len(), 5, "{kinds:?}");
     for product in products {
+        assert!(product["shader"].as_str().unwrap_or_default().starts_with(shader), "{product}");
+        assert_eq!(product["shader"].is_null(), shader.is_empty(), "{product}");
         ["seconds", "gflops", "gigabytes_per_second"].iter().for_each(|key| assert!(positive(&product[*key]) > 0.0));
     }
 }
@@ -108,7 +111,7 @@ fn each_kind_of_dispatch_is_timed_where_it_is_asked_for() {
     let plain = measured(words);
     assert!(plain["cases"][0]["kernels"].is_null());
     assert!(positive(&plain["cases"][0]["cold_start_s"]) > positive(&plain["cases"][0]["first_s"]));
-    kernels(&measured(&format!("{words} --kernels"))["cases"][0], 32);
+    kernels(&measured(&format!("{words} --kernels"))["cases"][0], 32, "");
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::extract::{CompiledEngine, Timed};
 pub struct KernelTime {
     /// What they do, with shapes: `matmul 196x768x2304`.
     pub kernel: String,
+    /// By which variant of a shader, which says the tile of a product; none on the processor.
+    pub shader: Option<String>,
     /// How many.
     pub dispatches: usize,
     /// Seconds of all of them, one after the other, each the median of its repetitions.
@@ -39,16 +41,24 @@ pub fn measure(engine: &CompiledEngine, batch: &Batch, repetitions: usize) -> Re
         return Ok(Vec::new());
     };
     let mut kinds: Vec<(KernelTime, [f64; 2])> = Vec::new();
-    for (i, Timed { kernel, bytes, .. }) in first.iter().enumerate() {
+    for (i, Timed { kernel, shader, bytes, .. }) in first.iter().enumerate() {
         let mut seconds: Vec<f64> = runs.iter().map(|run| run[i].time.as_secs_f64()).collect();
         seconds.sort_unstable_by(f64::total_cmp);
         let name = kernel.to_string();
-        let at = kinds.iter().position(|(kind, _)| kind.kernel == name).unwrap_or_else(|| {
-            let kind =
-                KernelTime { kernel: name, dispatches: 0, seconds: 0.0, gflops: None, gigabytes_per_second: None };
-            kinds.push((kind, [0.0; 2]));
-            kinds.len() - 1
-        });
+        let at =
+            kinds.iter().position(|(kind, _)| kind.kernel == name && kind.shader == *shader).unwrap_or_else(|| {
+                let (shader, none) = (shader.clone(), None);
+                let kind = KernelTime {
+                    kernel: name,
+                    shader,
+                    dispatches: 0,
+                    seconds: 0.0,
+                    gflops: none,
+                    gigabytes_per_second: none,
+                };
+                kinds.push((kind, [0.0; 2]));
+                kinds.len() - 1
+            });
         let (kind, [flops, moved]) = &mut kinds[at];
         kind.dispatches += 1;
         kind.seconds += median(&seconds).unwrap_or(f64::NAN);

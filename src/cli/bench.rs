@@ -196,10 +196,11 @@ fn print_table(summary: &Summary) -> Result<()> {
 fn kernel_table(case: &Measurement) -> String {
     let all: f64 = case.kernels.iter().map(|kernel| kernel.seconds).sum();
     let rate = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{rate:.1}"));
-    let mut rows = table(&["", "dispatches", "s", "of all", "GFLOP/s", "GB/s"]);
+    let mut rows = table(&["", "shader", "dispatches", "s", "of all", "GFLOP/s", "GB/s"]);
     for kernel in &case.kernels {
         rows.add_row([
             kernel.kernel.clone(),
+            kernel.shader.clone().unwrap_or_else(|| "-".into()),
             kernel.dispatches.to_string(),
             format!("{:.5}", kernel.seconds),
             format!("{:.0} %", 100.0 * kernel.seconds / all),

@@ -11,10 +11,12 @@ use crate::matrix::Matrix;
 use crate::runtime::Engine;
 
 /// What a dispatch took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Timed {
     /// What it did.
     pub kernel: Kernel,
+    /// By which variant of a shader; none on the processor.
+    pub shader: Option<String>,
     /// Bytes that it reads and writes, each once.
     pub bytes: usize,
     /// How long it took by itself.
@@ -44,12 +46,13 @@ impl CompiledEngine {
         let at_once = (engine.plan().batch * image).min(batch.pixels.len());
         let Some(times) = engine.time(&batch.pixels[..at_once])? else { return Ok(None) };
         let plan = engine.plan();
-        let timed = |(dispatch, time): (&Dispatch, Duration)| Timed {
+        let timed = |(i, (dispatch, time)): (usize, (&Dispatch, Duration))| Timed {
             kernel: dispatch.kernel,
+            shader: engine.shader(i).map(Into::into),
             bytes: plan.traffic(dispatch),
             time,
         };
-        Ok(Some(plan.dispatches.iter().zip(times).map(timed).collect()))
+        Ok(Some(plan.dispatches.iter().zip(times).enumerate().map(timed).collect()))
     }
 }
 

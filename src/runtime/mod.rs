@@ -48,6 +48,11 @@ pub trait Engine: Send {
     /// As [`Self::run`]; whatever `see` reports.
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()>;
 
+    /// The variant of `shaders/permutations` that computes the plan's dispatch of this place; none where no shader does.
+    fn shader(&self, _: usize) -> Option<&str> {
+        None
+    }
+
     /// How long each dispatch takes, in the plan's order, each by itself and by the device's own clock; nothing where the
     /// device shows none.
     ///
@@ -98,6 +103,10 @@ impl Engine for gpu::GpuEngine {
 
     fn trace(&mut self, images: &[f32], see: &mut dyn FnMut(&Dispatch, &[f32]) -> Result<()>) -> Result<()> {
         self.trace(images, see)
+    }
+
+    fn shader(&self, dispatch: usize) -> Option<&str> {
+        self.shader(dispatch)
     }
 
     fn time(&mut self, images: &[f32]) -> Result<Option<Vec<Duration>>> {

@@ -50,6 +50,11 @@ impl GpuEngine {
         Ok(Self { gpu, plan, memory, launches, input, output, kept })
     }
 
+    /// The variant of `shaders/permutations` that computes the plan's `dispatch`.
+    pub fn shader(&self, dispatch: usize) -> Option<&str> {
+        self.launches.get(dispatch).map(|(launch, _)| launch.shader.as_str())
+    }
+
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -17,6 +17,8 @@ use crate::runtime::check::FEWER;
 /// A dispatch, ready to be launched but for its bind group.
 #[derive(Debug, Clone)]
 pub struct Launch {
+    /// The shader's variant.
+    pub shader: String,
     pub layout: Arc<BindGroupLayout>,
     pipeline: Arc<wgpu::ComputePipeline>,
     workgroups: [u32; 3],
@@ -78,7 +80,12 @@ pub fn compile(gpu: &Gpu, plan: &Plan, tile: TileChoice<'_>) -> Result<Vec<Launc
             .find(|(i, _)| same(&shaders[*i]))
             .ok_or_else(|| Error::device(format!("{} was not compiled", dispatch.label)))?;
         let layout = layouts[&dispatch.operands.len()].clone();
-        Ok(Launch { pipeline: pipeline.clone(), layout, workgroups: shader.workgroups })
+        Ok(Launch {
+            shader: shader.permutation.clone(),
+            pipeline: pipeline.clone(),
+            layout,
+            workgroups: shader.workgroups,
+        })
     });
     launches.collect()
 }
