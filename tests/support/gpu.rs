@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 /// Says `text` past the test harness, which keeps what passing tests print.
 pub fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// Says by name what is left out where tests are to do without an adapter; `left_out` reads like "no shader was run".
