@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 
 /// Sums that do not wait for each other: more than two units of four cycles need, and no more than 16 registers hold.
 const SUMS: usize = 12;
-/// Additions to each, some hundredths of a second.
-const ADDITIONS: usize = 1 << 22;
+/// Additions to each: a tenth of a second and more, as a shared machine is fast and slow by turns.
+const ADDITIONS: usize = 1 << 25;
 
 /// Times them; gives the floating-point operations of a repetition too, over all threads.
 ///
