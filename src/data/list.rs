@@ -99,7 +99,7 @@ fn path_of(bytes: &[u8]) -> Result<PathBuf> {
 
 fn remedy() -> String {
     format!(
-        "a list has a line `path` or `path label` for each picture, film or folder of frames, relative to the list's own \
+        "a list has a line `path`, `path label` or `path,label` for each picture, film or folder of frames, relative to the list's own \
          folder, or to the working folder where it comes from standard input; {}",
         endings()
     )

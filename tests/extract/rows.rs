@@ -139,7 +139,7 @@ fn every_kind_of_input_gives_the_same_rows() {
     2: error: the paths on standard input end with line feeds, and -0 wants NUL
       help: give - instead of -0, or make the list with `find ... -print0`
     4: error: standard input: no picture that the list names exists, such as gone.png
-      help: a list has a line `path` or `path label` for each picture, film or folder of frames, relative to the list's own folder, or to the working folder where it comes from standard input
+      help: a list has a line `path`, `path label` or `path,label` for each picture, film or folder of frames, relative to the list's own folder, or to the working folder where it comes from standard input
     ");
 }
 
