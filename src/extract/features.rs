@@ -190,7 +190,8 @@ fn read_shard(shard: &ShardEntry, format: Format, folder: &Path) -> Result<Decod
     for file in shard.files() {
         let path = folder.join(&file.name);
         let content = fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::data(&path, format!("is missing, but {INDEX_FILE} names it")),
+            std::io::ErrorKind::NotFound => Error::data(&path, format!("is missing, but {INDEX_FILE} names it"))
+                .with_remedy("put it back, or extract the features again to another folder"),
             _ => Error::io("read", &path, error),
         })?;
         if blake3::hash(&content).to_hex().as_str() != file.blake3 {

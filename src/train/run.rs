@@ -183,6 +183,9 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
 
         // A batch of nothing but unreadable pictures teaches nothing, and has no loss.
         if parts.is_empty() {
+            if state.position == 0 {
+                empty_steps = 0;
+            }
             state.advance();
             empty_steps += 1;
             let why = format!("{} says why", out.join(SKIPPED).display());

@@ -37,20 +37,22 @@ pub struct Comparison {
     pub tolerance: String,
     /// Whether the bound holds.
     pub passed: bool,
-    /// Why there is no comparison, where shapes differ or a value is missing.
+    /// Why there is no comparison, where shapes differ or a value is missing; or what is wrong with elements that have a
+    /// bound of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
 impl Comparison {
-    /// Compares `found` with `expected`, both row-major; `spare` elements (if any) are left out.
+    /// Compares `found` with `expected`, both row-major. Elements that `own` gives an absolute bound of their own (if any)
+    /// must keep to that, and count for nothing else.
     pub fn new(
         name: &str,
         shape: (&[usize], &[usize]),
         found: &[f32],
         expected: &[f32],
         tolerance: Tolerance,
-        spare: impl Fn(usize) -> bool,
+        own: impl Fn(usize) -> Option<f64>,
     ) -> Self {
         let (found_shape, expected_shape) = shape;
         if found_shape != expected_shape || found.len() != expected.len() {
@@ -58,7 +60,7 @@ impl Comparison {
         }
         let pairs = || {
             let all = found.iter().zip(expected).enumerate();
-            all.filter(|(i, _)| !spare(*i)).map(|(_, (f, e))| (f64::from(*f), f64::from(*e)))
+            all.filter(|(i, _)| own(*i).is_none()).map(|(_, (f, e))| (f64::from(*f), f64::from(*e)))
         };
         let sum = |term: fn(f64, f64) -> f64| pairs().map(|(f, e)| term(f, e)).sum::<f64>();
         // Terms have no sign, so that a NaN is the largest of all.
@@ -84,6 +86,11 @@ impl Comparison {
             }
             Tolerance::Exact => (found.iter().zip(expected).all(|(f, e)| f == e), "exact".to_owned()),
         };
+        let off = found.iter().zip(expected).enumerate().find_map(|(i, (f, e))| {
+            let (bound, difference) = (own(i)?, (f64::from(*f) - f64::from(*e)).abs());
+            let holds = difference <= bound;
+            (!holds).then(|| format!("element {i}, of bound {bound:.1e}, is off by {difference:.1e}"))
+        });
         Self {
             name: name.to_owned(),
             shape: expected_shape.to_vec(),
@@ -91,8 +98,8 @@ impl Comparison {
             max_rel: if max_expected == 0.0 { max_abs } else { max_abs / max_expected },
             cosine,
             tolerance: words,
-            passed,
-            problem: None,
+            passed: passed && off.is_none(),
+            problem: off,
         }
     }
 
@@ -106,7 +113,7 @@ impl Comparison {
             tolerance: if sample.is_exact() { "exact".into() } else { format!("{DEVIATIONS} standard deviations") },
             passed: problem.is_none(),
             problem,
-            ..Self::new(name, (&shapes.0, &shapes.1), &found, &expected, Tolerance::Exact, |_| false)
+            ..Self::new(name, (&shapes.0, &shapes.1), &found, &expected, Tolerance::Exact, |_| None)
         }
     }
 
@@ -146,7 +153,7 @@ mod tests {
     const ABS: Tolerance = Tolerance::Elements { absolute: 1e-3, relative: 0.0 };
 
     fn compare(found: &[f32], expected: &[f32]) -> Comparison {
-        Comparison::new("x", (&[found.len()], &[expected.len()]), found, expected, ABS, |_| false)
+        Comparison::new("x", (&[found.len()], &[expected.len()]), found, expected, ABS, |_| None)
     }
 
     #[test]
@@ -156,11 +163,23 @@ mod tests {
     }
 
     #[test]
+    fn elements_with_a_bound_of_their_own_keep_to_it() {
+        let compare =
+            |found: [f32; 2]| Comparison::new("x", (&[2], &[2]), &found, &[1.0, 1.0], ABS, |i| (i == 0).then_some(0.1));
+        assert!(compare([1.05, 1.0]).passed);
+        for found in [[1.2, 1.0], [f32::NAN, 1.0], [1.0, 1.05]] {
+            assert!(!compare(found).passed, "{found:?}");
+        }
+        let all = Comparison::new("x", (&[1], &[1]), &[9.0], &[1.0], ABS, |_| Some(0.1));
+        assert!(!all.passed && all.problem.is_some());
+    }
+
+    #[test]
     fn a_nan_or_another_shape_never_passes() {
         assert!(!compare(&[f32::NAN], &[1.0]).passed);
         assert!(!compare(&[1.0], &[f32::NAN]).passed);
         assert!(!compare(&[1.0], &[1.0, 1.0]).passed);
-        let nan = Comparison::new("x", (&[1], &[1]), &[f32::NAN], &[1.0], Tolerance::RelativeNorm(1.0), |_| false);
+        let nan = Comparison::new("x", (&[1], &[1]), &[f32::NAN], &[1.0], Tolerance::RelativeNorm(1.0), |_| None);
         assert!(!nan.passed && nan.max_abs.is_nan());
     }
 }

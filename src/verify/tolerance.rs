@@ -19,6 +19,8 @@ pub const PARAMETER: Tolerance = Tolerance::Elements { absolute: 2e-6, relative:
 pub const LATER_PARAMETER: Tolerance = Tolerance::Elements { absolute: 1e-5, relative: 1e-6 };
 /// Gradients below this are rounding noise to AdamW.
 pub const QUIET_GRADIENT: f32 = 2e-6;
+/// What parameters of such gradients may differ by beside what AdamW makes of the noise.
+pub const QUIET_ROUNDING: f64 = 2e-6;
 /// What a moving average of two equal values may change: an ulp of values up to 1.
 pub const AVERAGED: Tolerance = Tolerance::Elements { absolute: 6e-8, relative: 6e-8 };
 /// Position tables: angles in f64, rounded once; an ulp of values up to 1, where the libraries' sines differ.
