@@ -354,3 +354,22 @@ fn a_tensor_name_does_not_reach_the_terminal_with_its_escapes() {
     assert!(said.contains("\u{fffd}[2Jnorm"), "{said}");
     assert!(!said.contains(['\u{1b}', '\r']), "{said}");
 }
+
+#[test]
+fn features_of_which_a_file_is_missing_are_not_called_whole() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/features/npy");
+    let names: Vec<_> = fs::read_dir(&fixtures).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.len() >= 3, "{names:?}");
+    for missing in names.iter().filter(|name| *name != "index.json") {
+        let folder = tempfile::tempdir().unwrap();
+        for name in &names {
+            fs::copy(fixtures.join(name), folder.path().join(name)).unwrap();
+        }
+        assert_eq!(inspect(folder.path(), &[], folder.path()).0, 0);
+        fs::remove_file(folder.path().join(missing)).unwrap();
+        let (code, said) = inspect(folder.path(), &[], folder.path());
+        let missing = missing.to_str().unwrap();
+        assert_eq!(code, 4, "{missing}: {said}");
+        assert!(said.contains(&format!("{missing}: is missing, but index.json names it")), "{said}");
+    }
+}

@@ -181,6 +181,7 @@ impl Command {
             });
         }
         let index = Index::read(&path)?;
+        index.require_files(&path)?;
         if self.verify {
             index.verify(&path)?;
         }

@@ -49,6 +49,12 @@ pub fn resolve(sources: &Sources) -> Result<RunConfig> {
     // A resolved configuration carries its preset's name and every key; it stands on its own.
     let own_name = file.get("name").and_then(Value::as_str).map(str::to_owned);
     let Some(preset) = sources.preset.map(str::to_owned).or(named).or(own_name) else {
+        // Where a preset is named wrongly, the key says more than its absence.
+        let mut known: Vec<String> = PRESETS.iter().flat_map(|preset| leaves(&preset.table())).collect();
+        known.push("preset".to_owned());
+        if let (Some(path), Some(key)) = (sources.file, leaves(&file).iter().find(|key| !known.contains(key))) {
+            return Err(unknown(key, &known, Origin::File(path)));
+        }
         return Err(Error::usage("the configuration names no preset").with_remedy(
             "name one on the command line, or write `preset = \"ijepa-vit-h14\"` at the top of the file",
         ));
@@ -182,13 +188,7 @@ fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: Orig
             let name = table.get("name").and_then(Value::as_str).unwrap_or("this preset");
             return Err(Error::usage(format!("{origin}: {name} has no key `{key}`")).with_remedy(remedy));
         }
-        let error = Error::usage(format!("{origin}: unknown key `{key}`"));
-        let last = key.rsplit('.').next().unwrap_or(key);
-        let same_end = keys.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
-        return Err(match same_end.or_else(|| nearest(key, keys.iter().map(String::as_str))) {
-            Some(near) => error.with_remedy(format!("did you mean `{near}`?")),
-            None => error.with_remedy("`anyjepa inspect PRESET` lists every key"),
-        });
+        return Err(unknown(key, keys, origin));
     }
     let mut parts: Vec<&str> = key.split('.').collect();
     let last = parts.pop().unwrap_or(key);
@@ -210,6 +210,21 @@ fn put(table: &mut Table, keys: &[String], key: &str, value: Value, origin: Orig
     }
     place.insert(last.to_owned(), value);
     Ok(())
+}
+
+/// That `key` is none of `keys`.
+fn unknown(key: &str, keys: &[String], origin: Origin) -> Error {
+    if let Some(inner) = keys.iter().find(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))) {
+        return Error::usage(format!("{origin}: `{key}` is a section of keys and takes no value"))
+            .with_remedy(format!("set one of its keys, such as `{inner}`"));
+    }
+    let error = Error::usage(format!("{origin}: unknown key `{key}`"));
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let same_end = keys.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
+    match same_end.or_else(|| nearest(key, keys.iter().map(String::as_str))) {
+        Some(near) => error.with_remedy(format!("did you mean `{near}`?")),
+        None => error.with_remedy("`anyjepa inspect PRESET` lists every key"),
+    }
 }
 
 fn a(value: &Value) -> String {
@@ -260,6 +275,7 @@ mod tests {
         let mistakes: Vec<String> = [
             with(&["optim.learning_rate=1"], &[]),
             with(&["lr=1"], &[]),
+            with(&["optim=3"], &[]),
             with(&["optim.lr"], &[]),
             with(&["optim.lr=fast"], &[]),
             with(&["mask.mode=blocky"], &[]),
@@ -287,7 +303,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.toml");
         let mut said = String::new();
-        for text in ["preset = 3", "preset = \"animals28\"\n[optim]\nlr = \"fast\""] {
+        for text in [
+            "preset = 3",
+            "preset = \"animals28\"\n[optim]\nlr = \"fast\"",
+            "presets = \"animals28\"",
+            "[optim]\nlrr = 1.0",
+            "[optim]\nlr = 1.0",
+        ] {
             std::fs::write(&path, text).unwrap();
             let error = resolve(&Sources { file: Some(&path), ..Sources::default() }).unwrap_err();
             said += &format!("{error}\n  {}\n", error.remedy().unwrap_or("-"));
@@ -297,6 +319,12 @@ mod tests {
           write it as preset = "ijepa-vit-h14"; `anyjepa inspect` lists the presets
         FILE: `optim.lr` takes a float like 0.001, found a string "fast"
           write it as optim.lr = 0.001
+        FILE: unknown key `presets`
+          did you mean `preset`?
+        FILE: unknown key `optim.lrr`
+          did you mean `optim.lr`?
+        the configuration names no preset
+          name one on the command line, or write `preset = "ijepa-vit-h14"` at the top of the file
         "#);
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::formats::{Decoded, decode, is_shard};
-use super::index::{INDEX_FILE, Index, ShardEntry};
+use super::index::{INDEX_FILE, Index, ShardEntry, missing};
 use super::provenance::{Format, Provenance, list};
 use super::shard::Shape;
 use crate::data::{renumber, unlabelled};
@@ -190,8 +190,7 @@ fn read_shard(shard: &ShardEntry, format: Format, folder: &Path) -> Result<Decod
     for file in shard.files() {
         let path = folder.join(&file.name);
         let content = fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::data(&path, format!("is missing, but {INDEX_FILE} names it"))
-                .with_remedy("put it back, or extract the features again to another folder"),
+            std::io::ErrorKind::NotFound => missing(&path),
             _ => Error::io("read", &path, error),
         })?;
         if blake3::hash(&content).to_hex().as_str() != file.blake3 {

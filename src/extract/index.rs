@@ -109,6 +109,15 @@ impl Index {
         })
     }
 
+    /// Refuses a folder that lacks a file of the index; their content is [`Index::verify`]'s.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Data`] naming the first file that is missing.
+    pub fn require_files(&self, folder: &Path) -> Result<()> {
+        let mut paths = self.shards.iter().flat_map(ShardEntry::files).map(|file| folder.join(&file.name));
+        paths.find(|path| !path.is_file()).map_or(Ok(()), |path| Err(missing(&path)))
+    }
+
     /// Writes the index into its folder, whole or not at all.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(INDEX_FILE);
@@ -159,6 +168,12 @@ impl ShardEntry {
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
         std::iter::once(&self.file).chain(&self.sidecar)
     }
+}
+
+/// A file that an index names and that is not there.
+pub(super) fn missing(path: &Path) -> Error {
+    Error::data(path, format!("is missing, but {INDEX_FILE} names it"))
+        .with_remedy("put it back, or extract the features again to another folder")
 }
 
 /// Whether a file name is that of a shard, a sidecar, or one of them or the index unfinished.

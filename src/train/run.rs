@@ -172,12 +172,12 @@ pub fn train(run: &Run, observer: &mut dyn Observer) -> Result<Outcome> {
                 guess = Guess::of(&config.loss, &forward, &masks);
                 since.look(start);
             }
-            sums.add(&forward.loss, forward.spread.as_ref(), &masks, parts.len());
+            sums.add(&forward.loss, forward.spread.as_ref(), &masks, part.share);
             let loss = match forward.spread {
                 Some(spread) => forward.loss + spread,
                 None => forward.loss,
             };
-            grads.add(&networks, networks.backward(loss / parts.len() as f64));
+            grads.add(&networks, networks.backward(loss * part.share));
             drawn.push(masks);
         }
 
@@ -425,47 +425,75 @@ mod tests {
         under(low.into()).into_iter().for_each(|norm| near(norm, low));
     }
 
-    /// Keeps each step's loss.
+    /// Keeps each step's loss, and what was warned of.
     #[derive(Default)]
-    struct Losses(Vec<f64>);
+    struct Heard {
+        losses: Vec<f64>,
+        warnings: Vec<String>,
+    }
 
-    impl Observer for Losses {
+    impl Observer for Heard {
         fn begin(&mut self, _: usize, _: usize) {}
         fn metrics(&mut self, metrics: &Metrics) {
-            self.0.push(metrics.loss);
+            self.losses.push(metrics.loss);
         }
         fn checkpoint(&mut self, _: &Path) {}
-        fn warning(&mut self, _: &str) {}
+        fn warning(&mut self, message: &str) {
+            self.warnings.push(message.to_owned());
+        }
+    }
+
+    /// Trains on the pictures of `folder`; what was heard until the end.
+    fn hear(config: &RunConfig, folder: &Path) -> Heard {
+        let out = tempfile::tempdir().unwrap();
+        let run = Run {
+            config,
+            data: Arc::new(Dataset::open(folder).unwrap()),
+            out: &out.path().join("run"),
+            device: &Device::flex(),
+            resume: Resume::Never,
+            config_change: ConfigChange::Refuse,
+            stop: Stop::new(Arc::default(), None),
+        };
+        let mut heard = Heard::default();
+        let steps = train(&run, &mut heard).unwrap().steps;
+        assert_eq!(steps, config.optim.epochs * run.data.len() / config.train.batch);
+        heard
+    }
+
+    /// Writes picture `i`.
+    fn paint(folder: &Path, i: u8) {
+        let mut picture = b"P6 32 32 255\n".to_vec();
+        picture.extend((0..32_u8).flat_map(|y| (0..32_u8).flat_map(move |x| [16 * i, 8 * x, 8 * y])));
+        fs::write(folder.join(format!("{i}.ppm")), picture).unwrap();
     }
 
     #[test]
     fn gradients_are_clipped_from_the_end_of_the_warm_up_on() {
         let folder = tempfile::tempdir().unwrap();
-        for i in 0..16 {
-            let mut picture = b"P6 32 32 255\n".to_vec();
-            picture.extend((0..32_u8).flat_map(|y| (0..32_u8).flat_map(move |x| [16 * i, 8 * x, 8 * y])));
-            std::fs::write(folder.path().join(format!("{i}.ppm")), picture).unwrap();
-        }
+        (0..16).for_each(|i| paint(folder.path(), i));
         let losses = |clip_norm: f64| {
             let mut config = tiny();
             (config.optim.epochs, config.optim.warmup_epochs, config.optim.clip_norm) = (2, 1.0, clip_norm);
-            let out = tempfile::tempdir().unwrap();
-            let run = Run {
-                config: &config,
-                data: Arc::new(Dataset::open(folder.path()).unwrap()),
-                out: &out.path().join("run"),
-                device: &Device::flex(),
-                resume: Resume::Never,
-                config_change: ConfigChange::Refuse,
-                stop: Stop::new(Arc::default(), None),
-            };
-            let mut losses = Losses::default();
-            assert_eq!(train(&run, &mut losses).unwrap().steps, 8);
-            losses.0
+            hear(&config, folder.path()).losses
         };
         let (free, clipped) = (losses(0.0), losses(1e-6));
         // Four steps of warm-up; the loss of the fifth is that of the weights before its update.
         assert_eq!(free[..5], clipped[..5]);
         assert!((5..8).all(|step| free[step] != clipped[step]), "{free:?}, {clipped:?}");
+    }
+
+    #[test]
+    fn empty_steps_end_a_run_only_where_they_are_a_whole_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        paint(folder.path(), 0);
+        fs::write(folder.path().join("1.ppm"), "P6 32 32 255\nand no more").unwrap();
+        let mut config = tiny();
+        (config.train.batch, config.optim.epochs, config.optim.warmup_epochs) = (1, 10, 1.0);
+        let Heard { losses, warnings } = hear(&config, folder.path());
+        assert_eq!(losses.len(), 10);
+        // Two steps an epoch: somewhere the last of one and the first of the next are empty, as many as an epoch has.
+        let empty = |step: usize| warnings.iter().any(|said| said.starts_with(&format!("nothing of step {step} ")));
+        assert!((1..10).any(|epoch| empty(2 * epoch) && empty(2 * epoch + 1)), "{warnings:?}");
     }
 }

@@ -41,10 +41,10 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Adds one of `parts` micro-batches.
-    pub(super) fn add(&mut self, loss: &Tensor<1>, spread: Option<&Tensor<1>>, masks: &[Masks], parts: usize) {
+    /// Adds a micro-batch of `share` of the step's samples.
+    pub(super) fn add(&mut self, loss: &Tensor<1>, spread: Option<&Tensor<1>>, masks: &[Masks], share: f64) {
         let plus = |sum: Option<Tensor<1>>, term: &Tensor<1>| {
-            let term = term.clone().inner() / parts as f64;
+            let term = term.clone().inner() * share;
             Some(match sum {
                 Some(sum) => sum + term,
                 None => term,
